@@ -1,0 +1,7 @@
+//! What may happen: the only place that grants. Default deny; each verdict names its rule.
+
+mod authorized_keys;
+mod snapshot;
+
+pub use authorized_keys::{AuthorizedKeys, Principal};
+pub use snapshot::{Denial, Flow, LoadError, Permit, Snapshot, Verdict, Vetted};

@@ -1,0 +1,1 @@
+//! Wiring: one `serve` from configuration to processes.

@@ -1,0 +1,1 @@
+//! The door in: connections, authentication, channels.

@@ -1,0 +1,1 @@
+//! Wrapped system calls; no project concepts.
