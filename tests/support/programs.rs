@@ -33,3 +33,24 @@ pub(crate) fn attacker() -> PathBuf {
 pub(crate) fn terminal_driver() -> PathBuf {
     source("terminal.py")
 }
+
+/// A Python environment with the clients that Debian has not or has old: made once, from PyPI.
+pub(crate) fn venv() -> PathBuf {
+    const PACKAGES: [&str; 2] = ["ssh-audit==3.9.0", "asyncssh==2.24.1"];
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
+    let script = r#"set -e
+        exec 9>"$1.lock"
+        flock 9
+        [ "$(cat "$1/made" 2>/dev/null)" = "${*:2}" ] && exit
+        rm -rf "$1"
+        /usr/bin/python3 -m venv "$1"
+        "$1/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
+        echo "${*:2}" > "$1/made""#;
+    let mut command = Command::new("/bin/bash");
+    command
+        .args(["-c", script, "bash"])
+        .arg(&venv)
+        .args(PACKAGES);
+    run(&mut command, 300).expect_code(0);
+    venv
+}
