@@ -3,5 +3,5 @@
 mod authorized_keys;
 mod snapshot;
 
-pub use authorized_keys::{AuthorizedKeys, Principal};
+pub use authorized_keys::{AuthorizedKeys, Principal, Problem, Warning, fingerprint, strong};
 pub use snapshot::{Denial, Flow, LoadError, Permit, Snapshot, Verdict, Vetted};
