@@ -1,4 +1,4 @@
-//! Who may log in: authorized_keys files, and the principal minted from a verified key.
+//! Who may log in: `authorized_keys` files, and the principal minted from a verified key.
 
 use std::fmt;
 
@@ -109,7 +109,7 @@ pub fn fingerprint(key: &PublicKey) -> Fingerprint {
     Fingerprint(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
-/// One line without its ends' blanks: type, base64, comment (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+/// One line without its ends' blanks: type, base64, comment (sshd(8), "`AUTHORIZED_KEYS` FILE FORMAT").
 /// The comment may be any bytes and is not looked at.
 fn key(line: &[u8]) -> Result<PublicKey, Problem> {
     let mut fields = line

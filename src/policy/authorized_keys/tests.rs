@@ -1,4 +1,4 @@
-//! What an authorized_keys file admits, and what it does not.
+//! What an `authorized_keys` file admits, and what it does not.
 
 use super::*;
 
