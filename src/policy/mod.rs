@@ -12,7 +12,7 @@ mod pattern;
 mod schema;
 mod snapshot;
 
-pub use authorized_keys::{AuthorizedKeys, Principal};
+pub use authorized_keys::{AuthorizedKeys, Principal, Problem, Warning, fingerprint, strong};
 pub use check::{Account, Filesystem, RunAs};
 pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
