@@ -1,25 +1,71 @@
-//! `sandgate.yaml`, read once and checked whole.
+//! `sandgate.yaml`, read once and checked whole; and the built-in default.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use crate::model::LoginName;
 
-/// The whole configuration, checked.
+mod builtin;
+mod text;
+
+pub use builtin::{Invoker, client_identity};
+pub use text::parse;
+
+/// Why a configuration was not taken: the file, the place, the key and the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The text is no valid configuration.
+    #[error("{0}")]
+    Text(String),
+    /// A value can't be used.
+    #[error("{}: {key}: {problem}", file.display())]
+    Value {
+        /// The configuration file.
+        file: PathBuf,
+        /// The key, with dots.
+        key: String,
+        /// What is wrong, and the mend.
+        problem: String,
+    },
+}
+
+/// The whole configuration, checked. Paths are absolute or relative to the working directory.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where this came from; messages name it.
+    pub source: PathBuf,
     /// Where SSH listens.
     pub listen: Vec<SocketAddr>,
-    /// Private host keys (OpenSSH format).
+    /// Private host keys (OpenSSH format); made at the first start where missing.
     pub host_keys: Vec<PathBuf>,
     /// Where audit events go; `None` is standard output.
     pub audit: Option<PathBuf>,
+    /// The directory for what a client sends faster than its program reads.
+    pub spill: PathBuf,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
-    /// The bounds of the SSH side.
+    /// Bounds.
     pub limits: Limits,
+    /// Whose ids the gate and the sandboxes take.
+    pub uids: Uids,
+    /// Sandboxes kept ready for each login.
+    pub pool: usize,
+    /// What this kernel can't enforce and the operator accepts.
+    pub accept_weaker: Vec<Gap>,
+    /// What else is accepted as identity in a built-in configuration; shown at start.
+    pub client_key: Option<PathBuf>,
 }
 
 /// One login.
@@ -27,15 +73,15 @@ pub struct Config {
 pub struct Login {
     /// sshd(8) authorized_keys files, read at each login.
     pub authorized_keys: Vec<PathBuf>,
-    /// Its policy file.
-    pub policy: PathBuf,
+    /// Its policy file; `None` is the policy built into the program.
+    pub policy: Option<PathBuf>,
     /// Its shell, a path inside the sandbox.
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
 }
 
-/// The bounds of the SSH side.
+/// Bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at once, authenticated or not.
@@ -44,8 +90,63 @@ pub struct Limits {
     pub unauthenticated: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
+    /// Sandboxes at once, those in the pool included.
+    pub sandboxes: usize,
     /// Time to log in.
     pub login_grace: Duration,
     /// Failed attempts before the connection ends.
     pub auth_tries: usize,
+}
+
+/// Numeric ids that belong to this daemon alone. The default lies between the ranges that
+/// systemd's UIDS-GIDS documents as used (containers end at 1879048191) and 2^31.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Uids {
+    /// The gate's uid and gid.
+    pub gate: u32,
+    /// The first sandbox's.
+    pub first: u32,
+    /// How many follow.
+    pub count: u32,
+}
+
+impl Default for Uids {
+    fn default() -> Self {
+        Self { gate: 1_900_000_000, first: 1_900_000_001, count: 4096 }
+    }
+}
+
+/// Something that an older kernel can't enforce. Naming it in `accept_weaker` is the operator's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gap {
+    /// Before Landlock ABI 3 (Linux 6.2) files in read-only trees can be truncated by who may write them otherwise.
+    LandlockTruncate,
+    /// Before Landlock ABI 5 (Linux 6.10) ioctl(2) on devices is not restricted by Landlock.
+    LandlockIoctl,
+    /// Before Landlock ABI 6 (Linux 6.12) sessions of one sandbox can signal one another.
+    LandlockScopes,
+    /// Before Linux 6.3 a program can run from memory (memfd_create(2)) under a name of its own.
+    MemfdExec,
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LandlockTruncate => "landlock_truncate",
+            Self::LandlockIoctl => "landlock_ioctl",
+            Self::LandlockScopes => "landlock_scopes",
+            Self::MemfdExec => "memfd_exec",
+        })
+    }
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it count from its directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        text::parse(path, &text)
+    }
 }

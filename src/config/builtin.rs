@@ -1,0 +1,84 @@
+//! The configuration that serves when none is given: a login `sandbox` on the loopback address.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, Login, Uids, text};
+use crate::model::LoginName;
+
+/// Who typed the command: their home holds the keys that the built-in default accepts.
+#[derive(Debug, Clone)]
+pub struct Invoker {
+    home: Option<PathBuf>,
+}
+
+impl Invoker {
+    /// Reads SUDO_USER (sudo(8)) or, without it, HOME. The one place where the environment is read.
+    #[allow(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
+    pub fn from_environment() -> Self {
+        let home = match std::env::var("SUDO_USER") {
+            Ok(user) => nix::unistd::User::from_name(&user).ok().flatten().map(|user| user.dir),
+            Err(_) => std::env::var_os("HOME").map(PathBuf::from),
+        };
+        Self { home }
+    }
+
+    /// Their public keys (`~/.ssh/id_*.pub`), sorted.
+    fn public_keys(&self) -> Vec<PathBuf> {
+        let Some(entries) = self.home.as_ref().and_then(|home| std::fs::read_dir(home.join(".ssh")).ok()) else {
+            return Vec::new();
+        };
+        let mut keys: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                name.starts_with("id_") && Path::new(name).extension().is_some_and(|end| end == "pub")
+            })
+            .collect();
+        keys.sort();
+        keys.truncate(16);
+        keys
+    }
+}
+
+/// Where the built-in default keeps the client key that it makes.
+pub fn client_identity() -> PathBuf {
+    PathBuf::from("keys/client_ed25519")
+}
+
+impl Config {
+    /// Serves 127.0.0.1:2222 for login `sandbox` under the built-in policy. Accepts keys/authorized_keys;
+    /// without that file the invoker's own public keys; without those a client key under keys/.
+    pub fn builtin(invoker: &Invoker) -> Result<Self, ConfigError> {
+        let explicit = PathBuf::from("keys/authorized_keys");
+        let own = invoker.public_keys();
+        let (authorized_keys, client_key) = if explicit.exists() {
+            (vec![explicit], None)
+        } else if own.is_empty() {
+            let key = client_identity();
+            (vec![key.with_extension("pub")], Some(key))
+        } else {
+            (own, None)
+        };
+        let login = Login {
+            authorized_keys,
+            policy: None,
+            shell: text::default_shell(),
+            accept_env: Vec::new(),
+        };
+        let name = LoginName::try_from("sandbox".to_owned()).map_err(|e| ConfigError::Text(e.to_string()))?;
+        Ok(Self {
+            source: PathBuf::from("built-in default"),
+            listen: vec![([127, 0, 0, 1], 2222).into()],
+            host_keys: vec![PathBuf::from("keys/host_ed25519")],
+            audit: None,
+            spill: text::default_spill(),
+            logins: BTreeMap::from([(name, login)]),
+            limits: text::default_limits(),
+            uids: Uids::default(),
+            pool: text::default_pool(),
+            accept_weaker: Vec::new(),
+            client_key,
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! The session channels of one connection: what is asked of each before and while its program runs.
+//!
+//! Nothing here waits, since russh's callbacks stop the whole connection while they do. Until a
+//! program is asked for, requests are answered on the spot; from then on they queue for its task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use russh::server::{Handle, Msg};
+use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use super::environment::{Environment, Taken};
+use super::guest::Guest;
+use super::session::{self, Client, Request};
+use super::spill::{self, CAPACITY, SpillDir, SpillError};
+use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
+
+/// The longest command taken, in bytes: what Linux takes for one argument (execve(2), `MAX_ARG_STRLEN`).
+const COMMAND_BYTES: usize = 128 * 1024;
+
+/// How many requests may wait for one program; later ones are dropped, as a full terminal drops keys.
+const REQUESTS: usize = 32;
+
+/// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 §5.1).
+const RESOURCE_SHORTAGE: u32 = 4;
+
+/// What a request gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Success, now.
+    Success,
+    /// Failure, now.
+    Failure,
+    /// The channel's task answers in its turn.
+    Later,
+}
+
+/// The session channels of one connection.
+pub(super) struct Channels {
+    guest: Arc<Guest>,
+    spill: Arc<SpillDir>,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    drafts: HashMap<ChannelId, Draft>,
+    running: HashMap<ChannelId, Running>,
+}
+
+/// A channel whose program has not been asked for.
+struct Draft {
+    data: ChannelWriteHalf<Msg>,
+    writer: spill::Writer,
+    reader: spill::Reader,
+    environment: Environment,
+    terminal: Option<Terminal>,
+    place: OwnedSemaphorePermit,
+}
+
+/// A channel whose program was asked for. Dropping it ends the program.
+struct Running {
+    input: spill::Writer,
+    requests: mpsc::Sender<Request>,
+    size: watch::Sender<WindowSize>,
+    end: oneshot::Sender<SpillError>,
+}
+
+impl Channels {
+    pub(super) fn new(
+        guest: Arc<Guest>,
+        spill: Arc<SpillDir>,
+        limit: usize,
+        tasks: TaskTracker,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self {
+            guest,
+            spill,
+            places,
+            tasks,
+            drafts: HashMap::new(),
+            running: HashMap::new(),
+        }
+    }
+
+    /// Takes a channel, or says why not.
+    pub(super) fn open(&mut self, channel: Channel<Msg>) -> Result<(), ChannelOpenFailure> {
+        // russh does not call back for a channel that we closed first.
+        self.running
+            .retain(|_, running| !running.requests.is_closed());
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let reason = "too many sessions on this connection".to_owned();
+            return Err(ChannelOpenFailure::Other {
+                code: RESOURCE_SHORTAGE,
+                reason,
+            });
+        };
+        // The read half is dropped here: its queue would hold up the connection when it is full.
+        let (_, data) = channel.split();
+        let (writer, reader) = spill::spill(self.spill.clone(), CAPACITY);
+        let environment = Environment::default();
+        self.drafts.insert(
+            data.id(),
+            Draft {
+                data,
+                writer,
+                reader,
+                environment,
+                terminal: None,
+                place,
+            },
+        );
+        Ok(())
+    }
+
+    /// pty-req (RFC 4254 §6.2).
+    pub(super) fn terminal(&mut self, id: ChannelId, term: &str, terminal: Terminal) -> Answer {
+        let Some(draft) = self.drafts.get_mut(&id) else {
+            return self.refuse(id);
+        };
+        if !term.is_empty() && draft.environment.set("TERM", term) == Taken::No {
+            return Answer::Failure;
+        }
+        draft.terminal = Some(terminal);
+        Answer::Success
+    }
+
+    /// env (RFC 4254 §6.4).
+    pub(super) fn variable(&mut self, id: ChannelId, name: &str, value: &str) -> Answer {
+        let accepted = self
+            .guest
+            .login()
+            .map(|login| login.accept_env.as_slice())
+            .unwrap_or_default();
+        let Some(draft) = self.drafts.get_mut(&id) else {
+            return self.refuse(id);
+        };
+        match draft.environment.offer(accepted, name, value) {
+            Taken::Yes => Answer::Success,
+            Taken::No => Answer::Failure,
+        }
+    }
+
+    /// shell or exec (RFC 4254 §6.5): once a channel.
+    pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
+        if let Program::Command(command) = &program
+            && (command.len() > COMMAND_BYTES || command.contains(&0))
+        {
+            return self.refuse(id);
+        }
+        let Some(draft) = self.drafts.remove(&id) else {
+            return self.refuse(id);
+        };
+        let Draft {
+            data,
+            writer,
+            reader,
+            environment,
+            terminal,
+            place,
+        } = draft;
+        let no_size = WindowSize {
+            columns: 0,
+            rows: 0,
+            x_pixels: 0,
+            y_pixels: 0,
+        };
+        let (requests, queued) = mpsc::channel(REQUESTS);
+        let (size, sizes) =
+            watch::channel(terminal.as_ref().map_or(no_size, |terminal| terminal.size));
+        let (end, ended) = oneshot::channel();
+        self.tasks.spawn(session::run(session::Program {
+            guest: self.guest.clone(),
+            spawn: Spawn {
+                program,
+                environment: environment.into_variables(),
+                terminal,
+            },
+            client: Client { data, handle },
+            wishes: session::Wishes {
+                input: reader,
+                requests: queued,
+                size: sizes,
+                end: ended,
+            },
+            place,
+        }));
+        self.running.insert(
+            id,
+            Running {
+                input: writer,
+                requests,
+                size,
+                end,
+            },
+        );
+        Answer::Later
+    }
+
+    /// window-change (RFC 4254 §6.7).
+    pub(super) fn resize(&mut self, id: ChannelId, size: WindowSize) {
+        if let Some(Draft {
+            terminal: Some(terminal),
+            ..
+        }) = self.drafts.get_mut(&id)
+        {
+            terminal.size = size;
+        } else if let Some(running) = self.running.get(&id) {
+            running.size.send_replace(size);
+        }
+    }
+
+    /// signal (RFC 4254 §6.9); without a program there is nobody to get it.
+    pub(super) fn signal(&mut self, id: ChannelId, number: i32) {
+        self.queue(id, Request::Signal(number));
+    }
+
+    /// Anything that is not granted, whatever it is.
+    pub(super) fn refuse(&mut self, id: ChannelId) -> Answer {
+        if self.running.contains_key(&id) {
+            self.queue(id, Request::Refuse);
+            Answer::Later
+        } else {
+            Answer::Failure
+        }
+    }
+
+    /// Data for the program; an error means that the channel has to be closed here and now, since there
+    /// is no task that would do it.
+    pub(super) fn data(&mut self, id: ChannelId, data: &[u8]) -> Result<(), SpillError> {
+        if let Some(running) = self.running.get(&id) {
+            let pushed = running.input.push(data);
+            if let Err(error) = pushed
+                && let Some(running) = self.running.remove(&id)
+                && let Err(error) = running.end.send(error)
+            {
+                tracing::debug!(channel = %id, %error, "input of a session that has ended");
+            }
+        } else if let Some(draft) = self.drafts.get(&id)
+            && let Err(error) = draft.writer.push(data)
+        {
+            self.drafts.remove(&id);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The client sends no more data (RFC 4254 §5.3).
+    pub(super) fn finish(&mut self, id: ChannelId) {
+        if let Some(running) = self.running.get(&id) {
+            running.input.finish();
+        } else if let Some(draft) = self.drafts.get(&id) {
+            draft.writer.finish();
+        }
+    }
+
+    /// The client closed the channel: its program ends.
+    pub(super) fn close(&mut self, id: ChannelId) {
+        self.drafts.remove(&id);
+        self.running.remove(&id);
+    }
+
+    fn queue(&mut self, id: ChannelId, request: Request) {
+        if let Some(running) = self.running.get(&id)
+            && let Err(error) = running.requests.try_send(request)
+        {
+            tracing::debug!(channel = %id, %error, "request dropped");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
+
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use russh::keys::Certificate;
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::auth::{Answer as KeyAnswer, Doorkeeper};
+use super::channels::{Answer, Channels};
+use super::guest::Guest;
+use super::{Host, signals, terminal};
+use crate::policy::Principal;
+use crate::sandbox::Program;
+
+/// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED` (RFC 4254 §5.1).
+const PROHIBITED: u32 = 1;
+
+/// One connection.
+pub(super) struct Connection {
+    host: Arc<Host>,
+    source: SocketAddr,
+    tasks: TaskTracker,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nobody has logged in.
+    Outside { doorkeeper: Doorkeeper, wait: Wait },
+    /// Somebody has.
+    Inside(Channels),
+}
+
+/// A connection's place among those that have not logged in.
+pub(super) struct Wait {
+    /// Given back with the login.
+    pub(super) place: OwnedSemaphorePermit,
+    /// Tells whoever measures the login's time.
+    pub(super) over: oneshot::Sender<()>,
+}
+
+impl Connection {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, tasks: TaskTracker, wait: Wait) -> Self {
+        let stage = Stage::Outside {
+            doorkeeper: Doorkeeper::new(host.clone(), source),
+            wait,
+        };
+        Self {
+            host,
+            source,
+            tasks,
+            stage,
+        }
+    }
+
+    fn let_in(&mut self, principal: Principal) {
+        tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
+        let guest = Arc::new(Guest::new(self.host.clone(), principal));
+        let limit = self.host.config.limits.channels;
+        let channels = Channels::new(guest, self.host.spill.clone(), limit, self.tasks.clone());
+        if let Stage::Outside { wait, .. } = mem::replace(&mut self.stage, Stage::Inside(channels))
+        {
+            drop(wait.place);
+            if wait.over.send(()).is_err() {
+                tracing::debug!(source = %self.source, "the login came as its time was over");
+            }
+        }
+    }
+
+    /// Lets the channels decide on a request and passes their answer on. Before the login there are none.
+    fn answer(
+        &mut self,
+        id: ChannelId,
+        session: &mut Session,
+        decide: impl FnOnce(&mut Channels) -> Answer,
+    ) -> Result<(), russh::Error> {
+        let answer = match &mut self.stage {
+            Stage::Inside(channels) => decide(channels),
+            Stage::Outside { .. } => Answer::Failure,
+        };
+        match answer {
+            Answer::Success => session.channel_success(id),
+            Answer::Failure => session.channel_failure(id),
+            Answer::Later => Ok(()),
+        }
+    }
+
+    /// Tells the channels something that has no answer.
+    fn tell(&mut self, tell: impl FnOnce(&mut Channels)) {
+        if let Stage::Inside(channels) = &mut self.stage {
+            tell(channels);
+        }
+    }
+}
+
+async fn prohibit(reply: ChannelOpenHandle, reason: &str) {
+    reply
+        .reject(ChannelOpenFailure::Other {
+            code: PROHIBITED,
+            reason: reason.to_owned(),
+        })
+        .await;
+}
+
+impl Handler for Connection {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, russh::Error> {
+        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
+            return Ok(Auth::reject());
+        };
+        Ok(match doorkeeper.consider(user, offer).await {
+            KeyAnswer::Prove => Auth::Accept,
+            KeyAnswer::Refused => Auth::reject(),
+        })
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, russh::Error> {
+        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
+            return Ok(Auth::reject());
+        };
+        match doorkeeper.admit(user, key).await {
+            Some(principal) => {
+                self.let_in(principal);
+                Ok(Auth::Accept)
+            }
+            None => Ok(Auth::reject()),
+        }
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, russh::Error> {
+        if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
+            doorkeeper.turn_away(user, certificate);
+        }
+        Ok(Auth::reject())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        // Dropping the reply refuses (before the login russh does not get here).
+        let Stage::Inside(channels) = &mut self.stage else {
+            return Ok(());
+        };
+        match channels.open(channel) {
+            Ok(()) => reply.accept().await,
+            Err(failure) => reply.reject(failure).await,
+        }
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        prohibit(reply, "X11 forwarding is not offered").await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        tracing::info!(source = %self.source, host, port, "forwarding refused");
+        prohibit(reply, "TCP forwarding is not offered").await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        tracing::info!(source = %self.source, path, "forwarding refused");
+        prohibit(reply, "socket forwarding is not offered").await;
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        x_pixels: u32,
+        y_pixels: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let terminal =
+            terminal::terminal(terminal::window(columns, rows, x_pixels, y_pixels), modes);
+        self.answer(channel, session, |channels| {
+            channels.terminal(channel, term, terminal)
+        })
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.answer(channel, session, |channels| {
+            channels.variable(channel, name, value)
+        })
+    }
+
+    async fn shell_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let handle = session.handle();
+        self.answer(channel, session, |channels| {
+            channels.start(channel, Program::Shell, handle)
+        })
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let (program, handle) = (Program::Command(command.to_vec()), session.handle());
+        self.answer(channel, session, |channels| {
+            channels.start(channel, program, handle)
+        })
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        tracing::info!(source = %self.source, name, "subsystem refused: none is offered");
+        self.answer(channel, session, |channels| channels.refuse(channel))
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _: bool,
+        _: &str,
+        _: &str,
+        _: u32,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.answer(channel, session, |channels| channels.refuse(channel))
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        columns: u32,
+        rows: u32,
+        x_pixels: u32,
+        y_pixels: u32,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let size = terminal::window(columns, rows, x_pixels, y_pixels);
+        self.tell(|channels| channels.resize(channel, size));
+        Ok(())
+    }
+
+    async fn signal(
+        &mut self,
+        channel: ChannelId,
+        signal: Sig,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if let Some(number) = signals::number(&signal) {
+            self.tell(|channels| channels.signal(channel, number));
+        } else {
+            tracing::debug!(source = %self.source, ?signal, "unknown signal ignored");
+        }
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if let Stage::Inside(channels) = &mut self.stage
+            && let Err(error) = channels.data(channel, data)
+        {
+            tracing::error!(source = %self.source, %channel, error = &error as &dyn std::error::Error, "channel closed");
+            session.close(channel)?;
+        }
+        Ok(())
+    }
+
+    async fn channel_eof(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.tell(|channels| channels.finish(channel));
+        Ok(())
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.tell(|channels| channels.close(channel));
+        Ok(())
+    }
+}

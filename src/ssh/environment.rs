@@ -1,0 +1,163 @@
+//! The variables that a client may set (RFC 4254 §6.4).
+
+/// What every login accepts; a trailing `*` matches a prefix.
+const BUILT_IN: [&str; 5] = ["LANG", "LC_*", "TERM", "COLORTERM", "GIT_PROTOCOL"];
+
+/// The most variables that one channel may set.
+const COUNT: usize = 128;
+
+/// The most bytes of a variable's name and value together.
+const BYTES: usize = 32 * 1024;
+
+/// What a client set before its program started, later ones replacing earlier ones of the same name.
+#[derive(Debug, Default)]
+pub(super) struct Environment(Vec<(Vec<u8>, Vec<u8>)>);
+
+/// Whether a variable was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is set.
+    Yes,
+    /// It is not, and nothing changed.
+    No,
+}
+
+impl Environment {
+    /// Sets a variable that the built-in list or the operator's accepts.
+    pub(super) fn offer(&mut self, operator: &[String], name: &str, value: &str) -> Taken {
+        if acceptable(operator, name) {
+            self.set(name, value)
+        } else {
+            Taken::No
+        }
+    }
+
+    /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2).
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Taken {
+        if name.len() + value.len() > BYTES || value.contains('\0') {
+            return Taken::No;
+        }
+        let (name, value) = (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let room = self.0.len() < COUNT;
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, current)) => *current = value,
+            None if room => self.0.push((name, value)),
+            None => return Taken::No,
+        }
+        Taken::Yes
+    }
+
+    /// The variables, in the order in which they were first set.
+    pub(super) fn into_variables(self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.0
+    }
+}
+
+fn acceptable(operator: &[String], name: &str) -> bool {
+    let listed = BUILT_IN
+        .iter()
+        .copied()
+        .chain(operator.iter().map(String::as_str))
+        .any(|pattern| {
+            pattern
+                .strip_suffix('*')
+                .map_or(pattern == name, |prefix| name.starts_with(prefix))
+        });
+    well_formed(name) && listed && !reserved(name)
+}
+
+fn well_formed(name: &str) -> bool {
+    let head = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    head && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// What no list opens: the loader's variables (ld.so(8)) choose the code of every program, and the
+/// proxy's (`http_proxy`, `NODE_USE_ENV_PROXY`, ...) are the sandbox's to set.
+fn reserved(name: &str) -> bool {
+    name.starts_with("LD_") || name.to_ascii_uppercase().ends_with("_PROXY")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(operator: &[&str], name: &str) -> Taken {
+        let operator: Vec<String> = operator.iter().map(|&pattern| pattern.to_owned()).collect();
+        Environment::default().offer(&operator, name, "x")
+    }
+
+    #[test]
+    fn the_built_in_list_is_accepted_and_nothing_beside_it() {
+        for name in ["LANG", "LC_ALL", "LC_", "TERM", "COLORTERM", "GIT_PROTOCOL"] {
+            assert_eq!(offered(&[], name), Taken::Yes, "{name}");
+        }
+        for name in [
+            "LANGUAGE", "LC", "PATH", "HOME", "SHELL", "BASH_ENV", "TERMINFO", "lang", "",
+        ] {
+            assert_eq!(offered(&[], name), Taken::No, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_operators_list_adds_names_and_prefixes() {
+        assert_eq!(offered(&["CI_*", "EDITOR"], "CI_JOB"), Taken::Yes);
+        assert_eq!(offered(&["CI_*", "EDITOR"], "EDITOR"), Taken::Yes);
+        assert_eq!(offered(&["CI_*", "EDITOR"], "EDITORS"), Taken::No);
+        assert_eq!(offered(&["CI_*", "EDITOR"], "XCI_JOB"), Taken::No);
+    }
+
+    #[test]
+    fn loader_and_proxy_variables_are_never_accepted() {
+        for name in [
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "HTTPS_PROXY",
+            "no_proxy",
+            "All_Proxy",
+            "NODE_USE_ENV_PROXY",
+        ] {
+            assert_eq!(offered(&["*", name], name), Taken::No, "{name}");
+        }
+        assert_eq!(offered(&["*"], "ANYTHING"), Taken::Yes);
+    }
+
+    #[test]
+    fn malformed_names_and_values_are_refused_whatever_the_list() {
+        for name in ["1A", "A-B", "A=B", "A B", "A\0", "Ä"] {
+            assert_eq!(offered(&["*"], name), Taken::No, "{name:?}");
+        }
+        assert_eq!(Environment::default().offer(&[], "LANG", "a\0b"), Taken::No);
+    }
+
+    #[test]
+    fn a_variable_may_hold_32_kib_and_no_more() {
+        let fitting = "v".repeat(BYTES - "LANG".len());
+        assert_eq!(
+            Environment::default().offer(&[], "LANG", &fitting),
+            Taken::Yes
+        );
+        assert_eq!(
+            Environment::default().offer(&[], "LANG", &format!("{fitting}v")),
+            Taken::No
+        );
+    }
+
+    #[test]
+    fn the_129th_variable_is_refused_and_a_known_one_replaced() {
+        let mut environment = Environment::default();
+        for index in 0..COUNT {
+            assert_eq!(
+                environment.offer(&[], &format!("LC_{index}"), "a"),
+                Taken::Yes
+            );
+        }
+        assert_eq!(environment.offer(&[], "LANG", "a"), Taken::No);
+        assert_eq!(environment.offer(&[], "LC_0", "b"), Taken::Yes);
+        let variables = environment.into_variables();
+        assert_eq!(variables.len(), COUNT);
+        assert_eq!(variables[0], (b"LC_0".to_vec(), b"b".to_vec()));
+    }
+}

@@ -1,0 +1,91 @@
+//! Somebody who has logged in, and the sandbox of their connection.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Host;
+use crate::config::Login;
+use crate::model::Subject;
+use crate::policy::Principal;
+use crate::sandbox::{Lease, Refusal, Session, Spawn};
+
+/// A principal on one connection. Its sandbox is leased for the first program and ends with the guest.
+pub(super) struct Guest {
+    host: Arc<Host>,
+    principal: Principal,
+    sandbox: OnceCell<Sandbox>,
+}
+
+/// A leased sandbox whose egress is served.
+struct Sandbox {
+    lease: Lease,
+    _proxy: AbortOnDropHandle<()>,
+}
+
+/// Why a program could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// No sandbox could be had.
+    #[error("no sandbox")]
+    Lease(#[source] Refusal),
+    /// The sandbox came without the listener that is its only way out.
+    #[error("sandbox {0} came without its proxy listener")]
+    Listener(crate::model::SandboxId),
+    /// Its egress could not be served.
+    #[error("cannot serve the sandbox's proxy")]
+    Proxy(#[source] std::io::Error),
+    /// The program was not executed.
+    #[error("the program was not started")]
+    Spawn(#[source] Refusal),
+}
+
+impl Guest {
+    pub(super) fn new(host: Arc<Host>, principal: Principal) -> Self {
+        Self {
+            host,
+            principal,
+            sandbox: OnceCell::new(),
+        }
+    }
+
+    /// Who it is.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// What the operator says of the login; `None` only for a login that was never configured.
+    pub(super) fn login(&self) -> Option<&Login> {
+        self.host.config.logins.get(self.principal.login())
+    }
+
+    /// Starts a program in the connection's sandbox. A failed lease is tried anew by the next program.
+    pub(super) async fn start(&self, spawn: Spawn) -> Result<Session, StartError> {
+        let sandbox = self.sandbox.get_or_try_init(|| self.settle()).await?;
+        sandbox.lease.spawn(spawn).await.map_err(StartError::Spawn)
+    }
+
+    async fn settle(&self) -> Result<Sandbox, StartError> {
+        let login = self.principal.login();
+        let mut lease = self
+            .host
+            .monitor
+            .lease(login)
+            .await
+            .map_err(StartError::Lease)?;
+        let listener = lease
+            .take_listener()
+            .ok_or(StartError::Listener(lease.id()))?;
+        let subject = Subject {
+            sandbox: lease.id(),
+            login: login.clone(),
+            key: self.principal.key().clone(),
+        };
+        let proxy = (self.host.start_proxy)(subject, listener).map_err(StartError::Proxy)?;
+        Ok(Sandbox {
+            lease,
+            _proxy: proxy,
+        })
+    }
+}

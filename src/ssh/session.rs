@@ -1,0 +1,253 @@
+//! One running program on its channel: a task of its own, so that no channel waits for another.
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::server::{Handle, Msg};
+use russh::{ChannelId, ChannelWriteHalf};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use super::guest::{Guest, StartError};
+use super::input::{Inlet, feed};
+use super::output::{Outlet, Output, OutputError, STDERR};
+use super::signals;
+use super::spill::{Reader, SpillError};
+use crate::sandbox::{Exit, Session, Spawn, Stdio, WindowSize, resize};
+
+/// How long a line of excuse may wait for the client's window.
+const EXCUSE: Duration = Duration::from_secs(1);
+
+/// A request of the client's that waits for its turn.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Send this signal (RFC 4254 §6.9).
+    Signal(i32),
+    /// Answer with a failure, after the answers before it.
+    Refuse,
+}
+
+/// A program to run, and its channel.
+pub(super) struct Program {
+    pub(super) guest: Arc<Guest>,
+    pub(super) spawn: Spawn,
+    pub(super) client: Client,
+    pub(super) wishes: Wishes,
+    /// The channel's place among those that the connection may have.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// What comes from the client.
+pub(super) struct Wishes {
+    pub(super) input: Reader,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) size: watch::Receiver<WindowSize>,
+    /// Why the session has to end; dropped when the channel or the connection is gone.
+    pub(super) end: oneshot::Receiver<SpillError>,
+}
+
+/// What goes to the client: data through `data`, which keeps to its window, the rest through `handle`.
+pub(super) struct Client {
+    pub(super) data: ChannelWriteHalf<Msg>,
+    pub(super) handle: Handle,
+}
+
+/// How a session ended.
+enum End {
+    /// By itself.
+    Exit(Exit),
+    /// The client's channel or connection is gone.
+    Gone,
+    /// Because something on our side failed.
+    Failure(Failure),
+}
+
+/// Why a session could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the session came without its descriptors")]
+    Descriptors,
+    #[error(transparent)]
+    Input(#[from] SpillError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl Failure {
+    /// What the client is told; the log has the rest.
+    fn excuse(&self) -> &'static [u8] {
+        match self {
+            Self::Start(_) | Self::Descriptors => b"sandgate: the session could not be started\r\n",
+            Self::Input(SpillError::Full(_)) => {
+                b"sandgate: too much input waits for the program\r\n"
+            }
+            Self::Input(_) | Self::Output(_) => b"sandgate: the session failed\r\n",
+        }
+    }
+}
+
+/// Runs a program from its request to its channel's close. The start is never given up half way, so
+/// that there is always somebody to end what it has started.
+pub(super) async fn run(program: Program) {
+    let Program {
+        guest,
+        spawn,
+        client,
+        wishes,
+        place,
+    } = program;
+    let end = match guest.start(spawn).await {
+        Ok(session) => attend(session, &client, wishes).await,
+        Err(error) => End::Failure(error.into()),
+    };
+    // Before the close: a client that sees it may open its next channel at once.
+    drop(place);
+    let told = match end {
+        End::Exit(exit) => client.report(exit).await,
+        End::Gone => Ok(()),
+        End::Failure(failure) => {
+            let login = guest.principal().login();
+            tracing::error!(%login, channel = %client.id(), error = &failure as &dyn std::error::Error, "session failed");
+            client.apologise(failure.excuse()).await
+        }
+    };
+    if told.is_err() {
+        tracing::debug!(channel = %client.id(), "the connection ended before the session's end was told");
+    }
+}
+
+/// Serves a started program to its end. On return `session` is dropped: nothing of it stays.
+async fn attend(mut session: Session, client: &Client, wishes: Wishes) -> End {
+    let (Some(stdio), Some(exit)) = (session.take_stdio(), session.take_exit()) else {
+        return End::Failure(Failure::Descriptors);
+    };
+    if client.handle.channel_success(client.id()).await.is_err() {
+        return End::Gone;
+    }
+    let terminal;
+    let (inlet, output, master) = match stdio {
+        Stdio::Pipes {
+            stdin,
+            stdout,
+            stderr,
+        } => (
+            Inlet::Pipe(stdin),
+            Output::new(Outlet::Pipe(stdout), Outlet::Pipe(stderr)),
+            None,
+        ),
+        Stdio::Terminal(master) => {
+            terminal = master;
+            let output = Output::new(Outlet::Terminal(&terminal), Outlet::Ended);
+            (Inlet::Terminal(&terminal), output, Some(&terminal))
+        }
+    };
+    let Wishes {
+        input,
+        requests,
+        size,
+        end,
+    } = wishes;
+    tokio::select! {
+        exit = output.carry(&client.data, exit) => match exit {
+            Ok(exit) => End::Exit(exit),
+            Err(OutputError::Client(russh::Error::SendError)) => End::Gone,
+            Err(error) => End::Failure(error.into()),
+        },
+        Err(error) = feed(input, inlet) => End::Failure(error.into()),
+        end = end => end.map_or(End::Gone, |error| End::Failure(error.into())),
+        never = obey(requests, &session, client) => match never {},
+        never = follow(size, master) => match never {},
+    }
+}
+
+/// Grants one request after the other.
+async fn obey(
+    mut requests: mpsc::Receiver<Request>,
+    session: &Session,
+    client: &Client,
+) -> Infallible {
+    while let Some(request) = requests.recv().await {
+        match request {
+            Request::Signal(number) => {
+                if let Err(error) = session.signal(number).await {
+                    tracing::warn!(session = %session.id(), number, %error, "signal not sent");
+                }
+            }
+            Request::Refuse => {
+                if client.handle.channel_failure(client.id()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// Keeps the terminal, where there is one, at the client's size.
+async fn follow(
+    mut size: watch::Receiver<WindowSize>,
+    master: Option<&AsyncFd<OwnedFd>>,
+) -> Infallible {
+    if let Some(master) = master {
+        while size.changed().await.is_ok() {
+            let size = *size.borrow_and_update();
+            if let Err(error) = resize(master.get_ref(), size) {
+                tracing::warn!(%error, ?size, "terminal not resized");
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// The connection has ended.
+struct Ended;
+
+impl From<()> for Ended {
+    fn from((): ()) -> Self {
+        Self
+    }
+}
+
+impl Client {
+    fn id(&self) -> ChannelId {
+        self.data.id()
+    }
+
+    /// Tells how the program ended and closes the channel (RFC 4254 §6.10).
+    async fn report(&self, exit: Exit) -> Result<(), Ended> {
+        match exit {
+            Exit::Status(status) => {
+                self.handle
+                    .exit_status_request(self.id(), status.into())
+                    .await?;
+            }
+            Exit::Signal { number, core } => {
+                let name = signals::name(number);
+                self.handle
+                    .exit_signal_request(self.id(), name, core, String::new(), String::new())
+                    .await?;
+            }
+        }
+        Ok(self.handle.close(self.id()).await?)
+    }
+
+    /// Says one line, refuses what is unanswered and closes the channel; in this order, because
+    /// OpenSSH's client ends at the refusal.
+    async fn apologise(&self, excuse: &'static [u8]) -> Result<(), Ended> {
+        let line = self
+            .data
+            .extended_data_bytes(STDERR, Bytes::from_static(excuse));
+        match tokio::time::timeout(EXCUSE, line).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the client cannot be told why"),
+            Err(_elapsed) => tracing::debug!("the client does not read why"),
+        }
+        self.handle.channel_failure(self.id()).await?;
+        Ok(self.handle.close(self.id()).await?)
+    }
+}

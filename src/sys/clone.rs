@@ -1,0 +1,77 @@
+//! clone3(2) from a process that is proven to have one thread.
+
+use std::convert::Infallible;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::process::Pid;
+
+/// Proof that this process has one thread, so that a forked child may allocate and take locks:
+/// no other thread can have held them. Not `Send`: it stays on that thread.
+#[derive(Debug)]
+pub struct SingleThreaded(PhantomData<*const ()>);
+
+impl SingleThreaded {
+    /// Counts /proc/self/task (proc(5)); anything but one thread is an error.
+    pub fn prove() -> io::Result<Self> {
+        match std::fs::read_dir("/proc/self/task")?.count() {
+            1 => Ok(Self(PhantomData)),
+            n => Err(io::Error::other(format!("{n} threads run where only one may"))),
+        }
+    }
+}
+
+/// A child of this process.
+#[derive(Debug)]
+pub struct Child {
+    /// Its id in this process's pid namespace.
+    pub pid: Pid,
+    /// Its pidfd, CLOEXEC.
+    pub pidfd: OwnedFd,
+}
+
+/// Forks a child into new namespaces (`CLONE_NEW*` in `namespaces`) and, where given, into a cgroup.
+/// The child runs `body` with all signal handlers at their defaults and never returns from here.
+/// The parent learns of its end by the pidfd; SIGCHLD is sent as by fork(2).
+pub fn fork(
+    _proof: &SingleThreaded,
+    namespaces: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> Infallible,
+) -> io::Result<Child> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: clone_args is plain data, for which zero means "none" in every field (clone(2)).
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    let flags = libc::CLONE_PIDFD | namespaces;
+    args.flags = u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND;
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of memory and returns here like fork(2)'s;
+    // one thread exists (`_proof`), so no lock is left held by a thread that the child lacks.
+    let pid = super::check(unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>())
+    })?;
+    if pid == 0 {
+        body();
+    }
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Err(io::Error::other("clone3 gave no pid"));
+    };
+    // SAFETY: CLONE_PIDFD stored a new descriptor here, which nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// Ends this process without running destructors or exit handlers, which belong to the parent.
+pub fn exit_now(status: i32) -> Infallible {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -1,0 +1,31 @@
+//! mount_setattr(2), which rustix lacks.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Whether submounts are meant too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// This mount alone.
+    One,
+    /// This mount and all below it (AT_RECURSIVE).
+    Tree,
+}
+
+/// Adds `MOUNT_ATTR_*` flags to the mount that `mount` refers to.
+pub fn add_attributes(mount: BorrowedFd<'_>, attributes: u64, depth: Depth) -> io::Result<()> {
+    let arguments = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let recursive = if depth == Depth::Tree { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string and `arguments` is read for exactly its size.
+    super::check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | recursive,
+            std::ptr::from_ref(&arguments),
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(())
+}
