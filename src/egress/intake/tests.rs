@@ -10,10 +10,12 @@ fn one(raw: &str) -> Result<Target, Malformed> {
     all.remove(0)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "compared with what `one` gives")]
 fn tunnel(authority: &str) -> Result<Target, Malformed> {
     Ok(Target::Tunnel(Destination::parse(authority).unwrap()))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "compared with what `one` gives")]
 fn exchange(authority: &str) -> Result<Target, Malformed> {
     Ok(Target::Exchange(Destination::parse(authority).unwrap()))
 }
