@@ -82,7 +82,7 @@ fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
         drop(for_gate.take());
         supervisor::begin_child(c"sg-monitor");
         let outcome = match (held.take(), for_monitor.take()) {
-            (Some(tree), Some(channel)) => crate::sandbox::serve_as_monitor(checked.charter(), tree, channel),
+            (Some(tree), Some(channel)) => crate::sandbox::serve_as_monitor(checked.charter().clone(), tree, channel),
             _ => Err(MonitorError::Io(std::io::Error::other("started twice"))),
         };
         supervisor::end_child(outcome)

@@ -133,12 +133,9 @@ fn check_host(head: &Parts, destination: &Destination, default: u16) -> Result<(
 fn check_connection(head: &Parts) -> Result<(), Malformed> {
     let forbidden = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING];
     let names_one = |value: &HeaderValue| {
-        let options = value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii);
-        let mut options = options;
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
         options.any(|option| {
+            let option = option.trim_ascii();
             forbidden
                 .iter()
                 .any(|name| option.eq_ignore_ascii_case(name.as_str().as_bytes()))

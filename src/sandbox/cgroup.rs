@@ -153,7 +153,11 @@ fn sweep_if_dead(parent: &OwnedFd, name: &str) -> io::Result<()> {
 }
 
 fn raze(parent: &OwnedFd, name: &str) -> io::Result<()> {
-    write(&open_directory(parent, name)?, "cgroup.kill", b"1")?;
+    match open_directory(parent, name) {
+        Ok(directory) => write(&directory, "cgroup.kill", b"1")?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    }
     for _ in 0..400 {
         if remove_tree(parent, name)? {
             return Ok(());

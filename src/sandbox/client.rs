@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Read};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,9 +12,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
-use super::channel::{Channel, Received};
+use super::channel::{self, Channel, Received};
 use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, Spawn, encode};
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
+use crate::sys::reactor;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -88,9 +89,9 @@ impl Monitor {
             pools: Mutex::default(),
             pool_size,
         });
-        let channel = AsyncFd::new(channel)?;
+        let socket = reactor::register(channel.into())?;
         let monitor = Self(shared);
-        Ok((monitor.clone(), async move { monitor.carry(channel, outgoing).await }))
+        Ok((monitor.clone(), async move { monitor.carry(socket, outgoing).await }))
     }
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
@@ -197,15 +198,15 @@ impl Monitor {
         }
     }
 
-    async fn carry(&self, channel: AsyncFd<Channel>, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) -> Lost {
+    async fn carry(&self, socket: AsyncFd<OwnedFd>, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) -> Lost {
         loop {
             let result = tokio::select! {
-                received = channel.async_io(tokio::io::Interest::READABLE, Channel::receive) => match received {
+                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => match received {
                     Ok(received) => self.take(received),
                     Err(e) => Err(e.into()),
                 },
                 request = outgoing.recv() => match request {
-                    Some(bytes) => self.put(&channel, &bytes).await,
+                    Some(bytes) => self.put(&socket, &bytes).await,
                     None => Err(Lost::Gone),
                 },
             };
@@ -219,12 +220,12 @@ impl Monitor {
 
     /// Sends one request; goes on reading while the monitor's queue is full, so that the two can't
     /// wait for each other.
-    async fn put(&self, channel: &AsyncFd<Channel>, bytes: &[u8]) -> Result<(), Lost> {
+    async fn put(&self, socket: &AsyncFd<OwnedFd>, bytes: &[u8]) -> Result<(), Lost> {
         loop {
             tokio::select! {
                 biased;
-                sent = channel.async_io(tokio::io::Interest::WRITABLE, |channel| channel.send(bytes, &[])) => return Ok(sent?),
-                received = channel.async_io(tokio::io::Interest::READABLE, Channel::receive) => self.take(received?)?,
+                sent = socket.async_io(tokio::io::Interest::WRITABLE, |socket| channel::send(socket.as_fd(), bytes, &[])) => return Ok(sent?),
+                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => self.take(received?)?,
             }
         }
     }
@@ -245,8 +246,9 @@ impl Monitor {
             }
             Message::Exited { session, exit } => {
                 let waiting = lock(&self.0.exits).remove(&session);
-                // Nobody waits for a session whose channel is closed.
-                drop(waiting.map(|waiting| waiting.send(exit)));
+                if let Some(Err(unclaimed)) = waiting.map(|waiting| waiting.send(exit)) {
+                    tracing::trace!(%session, ?unclaimed, "nobody waits for this exit");
+                }
             }
         }
         Ok(())
@@ -327,7 +329,7 @@ pub enum Stdio {
 impl Stdio {
     fn own(descriptors: Vec<OwnedFd>) -> Result<Self, Lost> {
         let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
-            Ok([master]) => return Ok(Self::Terminal(AsyncFd::new(master)?)),
+            Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
             Err(descriptors) => descriptors,
         };
         let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Malformed)?;

@@ -94,7 +94,7 @@ impl Entrance {
 pub(super) fn become_session(prepared: Prepared<'_>) -> Infallible {
     let mut report = match prepared.report.try_clone() {
         Ok(fd) => std::fs::File::from(fd),
-        Err(_) => return sys::clone::exit_now(255),
+        Err(_) => sys::clone::exit_now(255),
     };
     let Err(failure) = start(prepared);
     // The parent reads the reason; should even that fail, it reads the exit status.

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::blueprint::Blueprint;
 use super::cgroup::Tree;
-use super::channel::Channel;
+use super::channel::{self, Channel};
 use super::landlock::Kernel;
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
@@ -29,7 +29,7 @@ use sessions::Sessions;
 
 /// What ends the monitor, and with it the gate and every sandbox.
 #[derive(Debug, thiserror::Error)]
-pub enum MonitorError {
+pub(crate) enum MonitorError {
     /// The gate sent something outside the table.
     #[error("the gate broke the protocol: {0}")]
     Breach(#[from] Malformed),
@@ -48,7 +48,7 @@ impl From<rustix::io::Errno> for MonitorError {
 }
 
 /// What the monitor may do, fixed before the gate exists.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Charter {
     pub(crate) blueprints: BTreeMap<LoginName, Blueprint>,
     pub(crate) uids: Uids,
@@ -200,7 +200,7 @@ impl Monitor {
     /// `false` when the gate is gone.
     fn read_gate(&mut self) -> Result<bool, MonitorError> {
         loop {
-            let received = match self.context.outbox.channel().receive() {
+            let received = match channel::receive(self.context.outbox.channel().as_fd()) {
                 Ok(received) => received,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(false),

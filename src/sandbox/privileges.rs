@@ -9,7 +9,7 @@ use super::blueprint::Account;
 
 /// Why privileges could not be dropped.
 #[derive(Debug, thiserror::Error)]
-pub enum PrivilegeError {
+pub(crate) enum PrivilegeError {
     /// A step failed.
     #[error("{step}: {source}")]
     Step {

@@ -9,7 +9,7 @@ mod calls;
 
 /// Why a filter could not be built or put in force.
 #[derive(Debug, thiserror::Error)]
-pub enum SeccompError {
+pub(crate) enum SeccompError {
     /// A rule does not compile.
     #[error("seccomp: {0}")]
     Build(#[from] seccompiler::BackendError),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Config, Gap, Login};
 use crate::model::{Generation, LoginName};
@@ -52,7 +53,7 @@ pub enum CheckError {
 #[derive(Debug)]
 pub struct Checked {
     config: Config,
-    policies: BTreeMap<LoginName, Snapshot>,
+    policies: BTreeMap<LoginName, Arc<Snapshot>>,
     charter: Charter,
     warnings: Vec<String>,
 }
@@ -77,7 +78,7 @@ impl Checked {
         &self.config
     }
 
-    pub(super) fn policies(&self) -> &BTreeMap<LoginName, Snapshot> {
+    pub(super) fn policies(&self) -> &BTreeMap<LoginName, Arc<Snapshot>> {
         &self.policies
     }
 
@@ -103,7 +104,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         let blueprint = blueprint(name, login, &snapshot)?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
-        policies.insert(name.clone(), snapshot);
+        policies.insert(name.clone(), Arc::new(snapshot));
     }
     let charter = Charter {
         blueprints,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,8 +51,7 @@ struct Opened {
 pub(super) fn run(checked: &Checked, channel: Channel) -> Result<(), GateError> {
     let parent = rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
     let opened = open(checked.config())?;
-    give_up_root(checked, &opened.spill)?;
-    supervisor::die_with(parent)?;
+    give_up_root(checked, &opened.spill, parent)?;
     // Threads start here and not before: they inherit all of the above.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sg-gate").build()?;
     runtime.block_on(serve(checked, channel, opened))
@@ -91,10 +91,12 @@ fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
 }
 
 /// Own uid, no capability, no new privileges, own Landlock and seccomp; for good.
-fn give_up_root(checked: &Checked, spill: &SpillDir) -> Result<(), GateError> {
+fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), GateError> {
     let own = checked.config().uids.gate;
     sandbox::forbid_core_dumps()?;
     sandbox::drop_to(Account { uid: own, gid: own })?;
+    // After the change of ids, which clears it; before the filter, which would refuse it.
+    supervisor::die_with(parent)?;
     sandbox::enforce(checked.charter().kernel.gate(spill)?)?;
     Filter::gate()?.apply()?;
     Ok(())

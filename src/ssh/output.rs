@@ -135,7 +135,7 @@ impl<'a> Output<'a> {
     }
 
     /// Carries everything to the client, no faster than its window allows, until the program has ended
-    /// and its output is over; then EOF (RFC 4254 §5.3).
+    /// and its output is over. Output that ends before its program is not told yet: see `Client::report`.
     pub(super) async fn carry(
         mut self,
         client: &ChannelWriteHalf<Msg>,
@@ -147,7 +147,6 @@ impl<'a> Output<'a> {
                 exit = &mut exit => break exit?,
             };
             let Some(piece) = piece else {
-                client.eof().await?;
                 return Ok(exit.await?);
             };
             send(client, piece).await?;
@@ -156,7 +155,6 @@ impl<'a> Output<'a> {
         while let Some(piece) = rest.next().await {
             send(client, piece).await?;
         }
-        client.eof().await?;
         Ok(exit)
     }
 

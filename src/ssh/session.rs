@@ -21,6 +21,9 @@ use crate::sandbox::{Exit, Session, Spawn, Stdio, WindowSize, resize};
 /// How long a line of excuse may wait for the client's window.
 const EXCUSE: Duration = Duration::from_secs(1);
 
+/// How long the client has to show it.
+const HEED: Duration = Duration::from_millis(100);
+
 /// A request of the client's that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -218,7 +221,9 @@ impl Client {
         self.data.id()
     }
 
-    /// Tells how the program ended and closes the channel (RFC 4254 §6.10).
+    /// Tells how the program ended, then EOF, and closes the channel (RFC 4254 §5.3, §6.10). Never EOF
+    /// first: OpenSSH's client closes a channel as soon as both directions have ended, and russh then
+    /// forgets it at once, with whatever is still to be told.
     async fn report(&self, exit: Exit) -> Result<(), Ended> {
         match exit {
             Exit::Status(status) => {
@@ -233,17 +238,18 @@ impl Client {
                     .await?;
             }
         }
+        self.handle.eof(self.id()).await?;
         Ok(self.handle.close(self.id()).await?)
     }
 
-    /// Says one line, refuses what is unanswered and closes the channel; in this order, because
-    /// OpenSSH's client ends at the refusal.
+    /// Says one line, refuses what is unanswered and closes the channel; in this order and not at once,
+    /// because OpenSSH's client quits at the refusal without showing what it has just received.
     async fn apologise(&self, excuse: &'static [u8]) -> Result<(), Ended> {
         let line = self
             .data
             .extended_data_bytes(STDERR, Bytes::from_static(excuse));
         match tokio::time::timeout(EXCUSE, line).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => tokio::time::sleep(HEED).await,
             Ok(Err(error)) => tracing::debug!(%error, "the client cannot be told why"),
             Err(_elapsed) => tracing::debug!("the client does not read why"),
         }

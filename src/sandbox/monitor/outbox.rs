@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::MonitorError;
-use crate::sandbox::channel::Channel;
+use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::protocol::{Answer, Message, encode};
 
 /// More unread messages than a working gate could leave.
@@ -48,7 +48,7 @@ impl Outbox {
     pub(super) fn flush(&mut self) -> Result<(), MonitorError> {
         while let Some((bytes, descriptors)) = self.waiting.front() {
             let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            match self.channel.send(bytes, &borrowed) {
+            match channel::send(self.channel.as_fd(), bytes, &borrowed) {
                 Ok(()) => drop(self.waiting.pop_front()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 // Its end is gone; reading says so too, and ends the monitor in order.
