@@ -105,6 +105,13 @@ pub(crate) fn make_key(path: &Path) {
     }
 }
 
+/// The program under test; another one, with the same command line, tells a wrong test from a wrong
+/// server (see programs/sshd.sh).
+fn server() -> PathBuf {
+    let other = std::env::var_os("SANDGATE_TEST_SERVER").map(PathBuf::from);
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_sandgate").into())
+}
+
 /// `sandgate ARGUMENTS` as the world's daemon would be run.
 pub(crate) fn sandgate(world: &World, setup: &Setup, arguments: &[&str]) -> Command {
     // The shell puts itself, and so everything after it, into the world's cgroup.
@@ -137,7 +144,7 @@ pub(crate) fn sandgate(world: &World, setup: &Setup, arguments: &[&str]) -> Comm
         command.arg(&world.dir);
     }
     command
-        .arg(env!("CARGO_BIN_EXE_sandgate"))
+        .arg(server())
         .args(arguments)
         .current_dir(&world.dir);
     command.env_remove("RUST_LOG");
