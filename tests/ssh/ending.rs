@@ -94,7 +94,7 @@ fn each_connection_has_a_uid_of_its_own() {
     assert_ne!(first, second);
     for uid in [first, second] {
         assert!(
-            uid > world.first_uid && uid < world.first_uid + 64,
+            uid > world.first_uid && uid < world.first_uid + 128,
             "{uid} is not of the range"
         );
     }

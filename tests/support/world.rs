@@ -24,7 +24,7 @@ const TOOLS: [(&str, &str); 11] = [
 ];
 
 /// Uids for one world: the gate's and those of its sandboxes.
-pub(crate) const UIDS_PER_WORLD: u32 = 64;
+pub(crate) const UIDS_PER_WORLD: u32 = 128;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
