@@ -1,1 +1,114 @@
 //! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Invoker};
+use crate::policy::cases::{self, Status};
+use crate::server;
+
+/// An SSH server whose sessions run in sandboxes.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve SSH in the foreground (needs root).
+    Serve(Source),
+    /// Check the configuration, its policies and this host, without serving.
+    Check(Source),
+    /// Work with policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// The configuration [default: login `sandbox` on 127.0.0.1:2222 under the built-in policy]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Run lists of cases (JSON) against the policies that they name.
+    Test {
+        /// Lists of cases.
+        #[arg(required = true, value_name = "FILE")]
+        lists: Vec<PathBuf>,
+        /// Print one JSON object a case.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Source {
+    fn read(&self) -> Result<Config, ConfigError> {
+        match &self.config {
+            Some(path) => Config::load(path),
+            None => Config::builtin(&Invoker::from_environment()),
+        }
+    }
+}
+
+/// Runs what the command line asks for; errors are one message on standard error and status 1.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(source) => serve(&source),
+        Command::Check(source) => check(&source),
+        Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("sandgate: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn serve(source: &Source) -> anyhow::Result<ExitCode> {
+    server::log_to_stderr();
+    Ok(server::serve(source.read()?)?)
+}
+
+fn check(source: &Source) -> anyhow::Result<ExitCode> {
+    let config = source.read()?;
+    let checked = server::check(config)?;
+    for warning in checked.warnings() {
+        println!("warning: {warning}");
+    }
+    println!("{}: ok, {} login(s)", checked.source().display(), checked.logins());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
+    let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
+    for list in lists {
+        for outcome in cases::run(list)? {
+            match outcome.status {
+                Status::Passed => passed += 1,
+                Status::Failed => failed += 1,
+                Status::Unsupported => unsupported += 1,
+            }
+            if json {
+                println!("{}", serde_json::to_string(&outcome)?);
+            } else if outcome.status == Status::Failed {
+                let reason = outcome.reason.as_deref().unwrap_or("no reason");
+                println!("{}: expected {:?}, got {:?}: {reason}", outcome.id, outcome.expected, outcome.verdict);
+            }
+        }
+    }
+    if unsupported > 0 {
+        eprintln!("sandgate: {unsupported} case(s) inspect requests, which this version does not do; they count as failed");
+        failed += unsupported;
+    }
+    if !json {
+        println!("{passed} passed, {failed} failed");
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,1 +1,7 @@
-fn main(){}
+//! The `sandgate` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandgate::cli::run()
+}

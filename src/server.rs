@@ -1,1 +1,111 @@
-//! Wiring: one `serve` from configuration to processes.
+//! Wiring: from a configuration to the three processes of a running server.
+//!
+//! ```text
+//! serve (root; waits, and clears up) ─┬─ monitor (root, one thread, no network)
+//!                                     └─ gate (unprivileged: SSH, policy, egress)
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::sandbox::{Channel, MonitorError, Tree};
+use crate::sys::clone::{SingleThreaded, fork};
+
+mod check;
+mod gate;
+mod keys;
+mod supervisor;
+
+pub use check::{CheckError, Checked, check};
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Sandboxes are made by root.
+    #[error("sandgate serve makes namespaces and drops to other users: run it as root (sudo make run)")]
+    NotRoot,
+    /// The configuration, a policy or this host does not allow serving.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// A key file can't be made.
+    #[error("cannot make {}: {source}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The daemon's cgroup can't be made.
+    #[error("cgroup v2: {0}")]
+    Cgroup(std::io::Error),
+    /// The processes can't be started or waited for.
+    #[error("{step}: {source}")]
+    Process {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Operators' messages go to standard error; RUST_LOG selects them (default: info).
+pub fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,russh=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Serves until a signal or a failure ends it. Everything that can be checked is checked before any
+/// process, socket or thread exists.
+pub fn serve(config: Config) -> Result<ExitCode, ServerError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(ServerError::NotRoot);
+    }
+    let checked = check(config)?;
+    for warning in checked.warnings() {
+        tracing::warn!("{warning}");
+    }
+    keys::make_missing(checked.config())?;
+    let tree = Tree::create().map_err(ServerError::Cgroup)?;
+    let started = start(&checked, tree);
+    started.map_err(|source| ServerError::Process { step: "start", source })
+}
+
+fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
+    let one_thread = SingleThreaded::prove()?;
+    let supervisor = supervisor::Supervisor::prepare()?;
+    let (gate_end, monitor_end) = Channel::pair()?;
+    let (gate_end, monitor_end) = (Some(gate_end), Some(monitor_end));
+    let (mut for_gate, mut for_monitor, mut held) = (gate_end, monitor_end, Some(tree));
+    let monitor = fork(&one_thread, 0, None, || {
+        drop(for_gate.take());
+        supervisor::begin_child(c"sg-monitor");
+        let outcome = match (held.take(), for_monitor.take()) {
+            (Some(tree), Some(channel)) => crate::sandbox::serve_as_monitor(checked.charter().clone(), tree, channel),
+            _ => Err(MonitorError::Io(std::io::Error::other("started twice"))),
+        };
+        supervisor::end_child(outcome)
+    })?;
+    drop(for_monitor.take());
+    let gate = fork(&one_thread, 0, None, || {
+        // The lock on the daemon's cgroup stays with supervisor and monitor.
+        drop(held.take());
+        supervisor::begin_child(c"sg-gate");
+        let outcome = match for_gate.take() {
+            Some(channel) => gate::run(checked, channel),
+            None => Err(gate::GateError::Monitor("started twice".into())),
+        };
+        supervisor::end_child(outcome)
+    })?;
+    drop(for_gate.take());
+    match held.take() {
+        Some(tree) => supervisor.watch(&monitor, &gate, &tree),
+        None => Err(std::io::Error::other("the cgroup is held elsewhere")),
+    }
+}
+
+/// The directory of a file, for making it.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -113,13 +113,15 @@ fn lines_of_many_threads_never_mix() {
         .map(|_| {
             let trail = Arc::clone(&trail);
             std::thread::spawn(move || {
-                (0..200).for_each(|_| trail.record(&egress("example.com")).unwrap())
+                for _ in 0..200 {
+                    trail.record(&egress("example.com")).unwrap();
+                }
             })
         })
         .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let text = text(file);
     assert_eq!(text.lines().count(), 1600);
     let times: Vec<_> = text

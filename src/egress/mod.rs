@@ -1,1 +1,20 @@
 //! The way out: the proxy inside each sandbox's namespace, and the dialling outside it.
+
+mod admission;
+mod answer;
+mod door;
+mod forward;
+mod framing;
+mod intake;
+mod peer;
+mod proxy;
+mod resolver;
+mod tenure;
+mod upstream;
+
+pub use door::Door;
+pub use intake::{Malformed, Target, targets};
+pub use peer::Whois;
+pub use proxy::serve;
+pub use resolver::{ResolveError, Resolver};
+pub use upstream::{OwnAddresses, dial};

@@ -1,9 +1,20 @@
-//! An immutable, numbered policy and the proofs that it hands out.
+//! An immutable, numbered policy, and its judgement of a flow.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::io::Read as _;
+use std::path::Path;
 
-use crate::model::{Destination, Generation, Peer};
+use super::check::{self, Checked, Filesystem, Inspection, RunAs};
+use super::destination::{Permit, Reach};
+use super::engine::{Caller, Decision, Engine, Question, Stage};
+use super::fault::LoadError;
+use super::schema::{self, Compatibility};
+use crate::model::{Destination, Generation, Host, Peer};
+
+/// A policy file's size, in bytes. The biggest known has 40 kB.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The policy of a login that names none.
+const BUILTIN: &str = include_str!("../../policies/default.yaml");
 
 /// What is judged: who wants to go where.
 #[derive(Debug, Clone)]
@@ -23,38 +34,203 @@ pub enum Verdict {
     Deny(Denial),
 }
 
-/// Proof that policy allowed a flow. Not `Clone`; private fields.
-#[derive(Debug)]
-pub struct Permit {
-    destination: Destination,
-    policy: String,
-    generation: Generation,
-}
-
-/// Addresses that a permit's rule reaches: the only thing that `egress::upstream::dial` accepts.
-#[derive(Debug)]
-pub struct Vetted {
-    addresses: Vec<SocketAddr>,
-}
-
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     /// The network policy (its map key) that came nearest or that denied; `None` when nothing matched.
     pub rule: Option<String>,
-    /// One sentence for people: `no rule names example.com:443 for /usr/bin/curl`.
+    /// One sentence for people: `policy \`github\` allows github.com:443, but not for /usr/bin/curl`.
     pub reason: String,
     /// The snapshot that judged.
     pub generation: Generation,
 }
 
-/// Why a policy file was refused: one clear error with file, line, key and the mend.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LoadError(pub String);
+/// What an admitted connection needs besides being dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Its bytes pass.
+    Tunnel,
+    /// Someone must look into it first; the text says what for.
+    Inspect(String),
+}
+
+/// A connection that the rules let begin.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) permit: Permit,
+    pub(super) treatment: Treatment,
+}
 
 /// A policy file, validated whole.
 #[derive(Debug)]
 pub struct Snapshot {
     generation: Generation,
+    checked: Checked,
+    engine: Engine,
+    warnings: Vec<String>,
+}
+
+impl Snapshot {
+    /// Reads and validates a policy file.
+    pub fn load(path: &Path, generation: Generation) -> Result<Self, LoadError> {
+        let unread = |source| LoadError::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(unread)?;
+        let mut text = String::new();
+        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unread)?;
+        Self::parse(&path.display().to_string(), &text, generation)
+    }
+
+    /// The policy that is built into the program.
+    pub fn builtin(generation: Generation) -> Result<Self, LoadError> {
+        Self::parse("the built-in policy", BUILTIN, generation)
+    }
+
+    /// Validates a policy's text; `name` is what errors call it.
+    pub fn parse(name: &str, text: &str, generation: Generation) -> Result<Self, LoadError> {
+        if text.len() as u64 > MAX_BYTES {
+            return Err(LoadError::TooLarge { file: name.to_owned(), limit: MAX_BYTES });
+        }
+        let checked =
+            schema::read(text).and_then(|file| check::check(&file)).map_err(|fault| fault.describe(name, text))?;
+        let warnings = checked.warnings.iter().map(|fault| fault.clone().describe(name, text).to_string()).collect();
+        let engine =
+            Engine::compile(&checked).map_err(|source| LoadError::Compile { file: name.to_owned(), source })?;
+        Ok(Self { generation, checked, engine, warnings })
+    }
+
+    /// Its number.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What sandboxes see of the filesystem.
+    pub fn filesystem(&self) -> &Filesystem {
+        &self.checked.filesystem
+    }
+
+    /// Whose ids sandboxes run under.
+    pub fn run_as(&self) -> &RunAs {
+        &self.checked.run_as
+    }
+
+    /// How Landlock's absence is taken.
+    pub fn landlock(&self) -> Compatibility {
+        self.checked.landlock
+    }
+
+    /// What is valid, but probably not what its author wants; each with file, line and key.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Judges a flow. Nothing is resolved or dialled before this.
+    pub fn judge(&self, flow: &Flow) -> Verdict {
+        match self.admit_peer(flow) {
+            Ok(Admission { permit, treatment: Treatment::Tunnel }) => Verdict::Allow(permit),
+            // Tunnelling it would let through what the file wants looked at.
+            Ok(Admission { permit, treatment: Treatment::Inspect(what) }) => Verdict::Deny(Denial {
+                reason: format!(
+                    "policy `{}` wants {} inspected ({what}), which this build does not do yet",
+                    permit.policy(),
+                    permit.destination(),
+                ),
+                rule: Some(permit.policy().to_owned()),
+                generation: self.generation,
+            }),
+            Err(denial) => Verdict::Deny(denial),
+        }
+    }
+
+    fn admit_peer(&self, flow: &Flow) -> Result<Admission, Denial> {
+        match &flow.peer {
+            Peer::Known(identity) => {
+                // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
+                let paths: Vec<&str> =
+                    std::iter::once(&identity.binary).chain(&identity.ancestors).filter_map(|p| p.to_str()).collect();
+                self.admit(&flow.destination, Caller::Known { paths: &paths }, &identity.binary.to_string_lossy())
+            }
+            Peer::Unknown(why) => {
+                self.admit(&flow.destination, Caller::Unknown, &format!("an unknown program ({why})"))
+            }
+        }
+    }
+
+    /// Asks the rules; `program` is what a denial calls the caller.
+    pub(super) fn admit(
+        &self,
+        destination: &Destination,
+        caller: Caller<'_>,
+        program: &str,
+    ) -> Result<Admission, Denial> {
+        let (host, is_name) = match &destination.host {
+            Host::Name(name) => (name.clone(), true),
+            Host::Address(address) => (address.to_string(), false),
+        };
+        let question = Question { host: &host, is_name, port: destination.port, caller };
+        let deny = |rule, reason| Denial { rule, reason, generation: self.generation };
+        match self.engine.decide(&question) {
+            Ok(Decision::Allow { policy, endpoints, middlewares }) => self
+                .admission(destination, policy.clone(), &endpoints, &middlewares)
+                .ok_or_else(|| deny(Some(policy), "the rules allow it by an endpoint that is not there".to_owned())),
+            Ok(Decision::Deny { stage, policy, endpoints }) => {
+                let reason = self.explain(destination, stage, policy.as_deref(), &endpoints, program);
+                Err(deny(policy, reason))
+            }
+            Err(error) => Err(deny(None, format!("the rules could not be evaluated: {error}"))),
+        }
+    }
+
+    /// Puts together what the endpoints that allowed it say; `None` if the rules name none that is there.
+    fn admission(
+        &self,
+        destination: &Destination,
+        policy: String,
+        endpoints: &[usize],
+        middlewares: &[String],
+    ) -> Option<Admission> {
+        let mut reach = None;
+        let mut treatment = match middlewares.first() {
+            Some(name) => Treatment::Inspect(format!("middleware {name}")),
+            None => Treatment::Tunnel,
+        };
+        for number in endpoints {
+            let endpoint = self.checked.endpoints.get(*number)?;
+            // Endpoints that meet agree on `allowed_ips`: `check::overlap`.
+            let reach = reach.get_or_insert_with(|| Reach { allowed: endpoint.allowed.clone(), exact: false });
+            reach.exact |= endpoint.host.is_exact();
+            if let (Inspection::Requests(requests), Treatment::Tunnel) = (&endpoint.inspection, &treatment) {
+                treatment = Treatment::Inspect(requests.subject().to_owned());
+            }
+        }
+        Some(Admission { permit: Permit::new(destination.clone(), policy, self.generation, reach?), treatment })
+    }
+
+    fn explain(
+        &self,
+        destination: &Destination,
+        stage: Stage,
+        policy: Option<&str>,
+        endpoints: &[usize],
+        program: &str,
+    ) -> String {
+        let policy = policy.unwrap_or_default();
+        let Destination { host, port } = destination;
+        match stage {
+            Stage::Host if self.checked.endpoints.is_empty() => "network connections not allowed by policy".to_owned(),
+            Stage::Host => format!("no network policy names {host}"),
+            Stage::Port => {
+                let mut ports: Vec<String> = endpoints
+                    .iter()
+                    .filter_map(|number| self.checked.endpoints.get(*number))
+                    .flat_map(|endpoint| endpoint.ports.iter().map(u16::to_string))
+                    .collect();
+                ports.sort();
+                ports.dedup();
+                format!("policy `{policy}` names {host}, but not port {port}; it has {}", ports.join(", "))
+            }
+            Stage::Caller => {
+                format!("policy `{policy}` allows {destination}, but neither for {program} nor for a parent of it")
+            }
+        }
+    }
 }

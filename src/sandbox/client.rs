@@ -1,56 +1,312 @@
-//! The gate's side of the monitor's channel.
+//! The gate's side of the monitor's channel: requests out, answers and exits in, and the pool.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{self, Read};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::protocol::{Exit, Spawn, WindowSize};
+use super::channel::{self, Channel, Received};
+use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, Spawn, encode};
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
+use crate::sys::reactor;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(pub String);
+pub struct Refusal(String);
 
 /// A handle to the monitor; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Monitor {}
+pub struct Monitor(Arc<Shared>);
+
+type Reply = Result<Given, Refusal>;
+
+/// What a request gave, owned: a reply that nobody waits for any more gives it back by being dropped.
+#[derive(Debug)]
+enum Given {
+    Keys(Vec<OwnedFd>),
+    Sandbox(Lease),
+    Session(Session),
+    Peer(Peer),
+    Done,
+}
+
+#[derive(Debug)]
+struct Shared {
+    requests: mpsc::UnboundedSender<Vec<u8>>,
+    last: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
+    exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
+    pools: Mutex<BTreeMap<LoginName, Pool>>,
+    pool_size: usize,
+}
+
+/// Sandboxes that wait for their first session.
+#[derive(Debug, Default)]
+struct Pool {
+    ready: VecDeque<Lease>,
+    building: usize,
+}
+
+/// What the other side said can't be: the monitor is gone or broken, and the gate must end.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// It ended.
+    #[error("the monitor is gone")]
+    Gone,
+    /// The socket failed.
+    #[error("the monitor's channel: {0}")]
+    Io(#[from] io::Error),
+    /// It does not keep to the protocol.
+    #[error("the monitor's channel: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unexpected(given: &Given) -> Refusal {
+    Refusal(format!("the monitor answered {given:?} to something else"))
+}
 
 impl Monitor {
-    /// The text of the login's authorized_keys files, read afresh by the monitor. `None` (an unknown
-    /// login) does the same work on a configured login's files; the caller discards what it gets.
+    /// Takes the gate's end. The future carries the messages and resolves when the monitor is lost.
+    pub(crate) fn attach(channel: Channel, pool_size: usize) -> io::Result<(Self, impl Future<Output = Lost>)> {
+        let (requests, outgoing) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            requests,
+            last: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            exits: Mutex::default(),
+            pools: Mutex::default(),
+            pool_size,
+        });
+        let socket = reactor::register(channel.into())?;
+        let monitor = Self(shared);
+        Ok((monitor.clone(), async move { monitor.carry(socket, outgoing).await }))
+    }
+
+    fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
+        let number = self.0.last.fetch_add(1, Ordering::Relaxed);
+        let bytes = encode(&Numbered { number, request }).map_err(|_| Refusal("the request is too long".into()))?;
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.0.waiting).insert(number, sender);
+        self.0.requests.send(bytes).map_err(|_| Refusal("the monitor is gone".into()))?;
+        Ok(receiver)
+    }
+
+    async fn ask(&self, request: Request) -> Reply {
+        self.send(request)?.await.map_err(|_| Refusal("the monitor is gone".into()))?
+    }
+
+    /// Asks for something whose answer nobody waits for.
+    fn tell(&self, request: Request) {
+        if let Err(refusal) = self.send(request) {
+            // Without a monitor nothing is left to tell it about.
+            tracing::debug!(%refusal, "not told");
+        }
+    }
+
+    /// The text of the login's authorized_keys files, read afresh. `None` (an unknown login) does the
+    /// same work on a configured login's files; the caller discards what it gets.
     pub async fn authorized_keys(&self, login: Option<&LoginName>) -> Result<Vec<u8>, Refusal> {
-        unimplemented!("{login:?}")
+        match self.ask(Request::AuthorizedKeys { login: login.cloned() }).await? {
+            Given::Keys(files) => {
+                let mut text = Vec::new();
+                for file in files {
+                    // At most 1 MiB of a regular file, which the monitor has checked.
+                    let mut file = std::fs::File::from(file).take(1 << 20);
+                    file.read_to_end(&mut text).map_err(|e| Refusal(format!("authorized_keys: {e}")))?;
+                    text.push(b'\n');
+                }
+                Ok(text)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Builds every login's pool. Called before the port opens, so that what can't be confined is
+    /// found out by the operator and not by a user.
+    pub async fn fill_pools(&self, logins: impl IntoIterator<Item = &LoginName>) -> Result<(), Refusal> {
+        for login in logins {
+            for _ in 0..self.0.pool_size {
+                let ready = self.build(login).await?;
+                lock(&self.0.pools).entry(login.clone()).or_default().ready.push_back(ready);
+            }
+        }
+        Ok(())
+    }
+
+    async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
+        match self.ask(Request::Build { login: login.clone() }).await? {
+            Given::Sandbox(lease) => Ok(lease),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// A fresh sandbox of the login, from its pool where one is ready.
     pub async fn lease(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        unimplemented!("{login:?}")
+        let ready = lock(&self.0.pools).get_mut(login).and_then(|pool| pool.ready.pop_front());
+        let lease = match ready {
+            Some(ready) => ready,
+            None => self.build(login).await?,
+        };
+        self.refill(login);
+        Ok(lease)
+    }
+
+    /// Builds in the background what the pool lacks. A failure is logged; the next lease tries again.
+    fn refill(&self, login: &LoginName) {
+        let missing = {
+            let mut pools = lock(&self.0.pools);
+            let pool = pools.entry(login.clone()).or_default();
+            let missing = self.0.pool_size.saturating_sub(pool.ready.len() + pool.building);
+            pool.building += missing;
+            missing
+        };
+        for _ in 0..missing {
+            let (monitor, login) = (self.clone(), login.clone());
+            tokio::spawn(async move {
+                // Those who wait for a session come first.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let built = monitor.build(&login).await;
+                let mut pools = lock(&monitor.0.pools);
+                let pool = pools.entry(login).or_default();
+                pool.building -= 1;
+                match built {
+                    Ok(ready) => pool.ready.push_back(ready),
+                    Err(refusal) => tracing::warn!(%refusal, "the pool is not refilled"),
+                }
+            });
+        }
     }
 
     /// Which process of the sandbox holds the client end of this connection.
     pub async fn identify(&self, sandbox: SandboxId, connection: Connection) -> Peer {
-        unimplemented!("{sandbox:?}{connection:?}")
+        match self.ask(Request::Identify { sandbox, connection }).await {
+            Ok(Given::Peer(peer)) => peer,
+            Ok(other) => Peer::Unknown(unexpected(&other).0),
+            Err(refusal) => Peer::Unknown(refusal.0),
+        }
+    }
+
+    async fn carry(&self, socket: AsyncFd<OwnedFd>, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) -> Lost {
+        loop {
+            let result = tokio::select! {
+                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => match received {
+                    Ok(received) => self.take(received),
+                    Err(e) => Err(e.into()),
+                },
+                request = outgoing.recv() => match request {
+                    Some(bytes) => self.put(&socket, &bytes).await,
+                    None => Err(Lost::Gone),
+                },
+            };
+            if let Err(lost) = result {
+                lock(&self.0.waiting).clear();
+                lock(&self.0.exits).clear();
+                return lost;
+            }
+        }
+    }
+
+    /// Sends one request; goes on reading while the monitor's queue is full, so that the two can't
+    /// wait for each other.
+    async fn put(&self, socket: &AsyncFd<OwnedFd>, bytes: &[u8]) -> Result<(), Lost> {
+        loop {
+            tokio::select! {
+                biased;
+                sent = socket.async_io(tokio::io::Interest::WRITABLE, |socket| channel::send(socket.as_fd(), bytes, &[])) => return Ok(sent?),
+                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => self.take(received?)?,
+            }
+        }
+    }
+
+    fn take(&self, Received { bytes, descriptors }: Received) -> Result<(), Lost> {
+        if bytes.is_empty() {
+            return Err(Lost::Gone);
+        }
+        match Message::try_from(&*bytes)? {
+            Message::Answer { number, answer } => {
+                let reply = match answer {
+                    Ok(answer) => Ok(self.own(answer, descriptors)?),
+                    Err(reason) => Err(Refusal(reason)),
+                };
+                let waiting = lock(&self.0.waiting).remove(&number);
+                // Dropping an unclaimed reply gives back what it holds.
+                drop(waiting.map(|waiting| waiting.send(reply)));
+            }
+            Message::Exited { session, exit } => {
+                let waiting = lock(&self.0.exits).remove(&session);
+                if let Some(Err(unclaimed)) = waiting.map(|waiting| waiting.send(exit)) {
+                    tracing::trace!(%session, ?unclaimed, "nobody waits for this exit");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what an answer brought its owner. A session's exit can follow at once: whoever waits for
+    /// it is noted before the answer is passed on.
+    fn own(&self, answer: Answer, descriptors: Vec<OwnedFd>) -> Result<Given, Lost> {
+        let monitor = self.clone();
+        Ok(match answer {
+            Answer::Keys => Given::Keys(descriptors),
+            Answer::Built(id) => {
+                let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Malformed)?;
+                Given::Sandbox(Lease { monitor, id, listener: Some(listener.into()) })
+            }
+            Answer::Started(id) => {
+                let (sender, exit) = oneshot::channel();
+                lock(&self.0.exits).insert(id, sender);
+                let stdio = Stdio::own(descriptors)?;
+                Given::Session(Session { monitor, id, stdio: Some(stdio), exit: Some(exit) })
+            }
+            Answer::Identified(peer) => Given::Peer(peer),
+            Answer::Done => Given::Done,
+        })
     }
 }
 
 /// A sandbox in use; dropping it ends the sandbox and everything in it.
 #[derive(Debug)]
-pub struct Lease {}
+pub struct Lease {
+    monitor: Monitor,
+    id: SandboxId,
+    listener: Option<TcpListener>,
+}
 
 impl Lease {
     /// Its number.
     pub fn id(&self) -> SandboxId {
-        unimplemented!()
+        self.id
     }
 
     /// Its proxy listener (127.0.0.1:3128 inside), non-blocking; given once.
-    pub fn take_listener(&mut self) -> Option<std::net::TcpListener> {
-        unimplemented!()
+    pub fn take_listener(&mut self) -> Option<TcpListener> {
+        self.listener.take()
     }
 
     /// Starts a session; returns after its program was executed (or says why it was not).
     pub async fn spawn(&self, spawn: Spawn) -> Result<Session, Refusal> {
-        unimplemented!("{spawn:?}")
+        match self.monitor.ask(Request::Spawn { sandbox: self.id, spawn }).await? {
+            Given::Session(session) => Ok(session),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.monitor.tell(Request::Destroy { sandbox: self.id });
     }
 }
 
@@ -67,36 +323,61 @@ pub enum Stdio {
         stderr: pipe::Receiver,
     },
     /// The master side of its PTY, for both directions. Reading gives EIO once the last slave is closed.
-    Terminal(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>),
+    Terminal(AsyncFd<OwnedFd>),
 }
 
-/// A running session. Dropping it hangs up its whole process tree (SIGHUP, SIGCONT, then SIGKILL after a grace).
+impl Stdio {
+    fn own(descriptors: Vec<OwnedFd>) -> Result<Self, Lost> {
+        let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
+            Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
+            Err(descriptors) => descriptors,
+        };
+        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Malformed)?;
+        Ok(Self::Pipes {
+            stdin: pipe::Sender::from_owned_fd(stdin)?,
+            stdout: pipe::Receiver::from_owned_fd(stdout)?,
+            stderr: pipe::Receiver::from_owned_fd(stderr)?,
+        })
+    }
+}
+
+/// A running session. Dropping it hangs up a program that still runs: SIGHUP and SIGCONT for its whole
+/// process tree, then SIGKILL after a grace.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    monitor: Monitor,
+    id: SessionId,
+    stdio: Option<Stdio>,
+    exit: Option<oneshot::Receiver<Exit>>,
+}
 
 impl Session {
     /// Its number.
     pub fn id(&self) -> SessionId {
-        unimplemented!()
+        self.id
     }
 
     /// Its stdio; given once.
     pub fn take_stdio(&mut self) -> Option<Stdio> {
-        unimplemented!()
+        self.stdio.take()
     }
 
     /// Resolves when its program (the leader) has ended; given once. An error means that the monitor is gone.
     pub fn take_exit(&mut self) -> Option<oneshot::Receiver<Exit>> {
-        unimplemented!()
+        self.exit.take()
     }
 
     /// Sends a signal to the terminal's foreground process group, or without a terminal to the leader's group.
     pub async fn signal(&self, number: i32) -> Result<(), Refusal> {
-        unimplemented!("{number}")
+        match self.monitor.ask(Request::Signal { session: self.id, number }).await? {
+            Given::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 }
 
-/// Sets the window size of a PTY by its master; SIGWINCH goes to the foreground group (tty_ioctl(4)).
-pub fn resize(_master: &impl std::os::fd::AsFd, _size: WindowSize) -> std::io::Result<()> {
-    unimplemented!()
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.monitor.tell(Request::HangUp { session: self.id });
+    }
 }

@@ -1,7 +1,31 @@
 //! Sandboxes: the monitor that makes them, and the gate's side of its channel.
 
+mod blueprint;
+mod cgroup;
+mod channel;
 mod client;
+mod confine;
+mod environment;
+mod files;
+mod identity;
+mod init;
+mod landlock;
+mod monitor;
+mod network;
+mod privileges;
 pub mod protocol;
+mod pty;
+mod root;
+mod seccomp;
 
-pub use client::{resize, Lease, Monitor, Refusal, Session, Stdio};
+pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
+pub(crate) use cgroup::Tree;
+pub(crate) use channel::Channel;
+pub use client::{Lease, Lost, Monitor, Refusal, Session, Stdio};
+pub use landlock::{Kernel, LandlockError};
+pub(crate) use landlock::enforce;
+pub(crate) use monitor::{Charter, MonitorError, run as serve_as_monitor};
+pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps};
 pub use protocol::{Exit, Program, Spawn, Terminal, WindowSize};
+pub use pty::resize;
+pub(crate) use seccomp::{Filter, SeccompError};

@@ -1,6 +1,8 @@
-//! What the gate may ask of the monitor, and what it gets.
+//! What the gate may ask of the monitor, and what it gets: the whole table of privileged requests.
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 
 /// What a session runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,4 +58,192 @@ pub enum Exit {
         /// Whether a core was written.
         core: bool,
     },
+}
+
+/// What the gate may ask. Everything is checked again by the monitor; what does not decode, or
+/// breaks a bound, ends the gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The login's authorized_keys files; `None` opens a configured login's in its place.
+    AuthorizedKeys {
+        /// Whose.
+        login: Option<LoginName>,
+    },
+    /// A new sandbox for a login, with its proxy listener.
+    Build {
+        /// Whose policy it gets.
+        login: LoginName,
+    },
+    /// A session in a sandbox.
+    Spawn {
+        /// Where.
+        sandbox: SandboxId,
+        /// What.
+        spawn: Spawn,
+    },
+    /// A signal for a session's foreground process group.
+    Signal {
+        /// Which session.
+        session: SessionId,
+        /// signal(7), 1 to 31.
+        number: i32,
+    },
+    /// The session's channel is gone: hang up and then kill what it started.
+    HangUp {
+        /// Which session.
+        session: SessionId,
+    },
+    /// Who holds the client end of a connection to the sandbox's proxy.
+    Identify {
+        /// The accepting listener's sandbox.
+        sandbox: SandboxId,
+        /// The two ends.
+        connection: Connection,
+    },
+    /// The sandbox is no longer needed: end everything in it.
+    Destroy {
+        /// Which.
+        sandbox: SandboxId,
+    },
+}
+
+/// A request with the number that its answer carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Chosen by the gate.
+    pub number: u64,
+    /// What it asks.
+    pub request: Request,
+}
+
+/// What the monitor sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// The answer to a request, or why it was refused.
+    Answer {
+        /// The request's number.
+        number: u64,
+        /// Descriptors travel beside it, in the order that the variant names.
+        answer: Result<Answer, String>,
+    },
+    /// A session's program has ended.
+    Exited {
+        /// Which session.
+        session: SessionId,
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// What a request gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The files, opened for reading, one descriptor each.
+    Keys,
+    /// The sandbox; one descriptor: its proxy listener.
+    Built(SandboxId),
+    /// The session; one descriptor (its PTY's master) or three (stdin, stdout, stderr).
+    Started(SessionId),
+    /// Who.
+    Identified(Peer),
+    /// It was done.
+    Done,
+}
+
+/// A message of the other side is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message")]
+pub struct Malformed;
+
+/// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
+pub const LONGEST: usize = 512 * 1024;
+
+/// The most descriptors beside a message.
+pub const MOST_DESCRIPTORS: usize = 16;
+
+impl TryFrom<&[u8]> for Numbered {
+    type Error = Malformed;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+        let numbered: Self = decode(bytes)?;
+        if let Request::Spawn { spawn, .. } = &numbered.request {
+            spawn.check()?;
+        }
+        Ok(numbered)
+    }
+}
+
+impl TryFrom<&[u8]> for Message {
+    type Error = Malformed;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+        decode(bytes)
+    }
+}
+
+impl Spawn {
+    /// What execve(2) can take: no NUL, names without '=', and bounded sizes.
+    fn check(&self) -> Result<(), Malformed> {
+        let command = match &self.program {
+            Program::Shell => true,
+            Program::Command(bytes) => bytes.len() <= 128 * 1024 && !bytes.contains(&0),
+        };
+        let environment = self.environment.len() <= 256
+            && self.environment.iter().all(|(name, value)| {
+                let nul = name.contains(&0) || value.contains(&0);
+                !name.is_empty() && !name.contains(&b'=') && !nul && name.len() + value.len() <= 64 * 1024
+            });
+        let modes = self.terminal.as_ref().is_none_or(|terminal| terminal.modes.len() <= 256);
+        if command && environment && modes { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+/// Encodes a message for the channel.
+pub(super) fn encode(message: &impl Serialize) -> Result<Vec<u8>, Malformed> {
+    let bytes = postcard::to_allocvec(message).map_err(|_| Malformed)?;
+    if bytes.len() > LONGEST { Err(Malformed) } else { Ok(bytes) }
+}
+
+fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Malformed> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawn(program: Program) -> Numbered {
+        let spawn = Spawn { program, environment: vec![(b"LANG".into(), b"C".into())], terminal: None };
+        Numbered { number: 7, request: Request::Spawn { sandbox: SandboxId(1), spawn } }
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        let numbered = spawn(Program::Command(b"echo \xff".to_vec()));
+        assert_eq!(Numbered::try_from(&*encode(&numbered).unwrap()), Ok(numbered));
+    }
+
+    #[test]
+    fn trailing_and_missing_bytes_are_malformed() {
+        let mut bytes = encode(&spawn(Program::Shell)).unwrap();
+        assert!(Numbered::try_from(&bytes[..bytes.len() - 1]).is_err());
+        bytes.push(0);
+        assert_eq!(Numbered::try_from(&*bytes), Err(Malformed));
+    }
+
+    #[test]
+    fn a_command_with_nul_is_malformed() {
+        let bytes = encode(&spawn(Program::Command(b"a\0b".to_vec()))).unwrap();
+        assert_eq!(Numbered::try_from(&*bytes), Err(Malformed));
+    }
+
+    #[test]
+    fn a_huge_length_prefix_allocates_nothing() {
+        // Variant 2 (Spawn), sandbox 0, Command with a length of 2^63.
+        let bytes = [0, 2, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert_eq!(Numbered::try_from(&bytes[..]), Err(Malformed));
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,12 @@ pub enum SpillError {
 /// A directory for unlinked files. Opened early, so that later only its descriptor is needed.
 #[derive(Debug)]
 pub struct SpillDir(OwnedFd);
+
+impl AsFd for SpillDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl SpillDir {
     /// Opens the directory and tries everything that spilling does there.

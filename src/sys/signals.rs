@@ -25,3 +25,8 @@ fn set(number: libc::c_int, action: libc::sighandler_t) -> io::Result<()> {
     let previous = unsafe { libc::signal(number, action) };
     if previous == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Ignores SIGPIPE, as the Rust runtime does: writing to a closed pipe is an error to handle, not an end.
+pub fn ignore_broken_pipes() -> io::Result<()> {
+    set(libc::SIGPIPE, libc::SIG_IGN)
+}

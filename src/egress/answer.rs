@@ -1,0 +1,132 @@
+//! What the proxy itself says: JSON that names host, port, rule and how to ask why.
+
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::admission::Refusal;
+use super::intake::{Malformed, Target};
+use crate::model::{Destination, Peer, Subject};
+use crate::policy::{Denial, Flow};
+
+/// A body of ours, or the upstream's.
+pub(super) type Body = Either<Full<Bytes>, Incoming>;
+
+/// The request is none that can be judged: 400, and the connection ends.
+pub(super) fn malformed(error: &Malformed) -> Response<Body> {
+    let body = json!({ "error": error.code(), "detail": error.to_string() });
+    let mut response = answer(StatusCode::BAD_REQUEST, &body);
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The request was judged, and goes nowhere.
+pub(super) fn refused(
+    refusal: &Refusal,
+    asked: &str,
+    subject: &Subject,
+    flow: &Flow,
+) -> Response<Body> {
+    let destination = &flow.destination;
+    match refusal {
+        Refusal::Denied(denial) => denied(denial, asked, subject, flow),
+        Refusal::Unresolved => failed(
+            StatusCode::BAD_GATEWAY,
+            "dns_failed",
+            "the name does not resolve",
+            destination,
+        ),
+        Refusal::Unavailable => failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "decision_unavailable",
+            "the decision could not be made or recorded",
+            destination,
+        ),
+    }
+}
+
+/// No vetted address answered, or what answered spoke no HTTP.
+pub(super) fn unreachable(destination: &Destination) -> Response<Body> {
+    failed(
+        StatusCode::BAD_GATEWAY,
+        "upstream_unreachable",
+        "the upstream did not answer",
+        destination,
+    )
+}
+
+/// The tunnel is open (RFC 9110 §9.3.6: no content).
+pub(super) fn connected() -> Response<Body> {
+    Response::new(Either::Left(Full::default()))
+}
+
+/// How a request is named in answers: its method and where to, never a path or query.
+pub(super) fn name(method: &str, target: &Target) -> String {
+    match target {
+        Target::Tunnel(destination) => format!("{method} {destination}"),
+        Target::Exchange(destination) => format!("{method} http://{destination}"),
+    }
+}
+
+fn denied(denial: &Denial, asked: &str, subject: &Subject, flow: &Flow) -> Response<Body> {
+    let destination = &flow.destination;
+    let body = json!({
+        "error": "policy_denied",
+        "detail": format!("{asked} not permitted by policy"),
+        "reason": denial.reason,
+        "host": destination.host.to_string(),
+        "port": destination.port,
+        "rule": denial.rule,
+        "generation": denial.generation,
+        "explain": explain(subject, flow),
+    });
+    answer(StatusCode::FORBIDDEN, &body)
+}
+
+/// The command by which an operator asks why. It gets pasted into shells, so a binary whose path
+/// would need quoting is left out.
+fn explain(subject: &Subject, flow: &Flow) -> String {
+    let plain = |text: &&str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte))
+    };
+    let binary = match &flow.peer {
+        Peer::Known(identity) => identity.binary.to_str().filter(plain),
+        Peer::Unknown(_) => None,
+    };
+    let binary = binary
+        .map(|path| format!(" --binary {path}"))
+        .unwrap_or_default();
+    format!(
+        "sandgate policy explain --login {} --to {}{binary}",
+        subject.login, flow.destination
+    )
+}
+
+fn failed(
+    status: StatusCode,
+    error: &str,
+    detail: &str,
+    destination: &Destination,
+) -> Response<Body> {
+    let body = json!({
+        "error": error,
+        "detail": detail,
+        "host": destination.host.to_string(),
+        "port": destination.port,
+    });
+    answer(status, &body)
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::from(format!("{body}\n"))));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

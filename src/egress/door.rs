@@ -1,0 +1,27 @@
+//! What every sandbox's proxy shares: the trail, the resolver, the host's own addresses, and the way to the monitor.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{OwnAddresses, Resolver, Whois};
+use crate::audit::Trail;
+
+/// The shared half of a proxy; one for the gate, by `Arc`.
+pub struct Door {
+    pub(super) trail: Arc<Trail>,
+    pub(super) resolver: Resolver,
+    pub(super) own: OwnAddresses,
+    pub(super) whois: Whois,
+}
+
+impl Door {
+    /// Fails when the host's own addresses cannot be read: they could not be refused then.
+    pub fn new(trail: Arc<Trail>, resolver: Resolver, whois: Whois) -> io::Result<Self> {
+        Ok(Self {
+            trail,
+            resolver,
+            own: OwnAddresses::read()?,
+            whois,
+        })
+    }
+}

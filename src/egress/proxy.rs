@@ -1,0 +1,220 @@
+//! A sandbox's proxy: accepts inside its namespace, judges every request, and relays what policy allows.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Door;
+use super::admission::admit;
+use super::answer::{self, Body};
+use super::forward::forward;
+use super::framing::Strict;
+use super::intake::{Target, parser};
+use super::peer::Caller;
+use super::tenure::Tenure;
+use super::upstream::dial;
+use crate::model::{Connection, Subject};
+use crate::policy::{Flow, Snapshot};
+
+/// Connections of one sandbox at once; more wait in the listener's backlog.
+const CONNECTIONS: usize = 1024;
+/// The time for a request's head, also the longest that an idle connection is kept.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// The pause after an accept that failed; the usual cause (EMFILE) lasts.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Each direction of a tunnel, in bytes.
+const TUNNEL_BUFFER: usize = 64 * 1024;
+
+/// Serves one sandbox until the future is dropped, which ends its connections too.
+pub async fn serve(
+    listener: TcpListener,
+    subject: Subject,
+    policy: watch::Receiver<Arc<Snapshot>>,
+    door: Arc<Door>,
+) {
+    let subject = Arc::new(subject);
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(ended) = clients.join_next() => if let Err(error) = ended {
+                tracing::error!(sandbox = %subject.sandbox, %error, "a proxy connection failed");
+            },
+            accepted = listener.accept(), if clients.len() < CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    clients.spawn(converse(stream, Arc::clone(&subject), policy.clone(), Arc::clone(&door)));
+                }
+                Err(error) => {
+                    tracing::warn!(sandbox = %subject.sandbox, %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// One connection, from its first request to its last, or to the end of its tunnel.
+async fn converse(
+    stream: TcpStream,
+    subject: Arc<Subject>,
+    policy: watch::Receiver<Arc<Snapshot>>,
+    door: Arc<Door>,
+) {
+    let ends = match ends(&stream) {
+        Ok(ends) => ends,
+        // The client is gone already.
+        Err(error) => return tracing::debug!(%error, "connection without ends"),
+    };
+    let caller = Caller::accept(&door.whois, subject.sandbox, ends).await;
+    let client = Arc::new(Client {
+        caller,
+        subject,
+        policy,
+        door,
+        tunnel: Mutex::new(None),
+    });
+    let service = {
+        let client = Arc::clone(&client);
+        service_fn(move |request| {
+            let client = Arc::clone(&client);
+            async move { Ok::<_, Infallible>(client.answer(request).await) }
+        })
+    };
+    let http = parser()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(Strict::new(stream)), service)
+        .without_shutdown();
+    // Boxed: hyper's state is large, and a tunnel outlives it.
+    let parts = match Box::pin(http).await {
+        Ok(parts) => parts,
+        Err(error) => return tracing::debug!(%error, "proxy connection ended"),
+    };
+    let (stream, early) = parts.io.into_inner().into_parts();
+    if let Err(error) = client.finish(stream, &early).await {
+        tracing::debug!(%error, "proxy connection ended");
+    }
+}
+
+fn ends(stream: &TcpStream) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    Ok(Connection {
+        client: stream.peer_addr()?,
+        proxy: stream.local_addr()?,
+    })
+}
+
+/// The proxy's side of one connection.
+struct Client {
+    caller: Caller,
+    subject: Arc<Subject>,
+    policy: watch::Receiver<Arc<Snapshot>>,
+    door: Arc<Door>,
+    /// The upstream of a CONNECT that was granted; taken when hyper is done with the connection.
+    tunnel: Mutex<Option<(TcpStream, Tenure)>>,
+}
+
+impl Client {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let connect = request.method() == Method::CONNECT;
+        let mut response = self.relay(request).await;
+        // What follows a CONNECT was meant for the tunnel, and is no request.
+        if connect && response.status() != StatusCode::OK {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn relay(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let target = match Target::read(&head) {
+            Ok(target) => target,
+            Err(error) => return answer::malformed(&error),
+        };
+        let destination = target.destination().clone();
+        let peer = self.caller.identify(&self.door.whois).await;
+        let mut policy = self.policy.clone();
+        let snapshot = Arc::clone(&policy.borrow_and_update());
+        let flow = Flow {
+            peer,
+            destination: destination.clone(),
+        };
+        let vetted = match admit(&self.door, &self.subject, &snapshot, &flow).await {
+            Ok(vetted) => vetted,
+            Err(refusal) => {
+                return answer::refused(
+                    &refusal,
+                    &answer::name(head.method.as_str(), &target),
+                    &self.subject,
+                    &flow,
+                );
+            }
+        };
+        let dialled = dial(vetted)
+            .await
+            .and_then(|upstream| Ok((upstream.peer_addr()?.ip(), upstream)));
+        let (address, upstream) = match dialled {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                tracing::debug!(sandbox = %self.subject.sandbox, %destination, %error, "dial failed");
+                return answer::unreachable(&destination);
+            }
+        };
+        let (door, subject) = (Arc::clone(&self.door), Arc::clone(&self.subject));
+        let tenure = Tenure {
+            door,
+            subject,
+            policy,
+            flow,
+            address,
+        };
+        match target {
+            Target::Tunnel(_) => {
+                *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upstream, tenure));
+                answer::connected()
+            }
+            Target::Exchange(_) => {
+                forward(Request::from_parts(head, body), &destination, upstream, tenure).await.unwrap_or_else(|error| {
+                    tracing::debug!(%destination, error = &error as &dyn std::error::Error, "exchange failed");
+                    answer::unreachable(&destination)
+                })
+            }
+        }
+    }
+
+    /// Runs the tunnel, if there is one; `early` is what the client sent after its CONNECT.
+    async fn finish(&self, mut stream: TcpStream, early: &[u8]) -> io::Result<()> {
+        let tunnel = self
+            .tunnel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((mut upstream, tenure)) = tunnel else {
+            return stream.shutdown().await;
+        };
+        let sandbox = self.subject.sandbox;
+        let relayed = tenure.hold(async {
+            upstream.write_all(early).await?;
+            copy_bidirectional_with_sizes(&mut stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
+                .await
+        });
+        match relayed.await {
+            Some(Ok((sent, received))) => tracing::debug!(%sandbox, sent, received, "tunnel ended"),
+            Some(Err(error)) => return Err(error),
+            None => tracing::info!(%sandbox, "tunnel closed: policy no longer allows it"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Rego's verdicts: the built-in module over the data of one file, in regorus and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use regorus::utils::limits::ExecutionTimerConfig;
+use regorus::{CompiledPolicy, Value};
+
+use super::check::{Checked, Endpoint, Middleware};
+use super::host::HostRule;
+
+const MODULE: &str = include_str!("../../policies/sandbox.rego");
+const ENTRYPOINT: &str = "data.sandgate.decision";
+
+/// Bounds a module that runs away. A judgement takes well under a millisecond; the rest is room for
+/// a host that is too busy to let it run.
+const TIMER: ExecutionTimerConfig =
+    ExecutionTimerConfig { limit: Duration::from_secs(1), check_interval: NonZeroU32::MIN.saturating_add(63) };
+
+/// Regular expressions that regorus keeps compiled, over all files; `check` bounds what one file has.
+const PATTERNS: usize = 8192;
+
+/// What regorus says; its own type is `anyhow::Error`, which is not for libraries.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why rules can't be compiled or evaluated.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(Cause);
+
+/// Who is calling, as far as rules ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Caller<'a> {
+    /// A program with its ancestors.
+    Known { paths: &'a [&'a str] },
+    /// Nobody could be named.
+    Unknown,
+    /// Rules are asked for anyone's sake, as `identity_required: false` in a test case.
+    Anyone,
+}
+
+/// What the rules are asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    /// The name in lower case, or the address without brackets.
+    pub(super) host: &'a str,
+    /// Whether `host` is a name.
+    pub(super) is_name: bool,
+    pub(super) port: u16,
+    pub(super) caller: Caller<'a>,
+}
+
+/// How far a refused connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// No endpoint names the host.
+    Host,
+    /// None of those has the port.
+    Port,
+    /// None of those is for the caller.
+    Caller,
+}
+
+/// What the rules answer. Endpoints are positions in the file's list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Allow { policy: String, endpoints: Vec<usize>, middlewares: Vec<String> },
+    Deny { stage: Stage, policy: Option<String>, endpoints: Vec<usize> },
+}
+
+/// Compiled rules; any number of threads may ask at once.
+#[derive(Debug)]
+pub(super) struct Engine {
+    compiled: CompiledPolicy,
+}
+
+impl Engine {
+    /// Compiles the built-in module with the data of a file.
+    pub(super) fn compile(checked: &Checked) -> Result<Self, EngineError> {
+        // Both are process-wide in regorus, and always set to the same.
+        regorus::cache::configure(regorus::cache::Config { regex: PATTERNS, glob: 0 });
+        regorus::utils::limits::set_fallback_execution_timer_config(Some(TIMER));
+        let mut engine = regorus::Engine::new();
+        engine.set_strict_builtin_errors(true);
+        engine.add_policy("sandbox.rego".to_owned(), MODULE.to_owned()).map_err(|error| EngineError(error.into()))?;
+        engine.add_data(object([("policy", data(checked))])).map_err(|error| EngineError(error.into()))?;
+        let compiled = engine.compile_with_entrypoint(&ENTRYPOINT.into()).map_err(|error| EngineError(error.into()))?;
+        Ok(Self { compiled })
+    }
+
+    /// Asks the rules.
+    pub(super) fn decide(&self, question: &Question<'_>) -> Result<Decision, EngineError> {
+        let answer = self.compiled.eval_with_input(input(question)).map_err(|error| EngineError(error.into()))?;
+        read(&answer).map_err(EngineError)
+    }
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<BTreeMap<_, _>>().into()
+}
+
+fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
+    items.into_iter().map(Value::from).collect::<Vec<_>>().into()
+}
+
+fn set<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
+    items.into_iter().map(Value::from).collect::<BTreeSet<_>>().into()
+}
+
+fn data(checked: &Checked) -> Value {
+    let mut named: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let (mut wildcards, mut anywhere) = (Vec::new(), Vec::new());
+    for (number, endpoint) in checked.endpoints.iter().enumerate() {
+        let number = Value::from(number);
+        match &endpoint.host {
+            HostRule::Name(name) => named.entry(name.clone()).or_default().push(number),
+            HostRule::Address(address) => named.entry(address.to_string()).or_default().push(number),
+            HostRule::Wildcard(wildcard) => {
+                wildcards.push(object([("regex", wildcard.regex().into()), ("endpoint", number)]));
+            }
+            HostRule::Anywhere => anywhere.push(number),
+        }
+    }
+    let binaries: BTreeMap<Value, Value> = checked
+        .binaries
+        .iter()
+        .map(|(policy, binaries)| {
+            let exact = set(binaries.exact.iter().map(String::as_str));
+            let globs = strings(binaries.globs.iter().map(String::as_str));
+            (policy.as_str().into(), object([("exact", exact), ("globs", globs)]))
+        })
+        .collect();
+    let named: BTreeMap<Value, Value> = named.into_iter().map(|(host, numbers)| (host.into(), numbers.into())).collect();
+    object([
+        ("endpoints", checked.endpoints.iter().map(endpoint).collect::<Vec<_>>().into()),
+        ("named", named.into()),
+        ("wildcards", wildcards.into()),
+        ("anywhere", anywhere.into()),
+        ("binaries", binaries.into()),
+        ("middlewares", checked.middlewares.iter().map(middleware).collect::<Vec<_>>().into()),
+    ])
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    let ports: BTreeSet<Value> = endpoint.ports.iter().map(|port| Value::from(u32::from(*port))).collect();
+    object([("policy", endpoint.policy.as_str().into()), ("ports", ports.into())])
+}
+
+fn middleware(middleware: &Middleware) -> Value {
+    object([
+        ("name", middleware.name.as_str().into()),
+        ("include", hosts(&middleware.include)),
+        ("exclude", hosts(&middleware.exclude)),
+    ])
+}
+
+fn hosts(rules: &[HostRule]) -> Value {
+    let (mut named, mut wildcards, mut anywhere) = (BTreeSet::new(), Vec::new(), false);
+    for rule in rules {
+        match rule {
+            HostRule::Name(name) => _ = named.insert(Value::from(name.as_str())),
+            HostRule::Address(address) => _ = named.insert(Value::from(address.to_string())),
+            HostRule::Wildcard(wildcard) => wildcards.push(Value::from(wildcard.regex())),
+            HostRule::Anywhere => anywhere = true,
+        }
+    }
+    object([("named", named.into()), ("wildcards", wildcards.into()), ("anywhere", anywhere.into())])
+}
+
+fn input(question: &Question<'_>) -> Value {
+    let (caller, paths) = match question.caller {
+        Caller::Known { paths } => ("known", paths),
+        Caller::Unknown => ("unknown", &[][..]),
+        Caller::Anyone => ("anyone", &[][..]),
+    };
+    let exact: Vec<Value> = paths.iter().map(|path| Value::from(&*super::check::merged(path))).collect();
+    object([
+        ("host", question.host.into()),
+        ("is_name", question.is_name.into()),
+        ("port", u32::from(question.port).into()),
+        ("caller", caller.into()),
+        ("paths", strings(paths.iter().copied())),
+        ("exact", exact.into()),
+    ])
+}
+
+fn read(answer: &Value) -> Result<Decision, Cause> {
+    let endpoints = || -> Result<Vec<usize>, Cause> {
+        match &answer["endpoints"] {
+            Value::Undefined => Ok(Vec::new()),
+            numbers => numbers.as_set()?.iter().map(|n| Ok(usize::try_from(n.as_u32()?)?)).collect(),
+        }
+    };
+    if *answer["allow"].as_bool()? {
+        let middlewares = answer["middlewares"].as_set()?;
+        return Ok(Decision::Allow {
+            policy: answer["policy"].as_string()?.to_string(),
+            endpoints: endpoints()?,
+            middlewares: middlewares.iter().map(|m| Ok(m.as_string()?.to_string())).collect::<Result<_, Cause>>()?,
+        });
+    }
+    let stage = match &**answer["stage"].as_string()? {
+        "host" => Stage::Host,
+        "port" => Stage::Port,
+        "caller" => Stage::Caller,
+        other => return Err(format!("the module answers an unknown stage {other:?}").into()),
+    };
+    let policy = match &answer["policy"] {
+        Value::Undefined => None,
+        name => Some(name.as_string()?.to_string()),
+    };
+    Ok(Decision::Deny { stage, policy, endpoints: endpoints()? })
+}

@@ -1,0 +1,62 @@
+//! What a login's sandboxes are made of, fixed before the monitor starts.
+
+use std::path::{Path, PathBuf};
+
+use crate::model::LoginName;
+
+/// HOME and the working directory inside every sandbox.
+pub const HOME: &str = "/sandbox";
+
+/// The proxy's address inside every sandbox.
+pub const PROXY: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3128);
+
+/// Whose ids a sandbox's sessions take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// The user id; never 0.
+    pub uid: u32,
+    /// The group id; never 0.
+    pub gid: u32,
+}
+
+/// One login's sandboxes.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// The login; also the user name inside.
+    pub login: LoginName,
+    /// Where its authorized_keys files are.
+    pub authorized_keys: Vec<PathBuf>,
+    /// Its shell, a path inside.
+    pub shell: PathBuf,
+    /// The account that the policy names; `None` takes one of the daemon's own range.
+    pub account: Option<Account>,
+    /// What is there to see, and how.
+    pub paths: Vec<Listed>,
+}
+
+/// A path that policy lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Absolute, without `..`.
+    pub path: PathBuf,
+    /// What may be done below it.
+    pub access: Access,
+}
+
+/// What may be done below a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Read and execute.
+    ReadOnly,
+    /// Everything that ownership and modes allow.
+    ReadWrite,
+}
+
+/// Paths that a sandbox has of its own; listing them shares nothing of the host.
+pub(super) fn is_private(path: &Path) -> bool {
+    ["/proc", "/dev", "/sys", "/tmp", HOME].iter().any(|own| path == Path::new(own))
+        || path.starts_with("/proc")
+        || path.starts_with("/dev")
+        || path.starts_with("/sys")
+}

@@ -1,0 +1,83 @@
+//! The socket between gate and monitor: whole messages (SOCK_SEQPACKET) with descriptors beside them.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use super::protocol::{LONGEST, MOST_DESCRIPTORS};
+
+/// One end; non-blocking and CLOEXEC.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// A message as it arrived.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Its bytes; empty when the other side is gone.
+    pub(crate) bytes: Vec<u8>,
+    /// What travelled with it.
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl Channel {
+    /// A connected pair, its buffers wide enough for the longest message.
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        for end in [&a, &b] {
+            rustix::net::sockopt::set_socket_send_buffer_size_force(end, 4 * LONGEST)?;
+        }
+        Ok((Self(a), Self(b)))
+    }
+}
+
+/// Sends a whole message or nothing; `WouldBlock` while the other side's queue is full.
+pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?;
+    Ok(())
+}
+
+/// Takes one message; `WouldBlock` when there is none. A truncated one is an error.
+pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Received> {
+    let mut bytes = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
+    let descriptors = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was truncated"));
+    }
+    bytes.truncate(got.bytes);
+    Ok(Received { bytes, descriptors })
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,201 @@
+//! From a forked child to the user's program: the layers, in order, each proof consumed by the next.
+//!
+//! ```text
+//! detach -> enter -> drop privileges -> Landlock -> seccomp -> exec
+//! ```
+//!
+//! Everything is prepared before the fork; a step that fails ends the child, and the session with it.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use landlock::RulesetCreated;
+use rustix::process::Signal;
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use super::blueprint::{Account, HOME};
+use super::landlock::{self as map, LandlockError};
+use super::privileges::{self, Dropped, PrivilegeError};
+use super::seccomp::{self, Filter, SeccompError};
+use crate::sys;
+
+/// Everything that one session's child needs.
+pub(super) struct Prepared<'a> {
+    pub(super) entrance: &'a Entrance,
+    pub(super) account: Account,
+    pub(super) ruleset: RulesetCreated,
+    pub(super) filter: &'a Filter,
+    pub(super) stdio: [OwnedFd; 3],
+    pub(super) terminal: Terminal,
+    pub(super) program: CString,
+    pub(super) arguments: Vec<CString>,
+    pub(super) environment: Vec<CString>,
+    /// CLOEXEC: execve(2) closes it without a byte; what went wrong otherwise.
+    pub(super) report: OwnedFd,
+}
+
+/// Whether standard input is a terminal to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminal {
+    Controlling,
+    None,
+}
+
+/// The way into a sandbox: its init, and which namespaces one must be in afterwards.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    init: OwnedFd,
+    expected: [u64; KINDS.len()],
+}
+
+/// The namespaces that a session is checked to be in; `pid` by the fork, the others by setns(2).
+const KINDS: [&str; 6] = ["mnt", "net", "pid", "ipc", "uts", "cgroup"];
+
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{step}: {source}")]
+    Step { step: &'static str, source: io::Error },
+    #[error("enter: the {0} namespace is not the sandbox's")]
+    Namespace(&'static str),
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    #[error(transparent)]
+    Landlock(#[from] LandlockError),
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    #[error("cannot run {program}: {source}")]
+    Exec { program: String, source: io::Error },
+}
+
+fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Result<T, Failure> {
+    result.map_err(|source| Failure::Step { step, source: source.into() })
+}
+
+impl Entrance {
+    /// Notes which namespaces the init `pid` is in; `init` is its pidfd.
+    pub(super) fn of(pid: rustix::process::Pid, init: OwnedFd) -> io::Result<Self> {
+        let mut expected = [0; KINDS.len()];
+        for (inode, kind) in expected.iter_mut().zip(KINDS) {
+            *inode = rustix::fs::stat(format!("/proc/{pid}/ns/{kind}"))?.st_ino;
+        }
+        Ok(Self { init, expected })
+    }
+
+    /// The init's pidfd.
+    pub(super) fn init(&self) -> &OwnedFd {
+        &self.init
+    }
+}
+
+/// Runs in the child, inside the sandbox's pid namespace; never returns.
+pub(super) fn become_session(prepared: Prepared<'_>) -> Infallible {
+    let mut report = match prepared.report.try_clone() {
+        Ok(fd) => std::fs::File::from(fd),
+        Err(_) => sys::clone::exit_now(255),
+    };
+    let Err(failure) = start(prepared);
+    // The parent reads the reason; should even that fail, it reads the exit status.
+    let told = report.write_all(failure.to_string().as_bytes());
+    sys::clone::exit_now(if told.is_ok() { 255 } else { 254 })
+}
+
+fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
+    let Prepared { entrance, account, ruleset, filter, stdio, terminal, program, arguments, environment, report } = prepared;
+    let detached = Detached::from_parent(stdio, terminal)?;
+    let entered = detached.enter(entrance)?;
+    let unprivileged = entered.drop_privileges(account, &report)?;
+    let restricted = unprivileged.restrict(ruleset)?;
+    let confined = restricted.filter(filter)?;
+    confined.exec(&program, &arguments, &environment)
+}
+
+/// Has a session and, where asked for, a terminal of its own, default signals, no inherited key.
+struct Detached(());
+
+impl Detached {
+    /// setsid(2) comes first for every child, terminal or not: without it TIOCSTI could type into
+    /// the terminal that the daemon was started from.
+    fn from_parent(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<Self, Failure> {
+        step("setsid", rustix::process::setsid())?;
+        step("signals", sys::signals::reset())?;
+        let [stdin, stdout, stderr] = stdio;
+        if terminal == Terminal::Controlling {
+            step("take terminal", rustix::process::ioctl_tiocsctty(&stdin))?;
+        }
+        step("stdin", rustix::stdio::dup2_stdin(&stdin))?;
+        step("stdout", rustix::stdio::dup2_stdout(&stdout))?;
+        step("stderr", rustix::stdio::dup2_stderr(&stderr))?;
+        step("keyring", sys::keyring::join_fresh_session())?;
+        privileges::forbid_core_dumps()?;
+        Ok(Self(()))
+    }
+
+    fn enter(self, entrance: &Entrance) -> Result<Entered, Failure> {
+        let kinds = ThreadNameSpaceType::MOUNT
+            | ThreadNameSpaceType::NETWORK
+            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+            | ThreadNameSpaceType::CONTROL_GROUP;
+        step("enter", move_into_thread_name_spaces(entrance.init.as_fd(), kinds))?;
+        for (expected, kind) in entrance.expected.iter().zip(KINDS) {
+            let own = step("read namespace", rustix::fs::stat(format!("/proc/self/ns/{kind}")))?.st_ino;
+            if own != *expected {
+                return Err(Failure::Namespace(kind));
+            }
+        }
+        Ok(Entered(()))
+    }
+}
+
+/// In every namespace of the sandbox.
+struct Entered(());
+
+impl Entered {
+    fn drop_privileges(self, account: Account, report: &OwnedFd) -> Result<Unprivileged, Failure> {
+        let dropped = privileges::drop_to(account)?;
+        // After the drop, which clears it. The report's reader is the monitor: should it be gone
+        // already, nobody would send the signal.
+        step("death signal", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+        step("monitor", super::init::require_reader(report))?;
+        step("change directory", rustix::process::chdir(HOME))?;
+        Ok(Unprivileged(dropped))
+    }
+}
+
+/// The account's, for good.
+struct Unprivileged(Dropped);
+
+impl Unprivileged {
+    fn restrict(self, ruleset: RulesetCreated) -> Result<Restricted, Failure> {
+        Ok(Restricted(self.0, map::enforce(ruleset)?))
+    }
+}
+
+/// Held to the policy's paths.
+struct Restricted(Dropped, map::InForce);
+
+impl Restricted {
+    fn filter(self, filter: &Filter) -> Result<Confined, Failure> {
+        Ok(Confined { _dropped: self.0, _restricted: self.1, _filtered: filter.apply()? })
+    }
+}
+
+/// Has every layer; the only thing that can execute a program.
+struct Confined {
+    _dropped: Dropped,
+    _restricted: map::InForce,
+    _filtered: seccomp::InForce,
+}
+
+impl Confined {
+    fn exec(self, program: &CString, arguments: &[CString], environment: &[CString]) -> Result<Infallible, Failure> {
+        step("descriptors", sys::descriptors::close_on_exec_from(3))?;
+        nix::unistd::execve(program, arguments, environment).map_err(|source| Failure::Exec {
+            program: program.to_string_lossy().into_owned(),
+            source: source.into(),
+        })
+    }
+}

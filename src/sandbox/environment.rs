@@ -1,0 +1,39 @@
+//! What every session finds in its environment.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, NulError};
+use std::os::unix::ffi::OsStrExt;
+
+use super::blueprint::{Blueprint, HOME, PROXY};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The client's variables, then ours, which win.
+pub(super) fn compose(blueprint: &Blueprint, client: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<CString>, NulError> {
+    let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = client.into_iter().collect();
+    let mut set = |name: &str, value: &[u8]| variables.insert(name.into(), value.into());
+    let login = blueprint.login.as_str().as_bytes();
+    for (name, value) in [
+        ("USER", login),
+        ("LOGNAME", login),
+        ("HOME", HOME.as_bytes()),
+        ("SHELL", blueprint.shell.as_os_str().as_bytes()),
+        ("PATH", PATH.as_bytes()),
+        // Node.js 24 and later asks for the proxy only then.
+        ("NODE_USE_ENV_PROXY", b"1"),
+    ] {
+        set(name, value);
+    }
+    let proxy = format!("http://{PROXY}");
+    for (name, value) in [
+        ("HTTP_PROXY", &*proxy),
+        ("HTTPS_PROXY", &proxy),
+        ("ALL_PROXY", &proxy),
+        ("GRPC_PROXY", &proxy),
+        ("NO_PROXY", "localhost,127.0.0.1,::1"),
+    ] {
+        set(name, value.as_bytes());
+        set(&name.to_ascii_lowercase(), value.as_bytes());
+    }
+    variables.into_iter().map(|(name, value)| CString::new([name, b"=".to_vec(), value].concat())).collect()
+}

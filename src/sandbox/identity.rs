@@ -1,0 +1,141 @@
+//! Which program holds a connection: the socket's inode, sought among the sandbox's own processes.
+//!
+//! This is attribution, not a boundary: a program can borrow another's name (ptrace and its kin are
+//! shut, exec after connect is not). See docs/threat-model.md.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+use crate::model::{Identity, Peer, SessionId};
+
+/// A sandbox that holds more is not searched further; its connection then has no known owner.
+const MOST_PROCESSES: usize = 4096;
+const MOST_DESCRIPTORS: usize = 65_536;
+
+/// How far up ancestors are followed.
+const MOST_ANCESTORS: usize = 64;
+
+/// Names the program among `members` that holds socket `inode`. Several programs holding it at once
+/// are no single owner: a denied one could hide behind an allowed one.
+pub(super) fn find(inode: u32, members: &[Pid], init: Pid, session: Option<SessionId>) -> Peer {
+    match holders(inode, members) {
+        Ok(holders) => name(&holders, init, session),
+        Err(reason) => Peer::Unknown(reason),
+    }
+}
+
+fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Peer {
+    let Some((pid, binary)) = holders.first() else {
+        return Peer::Unknown("no process of the sandbox holds the connection".into());
+    };
+    if let Some((_, other)) = holders.iter().find(|(_, other)| other != binary) {
+        return Peer::Unknown(format!("both {} and {} hold the connection", binary.display(), other.display()));
+    }
+    Peer::Known(Identity {
+        session,
+        pid: pid.as_raw_pid().cast_unsigned(),
+        binary: binary.clone(),
+        ancestors: ancestors(*pid, init),
+    })
+}
+
+fn holders(inode: u32, members: &[Pid]) -> Result<Vec<(Pid, PathBuf)>, String> {
+    if members.len() > MOST_PROCESSES {
+        return Err(format!("the sandbox holds more than {MOST_PROCESSES} processes"));
+    }
+    let wanted = PathBuf::from(format!("socket:[{inode}]"));
+    let mut seen = 0;
+    let mut holders = Vec::new();
+    for &pid in members {
+        // A process that ends meanwhile holds nothing any more.
+        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        for descriptor in descriptors.flatten() {
+            seen += 1;
+            if seen > MOST_DESCRIPTORS {
+                return Err(format!("the sandbox holds more than {MOST_DESCRIPTORS} descriptors"));
+            }
+            if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == wanted) {
+                if let Ok(binary) = executable(pid) {
+                    holders.push((pid, binary));
+                }
+                break;
+            }
+        }
+    }
+    Ok(holders)
+}
+
+/// The path as the sandbox sees it: its mounts hang below no other root.
+fn executable(pid: Pid) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe"))
+}
+
+/// Executables of parents inside the sandbox, nearest first.
+fn ancestors(pid: Pid, init: Pid) -> Vec<PathBuf> {
+    let inside = namespace(init);
+    let mut chain = Vec::new();
+    let mut current = pid;
+    while chain.len() < MOST_ANCESTORS {
+        match parent(current) {
+            Some(up) if up != init && inside.is_some() && namespace(up) == inside => {
+                match executable(up) {
+                    Ok(path) => chain.push(path),
+                    Err(_) => break,
+                }
+                current = up;
+            }
+            _ => break,
+        }
+    }
+    chain
+}
+
+fn namespace(pid: Pid) -> Option<u64> {
+    rustix::fs::stat(Path::new("/proc").join(pid.to_string()).join("ns/pid")).ok().map(|stat| stat.st_ino)
+}
+
+/// Field 4 of /proc/PID/stat (proc_pid_stat(5)), behind a name that may hold anything.
+fn parent(pid: Pid) -> Option<Pid> {
+    stat_field(pid, 4)?.parse().ok().and_then(Pid::from_raw)
+}
+
+/// The process group, field 5.
+pub(super) fn process_group(pid: Pid) -> Option<Pid> {
+    stat_field(pid, 5)?.parse().ok().and_then(Pid::from_raw)
+}
+
+/// The terminal's foreground process group, field 8, in this pid namespace's numbers; `None` without a terminal.
+pub(super) fn foreground_group(pid: Pid) -> Option<Pid> {
+    stat_field(pid, 8)?.parse().ok().filter(|&group: &i32| group > 0).and_then(Pid::from_raw)
+}
+
+fn stat_field(pid: Pid, number: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(number.checked_sub(3)?).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_socket_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let inode = rustix::fs::fstat(&listener).unwrap().st_ino;
+        let own = rustix::process::getpid();
+        let found = holders(u32::try_from(inode).unwrap(), &[own]).unwrap();
+        assert_eq!(found, [(own, std::env::current_exe().unwrap())]);
+        drop(listener);
+        assert!(holders(u32::try_from(inode).unwrap(), &[own]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_programs_on_one_connection_are_no_owner() {
+        let own = rustix::process::getpid();
+        let both = [(own, PathBuf::from("/usr/bin/curl")), (own, PathBuf::from("/tmp/evil"))];
+        assert!(matches!(name(&both, own, None), Peer::Unknown(reason) if reason.contains("/tmp/evil")));
+    }
+}

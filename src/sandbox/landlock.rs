@@ -1,0 +1,172 @@
+//! Landlock: the same map as the mounts, a second time, and scopes between sessions (landlock(7)).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+use super::blueprint::{Access, Blueprint, HOME};
+use super::files;
+use crate::config::Gap;
+
+/// Why a ruleset could not be made or enforced.
+#[derive(Debug, thiserror::Error)]
+pub enum LandlockError {
+    /// The kernel has none.
+    #[error(
+        "this kernel enforces no Landlock: it needs CONFIG_SECURITY_LANDLOCK and `landlock` in lsm= (Linux 5.19 or later)"
+    )]
+    Missing,
+    /// The kernel refused a ruleset.
+    #[error("landlock: {0}")]
+    Ruleset(#[from] RulesetError),
+    /// A path that a rule names can't be opened.
+    #[error("landlock: cannot open {path}: {source}")]
+    Path {
+        /// The path inside the sandbox.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel took the ruleset but does not enforce all of it.
+    #[error("landlock: the ruleset is only partly enforced")]
+    Partly,
+}
+
+/// What the running kernel's Landlock can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel {
+    abi: ABI,
+}
+
+impl Kernel {
+    /// Asks the kernel by making a ruleset at each ABI, the newest first. ABI 1 can't control
+    /// moving files between directories, which then is denied everywhere: it is not offered.
+    pub fn probe() -> Result<Self, LandlockError> {
+        [ABI::V7, ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2]
+            .into_iter()
+            .map(|abi| Self { abi })
+            .find(|kernel| kernel.ruleset().is_ok())
+            .ok_or(LandlockError::Missing)
+    }
+
+    /// What newer ABIs would enforce and this one does not.
+    pub fn gaps(self) -> Vec<Gap> {
+        [(ABI::V3, Gap::LandlockTruncate), (ABI::V5, Gap::LandlockIoctl), (ABI::V6, Gap::LandlockScopes)]
+            .into_iter()
+            .filter(|(needed, _)| self.abi < *needed)
+            .map(|(_, gap)| gap)
+            .collect()
+    }
+
+    /// Denies everything that this ABI can deny, until rules allow.
+    fn ruleset(self) -> Result<RulesetCreated, RulesetError> {
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(self.abi))?;
+        if self.abi >= ABI::V6 {
+            ruleset = ruleset.scope(Scope::from_all(self.abi))?;
+        }
+        ruleset.create()
+    }
+
+    /// The rules for one sandbox, whose root `root` refers to; nothing of a user's runs in it yet.
+    pub(super) fn sandbox(self, root: &OwnedFd, blueprint: &Blueprint) -> Result<RulesetCreated, LandlockError> {
+        let mut ruleset = self.ruleset()?;
+        for (path, grant) in grants(blueprint) {
+            let Some((file, kind)) = open_inside(root, path)? else { continue };
+            let rights = grant.rights(self.abi) & if kind.is_dir() { BitFlags::all() } else { AccessFs::from_file(self.abi) };
+            ruleset = ruleset.add_rule(PathBeneath::new(file, rights))?;
+        }
+        Ok(ruleset)
+    }
+
+    /// The gate's own rules: it makes unnamed files in its spill directory and opens nothing else.
+    pub(crate) fn gate(self, spill: impl AsFd) -> Result<RulesetCreated, LandlockError> {
+        let rights = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg;
+        // No scopes: the gate signals nobody (its seccomp filter sees to it) and logs to a socket at most.
+        let ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(self.abi))?
+            .create()?;
+        Ok(ruleset.add_rule(PathBeneath::new(spill, rights))?)
+    }
+}
+
+/// Proof that a ruleset is in force on this thread.
+#[derive(Debug)]
+pub(crate) struct InForce(());
+
+/// Enforces a ruleset on this thread and what it starts; anything less than all of it is an error.
+pub(crate) fn enforce(ruleset: RulesetCreated) -> Result<InForce, LandlockError> {
+    let status = ruleset.restrict_self()?;
+    if status.ruleset == RulesetStatus::FullyEnforced && status.no_new_privs {
+        Ok(InForce(()))
+    } else {
+        Err(LandlockError::Partly)
+    }
+}
+
+/// What a rule gives.
+#[derive(Debug, Clone, Copy)]
+enum Grant {
+    Listed(Access),
+    /// The names in a directory, not the files.
+    Names,
+    /// Device nodes: use, and ioctl.
+    Devices,
+}
+
+impl Grant {
+    fn rights(self, abi: ABI) -> BitFlags<AccessFs> {
+        match self {
+            Self::Listed(Access::ReadOnly) => AccessFs::from_read(abi),
+            // Devices are bound one by one; nothing below a listed path is one (nodev).
+            Self::Listed(Access::ReadWrite) => AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock),
+            Self::Names => AccessFs::ReadDir.into(),
+            Self::Devices => {
+                let ioctl = AccessFs::from_all(abi) & AccessFs::IoctlDev;
+                AccessFs::ReadDir | AccessFs::ReadFile | AccessFs::WriteFile | ioctl
+            }
+        }
+    }
+}
+
+fn grants(blueprint: &Blueprint) -> impl Iterator<Item = (&Path, Grant)> {
+    let own = [
+        ("/", Grant::Names),
+        ("/proc", Grant::Listed(Access::ReadOnly)),
+        ("/dev", Grant::Devices),
+        ("/dev/shm", Grant::Listed(Access::ReadWrite)),
+        (HOME, Grant::Listed(Access::ReadOnly)),
+    ];
+    own.into_iter()
+        .chain(files::SYNTHESIZED.map(|path| (path, Grant::Listed(Access::ReadOnly))))
+        .map(|(path, grant)| (Path::new(path), grant))
+        .chain(blueprint.paths.iter().map(|listed| (&*listed.path, Grant::Listed(listed.access))))
+        .filter(|(path, grant)| {
+            // Listing what is private and fixed (/proc, /dev) gives nothing more.
+            !matches!(grant, Grant::Listed(Access::ReadWrite))
+                || !(path.starts_with("/proc") || path.starts_with("/dev") && *path != Path::new("/dev/shm"))
+        })
+}
+
+/// Opens a path as the sandbox sees it; `None` where it has no such path.
+fn open_inside(root: &OwnedFd, path: &Path) -> Result<Option<(OwnedFd, FileType)>, LandlockError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let wrong = |source: rustix::io::Errno| LandlockError::Path { path: path.display().to_string(), source: source.into() };
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        Ok(file) => {
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(wrong)?.st_mode);
+            Ok(Some((file, kind)))
+        }
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(wrong(e)),
+    }
+}

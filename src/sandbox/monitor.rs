@@ -1,0 +1,261 @@
+//! The monitor: root, one thread, no network. It answers the table of requests and nothing else.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::fs::{Mode, OFlags};
+
+use super::blueprint::Blueprint;
+use super::cgroup::Tree;
+use super::channel::{self, Channel};
+use super::landlock::Kernel;
+use super::protocol::{Answer, Malformed, Message, Numbered, Request};
+use super::seccomp::{Filter, SeccompError};
+use crate::config::Uids;
+use crate::model::{LoginName, SandboxId, SessionId};
+use crate::sys::clone::SingleThreaded;
+
+mod keys;
+mod outbox;
+mod sandboxes;
+mod sessions;
+
+use outbox::Outbox;
+use sandboxes::Sandboxes;
+use sessions::Sessions;
+
+/// What ends the monitor, and with it the gate and every sandbox.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MonitorError {
+    /// The gate sent something outside the table.
+    #[error("the gate broke the protocol: {0}")]
+    Breach(#[from] Malformed),
+    /// The machinery itself failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A filter could not be built.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+}
+
+impl From<rustix::io::Errno> for MonitorError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// What the monitor may do, fixed before the gate exists.
+#[derive(Debug, Clone)]
+pub(crate) struct Charter {
+    pub(crate) blueprints: BTreeMap<LoginName, Blueprint>,
+    pub(crate) uids: Uids,
+    /// Sandboxes at once.
+    pub(crate) sandboxes: usize,
+    /// Sessions at once in one sandbox.
+    pub(crate) sessions: usize,
+    pub(crate) kernel: Kernel,
+    /// Whether vm.memfd_noexec exists here.
+    pub(crate) seal_memory_files: bool,
+}
+
+/// Whose event it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Gate,
+    /// A sandbox's init reports, or ended.
+    Birth(SandboxId),
+    InitEnd(SandboxId),
+    /// A session's child reports, or ended.
+    Start(SessionId),
+    End(SessionId),
+}
+
+impl Source {
+    fn token(self) -> epoll::EventData {
+        let (kind, number) = match self {
+            Self::Gate => (0, 0),
+            Self::Birth(id) => (1, id.0),
+            Self::InitEnd(id) => (2, id.0),
+            Self::Start(id) => (3, id.0),
+            Self::End(id) => (4, id.0),
+        };
+        epoll::EventData::new_u64(kind << 56 | number)
+    }
+
+    fn of(token: epoll::EventData) -> Option<Self> {
+        let token = token.u64();
+        let number = token & (u64::MAX >> 8);
+        Some(match token >> 56 {
+            0 => Self::Gate,
+            1 => Self::Birth(SandboxId(number)),
+            2 => Self::InitEnd(SandboxId(number)),
+            3 => Self::Start(SessionId(number)),
+            4 => Self::End(SessionId(number)),
+            _ => return None,
+        })
+    }
+}
+
+/// Where events come from; what is added must be dropped to be removed.
+#[derive(Debug)]
+struct Events(OwnedFd);
+
+impl Events {
+    fn watch(&self, what: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(epoll::add(&self.0, what, source.token(), epoll::EventFlags::IN)?)
+    }
+
+    fn forget(&self, what: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, what)?)
+    }
+}
+
+/// What every part of the monitor works with.
+#[derive(Debug)]
+struct Context {
+    charter: Charter,
+    tree: Tree,
+    events: Events,
+    outbox: Outbox,
+    one_thread: SingleThreaded,
+    session_filter: Filter,
+    init_filter: Filter,
+    /// The monitor's own namespaces, and the inode of its mount namespace.
+    own_network: OwnedFd,
+    own_pids: OwnedFd,
+    own_mounts: u64,
+}
+
+#[derive(Debug)]
+struct Monitor {
+    context: Context,
+    sandboxes: Sandboxes,
+    sessions: Sessions,
+}
+
+/// Serves the gate until it is gone; then nothing that was started is left.
+pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), MonitorError> {
+    let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+    events.watch(&gate, Source::Gate)?;
+    let own = |kind: &str| rustix::fs::open(format!("/proc/self/ns/{kind}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let context = Context {
+        session_filter: Filter::session()?,
+        init_filter: Filter::init()?,
+        one_thread: SingleThreaded::prove()?,
+        own_network: own("net")?,
+        own_pids: own("pid")?,
+        own_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
+        outbox: Outbox::new(gate),
+        charter,
+        tree,
+        events,
+    };
+    let sandboxes = Sandboxes::new(context.charter.uids);
+    let mut monitor = Monitor { context, sandboxes, sessions: Sessions::default() };
+    let ended = monitor.serve();
+    monitor.context.tree.raze()?;
+    ended
+}
+
+impl Monitor {
+    fn serve(&mut self) -> Result<(), MonitorError> {
+        let mut ready = Vec::with_capacity(64);
+        loop {
+            ready.clear();
+            let wait = self.time_to_next().map(timespec);
+            match epoll::wait(&self.context.events.0, rustix::buffer::spare_capacity(&mut ready), wait.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            for event in &ready {
+                let data = event.data;
+                match Source::of(data) {
+                    Some(Source::Gate) => {
+                        if !self.read_gate()? {
+                            return Ok(());
+                        }
+                    }
+                    Some(Source::Birth(id)) => self.sandboxes.born(&mut self.context, id)?,
+                    Some(Source::InitEnd(id)) => self.sandboxes.init_ended(&mut self.context, id)?,
+                    Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
+                    Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    None => {}
+                }
+            }
+            let now = Instant::now();
+            self.sessions.kill_due(now)?;
+            self.sandboxes.kill_due(&mut self.context, now)?;
+            self.context.outbox.flush()?;
+        }
+    }
+
+    fn time_to_next(&self) -> Option<Duration> {
+        let due = [self.sessions.next_due(), self.sandboxes.next_due(), self.context.outbox.next_due()];
+        due.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// `false` when the gate is gone.
+    fn read_gate(&mut self) -> Result<bool, MonitorError> {
+        loop {
+            let received = match channel::receive(self.context.outbox.channel().as_fd()) {
+                Ok(received) => received,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+                Err(e) => return Err(e.into()),
+            };
+            if received.bytes.is_empty() {
+                return Ok(false);
+            }
+            // Descriptors only ever travel from the monitor to the gate.
+            if !received.descriptors.is_empty() {
+                return Err(Malformed.into());
+            }
+            self.answer(Numbered::try_from(&*received.bytes)?)?;
+        }
+    }
+
+    /// The whole table.
+    fn answer(&mut self, Numbered { number, request }: Numbered) -> Result<(), MonitorError> {
+        let context = &mut self.context;
+        match request {
+            Request::AuthorizedKeys { login } => {
+                let answer = keys::open(&context.charter, login.as_ref()).map(|files| (Answer::Keys, files));
+                context.outbox.answer(number, answer)?;
+            }
+            Request::Build { login } => self.sandboxes.build(context, number, &login)?,
+            Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {
+                Ok(place) => self.sessions.start(context, number, place, spawn)?,
+                Err(refusal) => context.outbox.answer(number, Err(refusal))?,
+            },
+            Request::Signal { session, number: signal } => {
+                let answer = self.sessions.signal(session, signal)?;
+                context.outbox.answer(number, answer.map(|()| (Answer::Done, vec![])))?;
+            }
+            Request::HangUp { session } => {
+                self.sessions.hang_up(session)?;
+                context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
+            }
+            Request::Identify { sandbox, connection } => {
+                let peer = self.sandboxes.identify(sandbox, &connection, &self.sessions);
+                context.outbox.answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
+            }
+            Request::Destroy { sandbox } => {
+                self.sandboxes.destroy(context, sandbox)?;
+                context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs().cast_signed(), tv_nsec: duration.subsec_nanos().into() }
+}
+
+/// Forwards an event that no request waits for.
+fn announce(context: &mut Context, message: &Message) -> Result<(), MonitorError> {
+    context.outbox.send(message, vec![])
+}

@@ -1,0 +1,270 @@
+//! The sessions that run: started, signalled, hung up, and how they ended.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Gid, Uid};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::thread::{ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+
+use super::sandboxes::Sandbox;
+use super::{Context, MonitorError, Source, announce};
+use crate::model::{SandboxId, SessionId};
+use crate::sandbox::blueprint::{Account, Blueprint};
+use crate::sandbox::cgroup::Group;
+use crate::sandbox::confine::{self, Prepared, Terminal};
+use crate::sandbox::environment;
+use crate::sandbox::identity;
+use crate::sandbox::protocol::{Answer, Exit, Malformed, Message, Program, Spawn};
+use crate::sandbox::pty;
+use crate::sys::clone::{self, Child};
+
+/// From SIGHUP to SIGKILL when a channel is gone.
+const GRACE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    last: u64,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    sandbox: SandboxId,
+    leader: Child,
+    group: Group,
+    /// Its cgroup below the daemon's.
+    group_name: String,
+    cgroup: u64,
+    has_terminal: bool,
+    phase: Phase,
+    kill_at: Option<Instant>,
+    /// The gate will not name it again.
+    forgotten: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Between fork and exec.
+    Starting { number: u64, report: OwnedFd, descriptors: Vec<OwnedFd> },
+    Running,
+    /// It never ran; its end concerns nobody.
+    Failed,
+    Ended,
+}
+
+/// The child's three descriptors, and the gate's ends of them.
+struct Stdio {
+    child: [OwnedFd; 3],
+    gate: Vec<OwnedFd>,
+}
+
+impl Sessions {
+    /// Forks a session's child; `started` answers.
+    pub(super) fn start(&mut self, context: &mut Context, number: u64, place: &Sandbox, spawn: Spawn) -> Result<(), MonitorError> {
+        let running = self.sessions.values().filter(|session| session.sandbox == place.id).count();
+        if running >= context.charter.sessions {
+            return context.outbox.answer(number, Err(format!("{running} sessions run in sandbox {}", place.id)));
+        }
+        self.last += 1;
+        let id = SessionId(self.last);
+        match fork_session(context, id, number, place, spawn) {
+            Ok(session) => {
+                if let Phase::Starting { report, .. } = &session.phase {
+                    context.events.watch(report, Source::Start(id))?;
+                }
+                context.events.watch(&session.leader.pidfd, Source::End(id))?;
+                self.sessions.insert(id, session);
+                Ok(())
+            }
+            Err(e) => context.outbox.answer(number, Err(format!("cannot start a session: {e}"))),
+        }
+    }
+
+    /// The child's report is closed (it runs) or holds what went wrong.
+    pub(super) fn started(&mut self, context: &mut Context, id: SessionId) -> Result<(), MonitorError> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        match std::mem::replace(&mut session.phase, Phase::Running) {
+            Phase::Starting { number, report, descriptors } => {
+                context.events.forget(&report)?;
+                let problem = read_report(&report);
+                let answer = if problem.is_empty() {
+                    Ok((Answer::Started(id), descriptors))
+                } else {
+                    session.phase = Phase::Failed;
+                    Err(format!("cannot start a session: {problem}"))
+                };
+                context.outbox.answer(number, answer)
+            }
+            other => {
+                session.phase = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// The leader has ended.
+    pub(super) fn ended(&mut self, context: &mut Context, id: SessionId) -> Result<(), MonitorError> {
+        self.started(context, id)?;
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let leader = WaitId::PidFd(session.leader.pidfd.as_fd());
+        let Some(status) = rustix::process::waitid(leader, WaitIdOptions::EXITED | WaitIdOptions::NOHANG).map_err(io::Error::from)? else {
+            return Ok(());
+        };
+        context.events.forget(&session.leader.pidfd)?;
+        let exit = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Exit::Status(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+            (None, signal) => Exit::Signal { number: signal.unwrap_or(0), core: status.dumped() },
+        };
+        let failed = matches!(session.phase, Phase::Failed);
+        session.phase = Phase::Ended;
+        // What it left in the background keeps the directory; the sandbox's end removes both.
+        context.tree.remove(&session.group_name)?;
+        if failed {
+            self.sessions.remove(&id);
+            return Ok(());
+        }
+        announce(context, &Message::Exited { session: id, exit })
+    }
+
+    /// The session's channel is closed. A program that still runs is hung up and then killed with all
+    /// it started; what an ended one left in the background lives as long as its sandbox.
+    pub(super) fn hang_up(&mut self, id: SessionId) -> Result<(), MonitorError> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        session.forgotten = true;
+        if !matches!(session.phase, Phase::Ended) {
+            session.group.signal(&[Signal::HUP, Signal::CONT], |_| true)?;
+            session.kill_at = Some(Instant::now() + GRACE);
+        }
+        Ok(())
+    }
+
+    /// Signals the terminal's foreground group, or the leader's. The gate may name only what kill(1)
+    /// lists up to 31.
+    pub(super) fn signal(&self, id: SessionId, number: i32) -> Result<Result<(), String>, MonitorError> {
+        let signal = Signal::from_named_raw(number).ok_or(Malformed)?;
+        let Some(session) = self.sessions.get(&id).filter(|session| matches!(session.phase, Phase::Running)) else {
+            return Ok(Err(format!("session {id} does not run")));
+        };
+        let leader = session.leader.pid;
+        let target = if session.has_terminal { identity::foreground_group(leader) } else { Some(leader) };
+        let sent = session.group.signal(&[signal], |pid| target.is_some() && identity::process_group(pid) == target);
+        Ok(sent.map_err(|e| e.to_string()))
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.sessions.values().filter_map(|session| session.kill_at).min()
+    }
+
+    pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
+        let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
+        for session in self.sessions.values_mut().filter(|session| due(session)) {
+            session.kill_at = None;
+            match session.group.kill() {
+                // The sandbox ended meanwhile and its cgroups with it.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) => {}
+                other => other?,
+            }
+        }
+        self.sessions.retain(|_, session| !(session.forgotten && session.kill_at.is_none() && matches!(session.phase, Phase::Ended)));
+        Ok(())
+    }
+
+    /// The session whose cgroup has this id.
+    pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<SessionId> {
+        self.sessions.iter().find(|(_, session)| session.cgroup == cgroup).map(|(id, _)| *id)
+    }
+}
+
+fn fork_session(context: &Context, id: SessionId, number: u64, place: &Sandbox, spawn: Spawn) -> io::Result<Session> {
+    let name = format!("n{id}");
+    let blueprint = context.charter.blueprints.get(&place.login).ok_or_else(|| io::Error::other("no such login"))?;
+    let group = place.group().child(&name)?;
+    let Stdio { child, gate } = stdio(place, &spawn)?;
+    let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let has_terminal = spawn.terminal.is_some();
+    let prepared = Prepared {
+        entrance: &place.entrance,
+        account: place.account,
+        ruleset: place.ruleset.try_clone()?,
+        filter: &context.session_filter,
+        stdio: child,
+        terminal: if has_terminal { Terminal::Controlling } else { Terminal::None },
+        program: CString::new(blueprint.shell.as_os_str().as_bytes())?,
+        arguments: arguments(blueprint, spawn.program)?,
+        environment: environment::compose(blueprint, spawn.environment)?,
+        report: write,
+    };
+    let leader = inside_pid_namespace(context, place, || {
+        clone::fork(&context.one_thread, 0, Some(group.as_fd()), || confine::become_session(prepared))
+    })?;
+    Ok(Session {
+        sandbox: place.id,
+        leader,
+        cgroup: group.id()?,
+        group,
+        group_name: format!("{}/{name}", place.group_name()),
+        has_terminal,
+        phase: Phase::Starting { number, report, descriptors: gate },
+        kill_at: None,
+        forgotten: false,
+    })
+}
+
+/// Children that `fork` makes are born into the sandbox's pid namespace; the monitor itself stays where
+/// it is (setns(2), CLONE_NEWPID). Not coming back would give later children to the wrong sandbox.
+fn inside_pid_namespace<T>(context: &Context, place: &Sandbox, fork: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    move_into_thread_name_spaces(place.entrance.init().as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
+    let result = fork();
+    if let Err(e) = move_into_link_name_space(context.own_pids.as_fd(), None) {
+        tracing::error!(error = %e, "cannot leave a sandbox's pid namespace");
+        std::process::abort();
+    }
+    result
+}
+
+/// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
+fn arguments(blueprint: &Blueprint, program: Program) -> io::Result<Vec<CString>> {
+    let name = blueprint.shell.file_name().unwrap_or(OsStr::new("sh")).as_bytes();
+    let arguments = match program {
+        Program::Shell => vec![[b"-", name].concat()],
+        Program::Command(command) => vec![name.to_vec(), b"-c".to_vec(), command],
+    };
+    Ok(arguments.into_iter().map(CString::new).collect::<Result<_, _>>()?)
+}
+
+/// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.
+fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
+    if let Some(terminal) = &spawn.terminal {
+        let (master, slave) = pty::open(&place.terminals, place.account, terminal)?;
+        rustix::io::ioctl_fionbio(&master, true)?;
+        return Ok(Stdio { child: [slave.try_clone()?, slave.try_clone()?, slave], gate: vec![master] });
+    }
+    let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (from_stderr, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    let Account { uid, gid } = place.account;
+    for pipe in [&stdin, &stdout, &stderr] {
+        rustix::fs::fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    for end in [&to_stdin, &from_stdout, &from_stderr] {
+        rustix::io::ioctl_fionbio(end, true)?;
+        fcntl_setfd(end, FdFlags::CLOEXEC)?;
+    }
+    Ok(Stdio { child: [stdin, stdout, stderr], gate: vec![to_stdin, from_stdout, from_stderr] })
+}
+
+/// What a child wrote before its report pipe closed; empty when all went well.
+pub(super) fn read_report(report: &OwnedFd) -> String {
+    let mut buffer = [0; 4096];
+    match rustix::io::read(report, &mut buffer) {
+        Ok(length) => String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned(),
+        Err(e) => format!("its report can't be read: {e}"),
+    }
+}

@@ -1,0 +1,166 @@
+//! A sandbox's network namespace: loopback up, the proxy's listener in it, and who owns a connection.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla};
+use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::blueprint::PROXY;
+use crate::model::Connection;
+
+/// The monitor's handles into one sandbox's network namespace.
+#[derive(Debug)]
+pub(super) struct Network {
+    diagnosis: Socket,
+}
+
+/// A socket as sock_diag(7) describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The socket's inode: what /proc/PID/fd links name.
+    pub(super) inode: u32,
+    /// The cgroup of the process that created it; `None` before Linux 5.9 reported it.
+    pub(super) cgroup: Option<u64>,
+}
+
+/// Runs `work` inside another network namespace and comes back. Sockets keep the namespace that they
+/// were made in. Not coming back would leave the monitor in a sandbox's namespace: that ends it.
+fn within<T>(own: &OwnedFd, other: impl AsFd, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    move_into_link_name_space(other.as_fd(), Some(LinkNameSpaceType::Network))?;
+    let result = work();
+    if let Err(e) = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)) {
+        tracing::error!(error = %e, "cannot leave a sandbox's network namespace");
+        std::process::abort();
+    }
+    result
+}
+
+impl Network {
+    /// Brings up `lo` and opens the proxy's listener in the namespace `sandbox`, given the monitor's `own`.
+    pub(super) fn prepare(own: &OwnedFd, sandbox: impl AsFd) -> io::Result<(Self, TcpListener)> {
+        within(own, sandbox, || {
+            raise_loopback()?;
+            let listener = listen()?;
+            let diagnosis = socket(NETLINK_SOCK_DIAG)?;
+            Ok((Self { diagnosis }, listener))
+        })
+    }
+
+    /// Looks the program's end of a connection up by its exact four-tuple. Sockets opened as IPv6 are
+    /// asked for too: gRPC's C core uses them for IPv4.
+    pub(super) fn owner(&self, connection: &Connection) -> io::Result<Option<Owner>> {
+        let families = if connection.client.is_ipv4() { &[AF_INET, AF_INET6][..] } else { &[AF_INET6][..] };
+        for &family in families {
+            if let Some(owner) = self.lookup(family, connection)? {
+                return Ok(Some(owner));
+            }
+        }
+        Ok(None)
+    }
+
+    fn lookup(&self, family: u8, connection: &Connection) -> io::Result<Option<Owner>> {
+        let place = |address: SocketAddr| match (family, address.ip()) {
+            (AF_INET6, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+            (_, ip) => ip,
+        };
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::all(),
+            socket_id: SocketId {
+                source_address: place(connection.client),
+                source_port: connection.client.port(),
+                destination_address: place(connection.proxy),
+                destination_port: connection.proxy.port(),
+                interface_id: 0,
+                cookie: [0xff; 8],
+            },
+        };
+        let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
+        match exchange(&self.diagnosis, &mut message, NLM_F_REQUEST)? {
+            Some(SockDiagMessage::InetResponse(response)) => {
+                let cgroup = response.nlas.iter().find_map(cgroup_id);
+                Ok(Some(Owner { inode: response.header.inode, cgroup }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// INET_DIAG_CGROUP_ID, which the packet crate does not name.
+fn cgroup_id(attribute: &Nla) -> Option<u64> {
+    const INET_DIAG_CGROUP_ID: u16 = 21;
+    match attribute {
+        Nla::Other(other) if netlink_packet_core::Nla::kind(other) == INET_DIAG_CGROUP_ID => {
+            let mut value = [0; 8];
+            (netlink_packet_core::Nla::value_len(other) == 8).then(|| {
+                netlink_packet_core::Nla::emit_value(other, &mut value);
+                u64::from_ne_bytes(value)
+            })
+        }
+        _ => None,
+    }
+}
+
+fn socket(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddress::new(0, 0))?;
+    // The kernel answers within the call or never will; a lost answer must not stop the monitor.
+    let second = std::time::Duration::from_secs(1);
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(second))?;
+    Ok(socket)
+}
+
+/// Sends one request and reads its answer; ENOENT is an answer too.
+fn exchange<T>(socket: &Socket, message: &mut NetlinkMessage<T>, flags: u16) -> io::Result<Option<T>>
+where
+    T: netlink_packet_core::NetlinkSerializable + netlink_packet_core::NetlinkDeserializable + std::fmt::Debug,
+{
+    message.header.flags = flags;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let mut answer = Vec::with_capacity(8192);
+    socket.recv(&mut answer, 0)?;
+    match NetlinkMessage::<T>::deserialize(&answer).map_err(io::Error::other)?.payload {
+        NetlinkPayload::InnerMessage(inner) => Ok(Some(inner)),
+        NetlinkPayload::Error(error) => match error.code {
+            None => Ok(None),
+            Some(code) if code.get() == -libc::ENOENT => Ok(None),
+            Some(code) => Err(io::Error::from_raw_os_error(-code.get())),
+        },
+        other => Err(io::Error::other(format!("unexpected netlink answer {other:?}"))),
+    }
+}
+
+fn raise_loopback() -> io::Result<()> {
+    let mut link = LinkMessage::default();
+    // The loopback device is always the first of its namespace.
+    link.header.index = 1;
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::SetLink(link));
+    exchange(&socket(NETLINK_ROUTE)?, &mut message, NLM_F_REQUEST | NLM_F_ACK).map(drop)
+}
+
+/// std's listener would set SO_REUSEADDR, with which a sandboxed program could bind beside it.
+fn listen() -> io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&listener, &PROXY)?;
+    rustix::net::listen(&listener, 1024)?;
+    Ok(listener.into())
+}

@@ -1,0 +1,108 @@
+//! Dropping privileges for good, and proving it.
+
+use std::io;
+
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::blueprint::Account;
+
+/// Why privileges could not be dropped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrivilegeError {
+    /// A step failed.
+    #[error("{step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The drop was answered with success and yet something is left.
+    #[error("privileges are not gone: {0}")]
+    Left(&'static str),
+}
+
+fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Result<T, PrivilegeError> {
+    result.map_err(|source| PrivilegeError::Step { step, source: source.into() })
+}
+
+/// Proof that this process has the ids of `account`, no capability, no way to get one back.
+#[derive(Debug)]
+pub(crate) struct Dropped(());
+
+/// Becomes `account` and checks that root can't be regained (credentials(7), capabilities(7)).
+pub(crate) fn drop_to(account: Account) -> Result<Dropped, PrivilegeError> {
+    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    if uid.is_root() || gid.is_root() {
+        return Err(PrivilegeError::Left("the target is root"));
+    }
+    empty_bounding_set()?;
+    step("clear ambient capabilities", rustix::thread::clear_ambient_capability_set())?;
+    step("setgroups", rustix::thread::set_thread_groups(&[]))?;
+    step("setresgid", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
+    step("setresuid", rustix::thread::set_thread_res_uid(uid, uid, uid))?;
+    step("clear capabilities", rustix::thread::set_capabilities(None, NO_CAPABILITIES))?;
+    step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
+    verify(account)
+}
+
+/// Keeps the ids and gives up every capability: for a sandbox's init, which only reaps.
+pub(crate) fn drop_capabilities() -> Result<(), PrivilegeError> {
+    empty_bounding_set()?;
+    step("clear ambient capabilities", rustix::thread::clear_ambient_capability_set())?;
+    step("clear capabilities", rustix::thread::set_capabilities(None, NO_CAPABILITIES))?;
+    step("set no_new_privs", rustix::thread::set_no_new_privs(true))
+}
+
+const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
+    effective: CapabilitySet::empty(),
+    permitted: CapabilitySet::empty(),
+    inheritable: CapabilitySet::empty(),
+};
+
+/// The kernel may know capabilities that this program does not: every number it answers for goes.
+fn empty_bounding_set() -> Result<(), PrivilegeError> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::capability_is_in_bounding_set(capability) {
+            Ok(true) => step("drop from bounding set", rustix::thread::remove_capability_from_bounding_set(capability))?,
+            Ok(false) => {}
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(e) => return step("read bounding set", Err(e)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads back what the kernel holds and tries to become root again.
+fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
+    let left = |what| Err(PrivilegeError::Left(what));
+    let uids = step("getresuid", nix::unistd::getresuid())?;
+    let gids = step("getresgid", nix::unistd::getresgid())?;
+    if [uids.real, uids.effective, uids.saved].iter().any(|uid| uid.as_raw() != account.uid) {
+        return left("a user id is another");
+    }
+    if [gids.real, gids.effective, gids.saved].iter().any(|gid| gid.as_raw() != account.gid) {
+        return left("a group id is another");
+    }
+    if !step("getgroups", rustix::process::getgroups())?.is_empty() {
+        return left("a supplementary group");
+    }
+    if step("read capabilities", rustix::thread::capabilities(None))? != NO_CAPABILITIES {
+        return left("a capability");
+    }
+    if !step("read no_new_privs", rustix::thread::no_new_privs())? {
+        return left("no_new_privs is off");
+    }
+    if rustix::thread::set_thread_uid(Uid::ROOT).is_ok() || rustix::thread::set_thread_gid(Gid::ROOT).is_ok() {
+        return left("root can be regained");
+    }
+    Ok(Dropped(()))
+}
+
+/// No core dumps: they would carry a session's memory, or the gate's, to disk.
+pub(crate) fn forbid_core_dumps() -> Result<(), PrivilegeError> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    step("limit core files", rustix::process::setrlimit(Resource::Core, none))
+}

@@ -1,0 +1,220 @@
+//! Everything that can be checked before a process, a socket or a thread exists.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, Gap, Login};
+use crate::model::{Generation, LoginName};
+use crate::policy::{self, LoadError, RunAs, Snapshot};
+use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
+
+/// Why serving would be refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A policy file.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+    /// The kernel.
+    #[error(transparent)]
+    Landlock(#[from] LandlockError),
+    /// What this kernel can't enforce and the operator has not accepted.
+    #[error(
+        "{}: this kernel can't enforce {missing}; run a newer one, or accept it by `accept_weaker: [{missing}]`",
+        source_file.display()
+    )]
+    Weaker {
+        /// The configuration.
+        source_file: PathBuf,
+        /// Names for `accept_weaker`.
+        missing: String,
+    },
+    /// A policy's account.
+    #[error("login {login}: {problem}")]
+    Account {
+        /// Whose policy.
+        login: LoginName,
+        /// What is wrong, and the mend.
+        problem: String,
+    },
+    /// A directory or file that serving needs.
+    #[error("{key}: {}: {source}", path.display())]
+    Path {
+        /// The configuration's key.
+        key: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// Why it can't be used.
+        source: std::io::Error,
+    },
+}
+
+/// A configuration that may be served.
+#[derive(Debug)]
+pub struct Checked {
+    config: Config,
+    policies: BTreeMap<LoginName, Arc<Snapshot>>,
+    charter: Charter,
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    /// Where the configuration came from.
+    pub fn source(&self) -> &Path {
+        &self.config.source
+    }
+
+    /// How many logins it has.
+    pub fn logins(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// What an operator should know and may leave.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn policies(&self) -> &BTreeMap<LoginName, Arc<Snapshot>> {
+        &self.policies
+    }
+
+    pub(super) fn charter(&self) -> &Charter {
+        &self.charter
+    }
+}
+
+/// Loads what the configuration names and asks the kernel what it can enforce.
+pub fn check(config: Config) -> Result<Checked, CheckError> {
+    let kernel = Kernel::probe()?;
+    let seal_memory_files = Path::new("/proc/sys/vm/memfd_noexec").exists();
+    let mut warnings = accept_gaps(&config, kernel, seal_memory_files)?;
+    check_paths(&config)?;
+    let mut policies = BTreeMap::new();
+    let mut blueprints = BTreeMap::new();
+    for (name, login) in &config.logins {
+        let snapshot = match &login.policy {
+            Some(path) => Snapshot::load(path, Generation(1))?,
+            None => Snapshot::builtin(Generation(1))?,
+        };
+        warnings.extend(snapshot.warnings().iter().map(|warning| format!("login {name}: {warning}")));
+        let blueprint = blueprint(name, login, &snapshot)?;
+        warnings.extend(missing_paths(&blueprint));
+        blueprints.insert(name.clone(), blueprint);
+        policies.insert(name.clone(), Arc::new(snapshot));
+    }
+    let charter = Charter {
+        blueprints,
+        uids: config.uids,
+        sandboxes: config.limits.sandboxes,
+        sessions: config.limits.channels,
+        kernel,
+        seal_memory_files,
+    };
+    Ok(Checked { config, policies, charter, warnings })
+}
+
+/// A gap that the operator has accepted is a warning; any other is a refusal.
+fn accept_gaps(config: &Config, kernel: Kernel, seal_memory_files: bool) -> Result<Vec<String>, CheckError> {
+    let mut gaps = kernel.gaps();
+    if !seal_memory_files {
+        gaps.push(Gap::MemfdExec);
+    }
+    let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps.into_iter().partition(|gap| config.accept_weaker.contains(gap));
+    if !missing.is_empty() {
+        let missing = missing.iter().map(Gap::to_string).collect::<Vec<_>>().join(", ");
+        return Err(CheckError::Weaker { source_file: config.source.clone(), missing });
+    }
+    Ok(accepted.iter().map(|gap| format!("weaker by the operator's word: {gap} is not enforced on this kernel")).collect())
+}
+
+fn check_paths(config: &Config) -> Result<(), CheckError> {
+    let wrong = |key, path: &Path| {
+        let path = path.to_owned();
+        move |source| CheckError::Path { key, path, source }
+    };
+    for key in &config.host_keys {
+        if key.try_exists().map_err(wrong("host_keys", key))? {
+            super::keys::read(key).map_err(|e| wrong("host_keys", key)(std::io::Error::other(e)))?;
+        }
+    }
+    std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
+    if let Some(audit) = &config.audit {
+        std::fs::read_dir(super::parent(audit)).map_err(wrong("audit", audit))?;
+    }
+    Ok(())
+}
+
+fn blueprint(name: &LoginName, login: &Login, snapshot: &Snapshot) -> Result<Blueprint, CheckError> {
+    let filesystem = snapshot.filesystem();
+    let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
+        paths.iter().map(|path| Listed { path: path.clone(), access }).collect()
+    };
+    let mut paths = listed(&filesystem.read_only, Access::ReadOnly);
+    paths.extend(listed(&filesystem.read_write, Access::ReadWrite));
+    if filesystem.include_workdir {
+        paths.push(Listed { path: HOME.into(), access: Access::ReadWrite });
+    }
+    let account = account(snapshot.run_as()).map_err(|problem| CheckError::Account { login: name.clone(), problem })?;
+    Ok(Blueprint {
+        login: name.clone(),
+        authorized_keys: login.authorized_keys.clone(),
+        shell: login.shell.clone(),
+        account,
+        paths,
+    })
+}
+
+/// `sandbox`, the schema's usual name, is the sandbox's own account from the daemon's range, as is an
+/// omitted one; other names are the host's.
+fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
+    let user = match &run_as.user {
+        None => None,
+        Some(policy::Account::Id(uid)) => Some((*uid, *uid)),
+        Some(policy::Account::Name(name)) if name == "sandbox" => None,
+        Some(policy::Account::Name(name)) => match nix::unistd::User::from_name(name) {
+            Ok(Some(user)) => Some((user.uid.as_raw(), user.gid.as_raw())),
+            Ok(None) => return Err(format!("process.run_as_user: this host has no user {name:?}; name one, give a numeric id, or `sandbox`")),
+            Err(e) => return Err(format!("process.run_as_user: cannot look up {name:?}: {e}")),
+        },
+    };
+    let group = match &run_as.group {
+        None => None,
+        Some(policy::Account::Id(gid)) => Some(*gid),
+        Some(policy::Account::Name(name)) if name == "sandbox" => None,
+        Some(policy::Account::Name(name)) => match nix::unistd::Group::from_name(name) {
+            Ok(Some(group)) => Some(group.gid.as_raw()),
+            Ok(None) => return Err(format!("process.run_as_group: this host has no group {name:?}; name one, give a numeric id, or `sandbox`")),
+            Err(e) => return Err(format!("process.run_as_group: cannot look up {name:?}: {e}")),
+        },
+    };
+    match (user, group) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("process.run_as_group: name a user too".into()),
+        (Some((0, _)), _) | (_, Some(0)) => Err("process: sessions never run as root; name another account".into()),
+        (Some((_, 0)), None) => Err("process.run_as_group: the user's own group is root's; name another".into()),
+        (Some((uid, gid)), group) => Ok(Some(Account { uid, gid: group.unwrap_or(gid) })),
+    }
+}
+
+/// A listed path that the host lacks gives nothing; so does a policy under which the shell can't be seen.
+fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
+    let login = &blueprint.login;
+    let missing = blueprint
+        .paths
+        .iter()
+        .filter(|listed| !["/tmp", "/app", HOME].iter().any(|own| listed.path.starts_with(own)))
+        .filter(|listed| std::fs::symlink_metadata(&listed.path).is_err())
+        .map(|listed| format!("login {login}: filesystem_policy: this host has no {}", listed.path.display()));
+    let shell = std::fs::canonicalize(&blueprint.shell).ok();
+    let visible = shell.is_some_and(|shell| {
+        blueprint.paths.iter().filter_map(|listed| std::fs::canonicalize(&listed.path).ok()).any(|path| shell.starts_with(path))
+    });
+    let unreachable = (!visible).then(|| {
+        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
+    });
+    missing.chain(unreachable).collect()
+}

@@ -1,0 +1,167 @@
+//! The gate: the network-facing process, unprivileged before its first byte from outside.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use rustix::process::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::check::Checked;
+use super::{keys, supervisor};
+use crate::audit::Trail;
+use crate::config::{Config, client_identity};
+use crate::egress::{self, Door, Resolver};
+use crate::model::Subject;
+use crate::sandbox::{self, Account, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError};
+use crate::ssh::{self, Host, SpillDir};
+
+/// Why the gate did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GateError {
+    #[error("{what}: {source}")]
+    Open { what: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    #[error(transparent)]
+    Landlock(#[from] LandlockError),
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    #[error("the monitor: {0}")]
+    Monitor(String),
+    #[error(transparent)]
+    Serve(#[from] ssh::ServeError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What root opens and the gate uses.
+struct Opened {
+    listeners: Vec<socket2::Socket>,
+    host_keys: Vec<ssh::HostKey>,
+    trail: Trail,
+    spill: SpillDir,
+    resolver: Resolver,
+}
+
+/// Runs the gate in its own process until a signal, or the monitor's end, ends it.
+pub(super) fn run(checked: &Checked, channel: Channel) -> Result<(), GateError> {
+    let parent = rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
+    let opened = open(checked.config())?;
+    give_up_root(checked, &opened.spill, parent)?;
+    // Threads start here and not before: they inherit all of the above.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sg-gate").build()?;
+    runtime.block_on(serve(checked, channel, opened))
+}
+
+fn open(config: &Config) -> Result<Opened, GateError> {
+    let wrong = |what: String| move |source: Box<dyn std::error::Error + Send + Sync>| GateError::Open { what, source };
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        listeners.push(bind(*address).map_err(|e| wrong(format!("cannot listen on {address}"))(e.into()))?);
+    }
+    let mut host_keys = Vec::new();
+    for path in &config.host_keys {
+        host_keys.push(keys::read(path).map_err(wrong(format!("host key {}", path.display())))?);
+    }
+    Ok(Opened {
+        listeners,
+        host_keys,
+        trail: Trail::open(config.audit.as_deref()).map_err(|e| wrong("audit".into())(e.into()))?,
+        spill: SpillDir::open(&config.spill).map_err(|e| wrong("spill".into())(e.into()))?,
+        resolver: Resolver::from_system().map_err(|e| wrong("resolver".into())(e.into()))?,
+    })
+}
+
+/// Takes the port without opening it: connections are refused until `listen`, which comes when the
+/// sandboxes are there.
+fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the last connections' TIME_WAIT (socket(7)).
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Own uid, no capability, no new privileges, own Landlock and seccomp; for good.
+fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), GateError> {
+    let own = checked.config().uids.gate;
+    sandbox::forbid_core_dumps()?;
+    sandbox::drop_to(Account { uid: own, gid: own })?;
+    // After the change of ids, which clears it; before the filter, which would refuse it.
+    supervisor::die_with(parent)?;
+    sandbox::enforce(checked.charter().kernel.gate(spill)?)?;
+    Filter::gate()?.apply()?;
+    Ok(())
+}
+
+async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<(), GateError> {
+    let config = checked.config();
+    let (monitor, lost) = Monitor::attach(channel, config.pool)?;
+    let mut lost = tokio::spawn(lost);
+    monitor.fill_pools(checked.policies().keys()).await.map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
+    let trail = Arc::new(opened.trail);
+    let host = Arc::new(Host {
+        config: config.clone(),
+        host_keys: opened.host_keys,
+        monitor: monitor.clone(),
+        trail: Arc::clone(&trail),
+        spill: Arc::new(opened.spill),
+        start_proxy: proxies(checked, trail, opened.resolver, monitor)?,
+    });
+    let listeners = opened.listeners.into_iter().map(listen).collect::<io::Result<Vec<_>>>()?;
+    announce(config);
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let serving = ssh::serve(listeners, host, shutdown.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => Ok(served?),
+        ended = &mut lost => Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
+        _ = terminate.recv() => {
+            shutdown.cancel();
+            Ok(serving.await?)
+        }
+    }
+}
+
+fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
+    socket.listen(1024)?;
+    tokio::net::TcpListener::from_std(TcpListener::from(socket))
+}
+
+/// What a connection calls when it has leased a sandbox.
+fn proxies(checked: &Checked, trail: Arc<Trail>, resolver: Resolver, monitor: Monitor) -> Result<ssh::StartProxy, GateError> {
+    let whois: egress::Whois = Box::new(move |sandbox, connection| {
+        let monitor = monitor.clone();
+        Box::pin(async move { monitor.identify(sandbox, connection).await })
+    });
+    let door = Arc::new(Door::new(trail, resolver, whois)?);
+    let policies: std::collections::BTreeMap<_, _> = checked
+        .policies()
+        .iter()
+        .map(|(login, snapshot)| (login.clone(), watch::Sender::new(Arc::clone(snapshot))))
+        .collect();
+    Ok(Box::new(move |subject: Subject, listener: TcpListener| {
+        let policy = policies.get(&subject.login).ok_or_else(|| io::Error::other("the login has no policy"))?.subscribe();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Ok(AbortOnDropHandle::new(tokio::spawn(egress::serve(listener, subject, policy, Arc::clone(&door)))))
+    }))
+}
+
+/// The line to type; scripts wait for it.
+fn announce(config: &Config) {
+    for address in &config.listen {
+        let identity = config.client_key.as_ref().map(|_| format!("-i {} ", client_identity().display())).unwrap_or_default();
+        for login in config.logins.keys() {
+            println!("ready: ssh -p {} {identity}{login}@{}", address.port(), address.ip());
+        }
+    }
+}

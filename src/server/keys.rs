@@ -1,0 +1,46 @@
+//! Host keys and, for the built-in default, a client key: made where missing, read by the gate alone.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::{Algorithm, PrivateKey};
+
+use super::{ServerError, parent};
+use crate::config::Config;
+use crate::ssh::HostKey;
+
+/// Makes the files that the configuration names and that are not there.
+pub(super) fn make_missing(config: &Config) -> Result<(), ServerError> {
+    for path in config.host_keys.iter().chain(&config.client_key) {
+        let wrong = |source| ServerError::Key { path: path.clone(), source };
+        if !path.try_exists().map_err(|e| wrong(e.into()))? {
+            make(path).map_err(wrong)?;
+            tracing::info!(path = %path.display(), "made a key");
+        }
+    }
+    Ok(())
+}
+
+/// An ed25519 pair: the private half with mode 0600, the public one beside it.
+fn make(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)?;
+    std::fs::create_dir_all(parent(path))?;
+    let public = path.with_extension("pub");
+    std::fs::write(public, format!("{}\n", key.public_key().to_openssh()?))?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(key.to_openssh(LineEnding::LF)?.as_bytes())?;
+    Ok(file.sync_all()?)
+}
+
+/// Reads a host key; one that others can read is no secret any more.
+pub(super) fn read(path: &Path) -> Result<HostKey, Box<dyn std::error::Error + Send + Sync>> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(format!("mode {mode:o}: others can read it; chmod 600 it, or make a new one").into());
+    }
+    let text = std::fs::read_to_string(path)?;
+    Ok(HostKey::try_from(PrivateKey::from_openssh(text)?)?)
+}

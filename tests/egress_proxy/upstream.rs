@@ -1,0 +1,187 @@
+//! The other side: HTTP on port 80, and plain TCP on 7000 (answers after the client's end) and 7001 (echoes).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use nix::sched::{CloneFlags, unshare};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::world::ip;
+
+/// The upstream's thread, whose namespace waits for its end of the pair.
+pub(crate) struct Upstream {
+    pub(crate) thread: nix::unistd::Pid,
+    /// Say when the pair is there.
+    pub(crate) connected: mpsc::Sender<()>,
+    /// Says when it listens.
+    pub(crate) ready: mpsc::Receiver<()>,
+}
+
+/// The connections that reached it.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) dials: AtomicUsize,
+    pub(crate) open: AtomicUsize,
+}
+
+/// Starts it, and counts the connections that reach it.
+pub(crate) fn start() -> (Upstream, Arc<Counts>) {
+    let counts = Arc::new(Counts::default());
+    let (connected, wait) = mpsc::channel();
+    let (tell, ready) = mpsc::channel();
+    let (tid, thread) = mpsc::channel();
+    let count = Arc::clone(&counts);
+    std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+        tid.send(nix::unistd::gettid()).unwrap();
+        // The test ended before it began.
+        if wait.recv().is_err() {
+            return;
+        }
+        ip(&[
+            "addr add 203.0.113.2/24 dev in",
+            "addr add 2001:db8::2/64 dev in nodad",
+            "link set in up",
+        ]);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            tokio::spawn(listen(80, Arc::clone(&count), http).await);
+            tokio::spawn(listen(7000, Arc::clone(&count), answer_after_end).await);
+            tokio::spawn(listen(7001, count, echo).await);
+            tell.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    (
+        Upstream {
+            thread: thread.recv().unwrap(),
+            connected,
+            ready,
+        },
+        counts,
+    )
+}
+
+async fn listen<F: Future<Output = ()> + Send + 'static>(
+    port: u16,
+    counts: Arc<Counts>,
+    serve: fn(TcpStream) -> F,
+) -> impl Future<Output = ()> + Send {
+    // Both families: v4 comes as v4-mapped.
+    let listener = TcpListener::bind(("::", port)).await.unwrap();
+    async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            counts.dials.fetch_add(1, Ordering::SeqCst);
+            counts.open.fetch_add(1, Ordering::SeqCst);
+            let counts = Arc::clone(&counts);
+            tokio::spawn(async move {
+                serve(stream).await;
+                counts.open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+}
+
+/// Tells how many bytes came, once all have.
+async fn answer_after_end(mut stream: TcpStream) {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    stream
+        .write_all(format!("{} bytes", bytes.len()).as_bytes())
+        .await
+        .unwrap();
+}
+
+async fn echo(mut stream: TcpStream) {
+    let (mut read, mut write) = stream.split();
+    // A tunnel that is cut ends this with an error.
+    tokio::io::copy(&mut read, &mut write).await.ok();
+    write.shutdown().await.ok();
+}
+
+async fn http(stream: TcpStream) {
+    let server = hyper::server::conn::http1::Builder::new();
+    server
+        .serve_connection(TokioIo::new(stream), service_fn(respond))
+        .await
+        .ok();
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let mut response = Response::builder()
+        .header("connection", "x-hop")
+        .header("x-hop", "1");
+    let body = match request.uri().path() {
+        "/redirect" => {
+            response = response
+                .status(StatusCode::FOUND)
+                .header("location", "http://other.example/");
+            Full::default().boxed()
+        }
+        "/empty" => {
+            response = response.status(StatusCode::NO_CONTENT);
+            Full::default().boxed()
+        }
+        "/endless" => endless(),
+        _ => Full::from(told(request).await).boxed(),
+    };
+    Ok(response.body(body).unwrap())
+}
+
+/// What the request was, as JSON.
+async fn told(request: Request<Incoming>) -> String {
+    let (head, body) = request.into_parts();
+    let fields: Vec<String> = head
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    let body = body.collect().await.unwrap().to_bytes();
+    serde_json::json!({
+        "method": head.method.as_str(), "target": head.uri.to_string(), "fields": fields,
+        "body": String::from_utf8_lossy(&body),
+    })
+    .to_string()
+}
+
+/// A chunk every 20 ms.
+fn endless() -> Body {
+    let (frames, stream) = tokio::sync::mpsc::channel::<Bytes>(1);
+    tokio::spawn(async move {
+        while frames.send(Bytes::from_static(b"more\n")).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    Received(stream).boxed()
+}
+
+struct Received(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Received {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(cx)
+            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

@@ -1,0 +1,97 @@
+"""Channel requests that OpenSSH's client cannot be told to make, each scenario a JSON answer.
+
+    channel.py KEY SCENARIO
+"""
+
+import asyncio
+import json
+import sys
+
+import asyncssh
+
+SIGNALS = ["TERM", "KILL", "INT", "HUP", "ABRT", "SEGV", "USR1", "PIPE"]
+
+
+async def read_until(stream, text, seconds=10):
+    seen = ""
+    while text not in seen:
+        part = await asyncio.wait_for(stream.read(4096), seconds)
+        if not part:
+            raise EOFError(f"{text!r} did not come: {seen!r}")
+        seen += part
+    return seen
+
+
+async def exit_signals(connection):
+    answer = {}
+    for name in SIGNALS:
+        result = await connection.run(f"kill -{name} $$; sleep 5")
+        answer[name] = result.exit_signal[0] if result.exit_signal else result.exit_status
+    answer["status"] = (await connection.run("exit 7")).exit_status
+    return answer
+
+
+async def signals(connection):
+    answer = {"pipe": {}}
+    for name in ["TERM", "INT", "HUP", "USR1", "USR2"]:
+        process = await connection.create_process("echo ready; exec sleep 20")
+        await read_until(process.stdout, "ready")
+        process.send_signal(name)
+        result = await asyncio.wait_for(process.wait(), 10)
+        answer["pipe"][name] = result.exit_signal[0] if result.exit_signal else result.exit_status
+    shell = await connection.create_process(term_type="xterm", term_size=(80, 24))
+    shell.stdin.write("trap 'echo shell-hit' INT; echo re''ady; sleep 20\n")
+    await read_until(shell.stdout, "ready")
+    await asyncio.sleep(0.5)
+    shell.send_signal("INT")
+    shell.stdin.write("echo al''ive\n")
+    await read_until(shell.stdout, "alive", 8)
+    answer["foreground"] = "interrupted, shell alive"
+    shell.stdin.write("exit\n")
+    return answer
+
+
+async def send_break(connection):
+    shell = await connection.create_process(term_type="xterm", term_size=(80, 24))
+    # brkint, as terminals have it: a break is an interrupt of the foreground (termios(3)).
+    shell.stdin.write("stty brkint -ignbrk; echo re''ady; sleep 20\n")
+    await read_until(shell.stdout, "ready")
+    await asyncio.sleep(0.5)
+    shell.send_break(500)
+    shell.stdin.write("echo do''ne\n")
+    await read_until(shell.stdout, "done", 8)
+    return {"seen": "interrupted"}
+
+
+async def refusals(connection):
+    answer = {}
+    for name, options in [
+        ("subsystem", {"subsystem": "no-such-subsystem"}),
+        ("x11", {"command": "true", "x11_forwarding": True, "x11_display": ":0"}),
+    ]:
+        try:
+            process = await connection.create_process(**options)
+            process.close()
+            answer[name] = "granted"
+        except asyncssh.ChannelOpenError:
+            answer[name] = "refused"
+    answer["after"] = (await connection.run("true")).exit_status
+    return answer
+
+
+SCENARIOS = {
+    "exit-signals": exit_signals,
+    "signals": signals,
+    "break": send_break,
+    "refusals": refusals,
+}
+
+
+async def main(key, scenario):
+    async with asyncssh.connect(
+        "127.0.0.1", 2222, username="sandbox", client_keys=[key], known_hosts=None, config=None
+    ) as connection:
+        print(json.dumps(await SCENARIOS[scenario](connection)))
+
+
+asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 50))

@@ -1,0 +1,88 @@
+//! What is offered on the wire.
+
+use serde_json::Value;
+
+use super::support::{Daemon, Setup, World, run, venv};
+
+#[test]
+fn ssh_audit_finds_no_failure_and_no_warning() {
+    let world = World::new();
+    let _daemon = Daemon::start(&world, &Setup::closed());
+    let mut command = world.on_host(venv().join("bin/ssh-audit").to_str().unwrap());
+    command.args(["--json", "--skip-rate-test", "--port", "2222", "127.0.0.1"]);
+    let finished = run(&mut command, 60);
+    let report: Value = serde_json::from_slice(&finished.stdout).expect("a JSON report");
+    let mut complaints = Vec::new();
+    for kind in ["kex", "key", "enc", "mac"] {
+        let offered = report[kind]
+            .as_array()
+            .unwrap_or_else(|| panic!("{kind}: {finished}"));
+        assert!(!offered.is_empty(), "{kind}: {finished}");
+        for algorithm in offered {
+            for level in ["fail", "warn"] {
+                let notes = algorithm["notes"][level].as_array();
+                for note in notes.into_iter().flatten() {
+                    complaints.push(format!(
+                        "{kind} {}: {level}: {note}",
+                        algorithm["algorithm"]
+                    ));
+                }
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert_eq!(
+        report["cves"].as_array().map_or(0, Vec::len),
+        0,
+        "{}",
+        report["cves"]
+    );
+}
+
+#[test]
+fn modern_algorithms_are_taken_and_old_ones_are_not() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    for (option, taken) in [
+        ("-oKexAlgorithms=curve25519-sha256", true),
+        ("-oKexAlgorithms=diffie-hellman-group14-sha1", false),
+        ("-oKexAlgorithms=diffie-hellman-group1-sha1", false),
+        ("-oKexAlgorithms=ecdh-sha2-nistp256", false),
+        ("-oCiphers=chacha20-poly1305@openssh.com", true),
+        ("-oCiphers=aes256-gcm@openssh.com", true),
+        ("-oCiphers=aes128-gcm@openssh.com", true),
+        ("-oCiphers=aes128-cbc", false),
+        ("-oCiphers=3des-cbc", false),
+        ("-oHostKeyAlgorithms=ssh-ed25519", true),
+        ("-oHostKeyAlgorithms=ssh-rsa", false),
+    ] {
+        let session = daemon.ssh().option(option).run("true");
+        assert_eq!(session.code() == 0, taken, "{option}: {session}");
+        assert!(
+            taken || session.err().contains("no matching"),
+            "{option}: {session}"
+        );
+    }
+}
+
+#[test]
+fn compression_waits_for_the_login() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let ssh = daemon
+        .ssh()
+        .option("-vv")
+        .option("-oLogLevel=DEBUG2")
+        .option("-C");
+    let session = ssh.run("true").expect_code(0).err();
+    let offered = session
+        .split("peer server KEXINIT proposal")
+        .nth(1)
+        .expect("a proposal");
+    let mut lines = offered.lines().filter(|line| line.contains("compression "));
+    let line = lines.next().expect("a list of compressions");
+    assert!(
+        !line.trim_end().ends_with("zlib") && !line.contains("zlib,"),
+        "{line}"
+    );
+}

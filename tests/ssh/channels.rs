@@ -1,0 +1,88 @@
+//! What the plain client cannot ask for, asked with asyncssh; and many channels at once.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::support::{Daemon, Setup, World, run, venv};
+
+/// One scenario of `programs/channel.py`; its answer is a JSON object.
+fn scenario(daemon: &Daemon<'_>, name: &str) -> Value {
+    let mut command = daemon
+        .world
+        .on_host(venv().join("bin/python").to_str().unwrap());
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/channel.py");
+    command
+        .arg("-I")
+        .arg(program)
+        .arg(daemon.world.dir.join("client"))
+        .arg(name);
+    let finished = run(&mut command, 60).expect_code(0);
+    serde_json::from_slice(&finished.stdout).unwrap_or_else(|e| panic!("{e}: {finished}"))
+}
+
+#[test]
+fn a_program_that_a_signal_ends_says_which() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let answer = scenario(&daemon, "exit-signals");
+    for name in ["TERM", "KILL", "INT", "HUP", "ABRT", "SEGV", "USR1", "PIPE"] {
+        assert_eq!(answer[name], name, "{answer}");
+    }
+    assert_eq!(answer["status"], 7, "a status stays a status: {answer}");
+    // What OpenSSH's client makes of it.
+    assert_eq!(daemon.ssh().run("kill -TERM $$").code(), 255);
+}
+
+#[test]
+fn signals_reach_the_program_and_the_foreground_of_a_terminal() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let answer = scenario(&daemon, "signals");
+    for name in ["TERM", "INT", "HUP", "USR1", "USR2"] {
+        assert_eq!(answer["pipe"][name], name, "{answer}");
+    }
+    assert_eq!(answer["foreground"], "interrupted, shell alive", "{answer}");
+}
+
+#[test]
+fn a_break_reaches_the_terminal() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let answer = scenario(&daemon, "break");
+    assert_eq!(answer["seen"], "interrupted", "{answer}");
+}
+
+#[test]
+fn a_refused_request_leaves_its_channel_in_order() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let answer = scenario(&daemon, "refusals");
+    assert_eq!(answer["subsystem"], "refused", "{answer}");
+    assert_eq!(answer["x11"], "refused", "{answer}");
+    assert_eq!(answer["after"], 0, "the connection goes on: {answer}");
+}
+
+#[test]
+fn many_channels_run_side_by_side() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    let started = Instant::now();
+    let channels: Vec<_> = (0..40)
+        .map(|n| {
+            (
+                n,
+                master.ssh().start(format!("sleep 2; echo {n}; exit {n}")),
+            )
+        })
+        .collect();
+    for (n, channel) in channels {
+        assert_eq!(channel.finish().expect_code(n).out(), format!("{n}\n"));
+    }
+    let took = started.elapsed();
+    assert!(
+        took < Duration::from_secs(20),
+        "one after the other would be 80 s: {took:?}"
+    );
+}

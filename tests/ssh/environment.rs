@@ -1,0 +1,111 @@
+//! What a session finds in its environment.
+
+use super::support::{Daemon, Setup, World};
+
+#[test]
+fn only_listed_variables_pass() {
+    let world = World::new();
+    let login = "    accept_env: [SGT_OPERATOR, 'SGTX_*']\n".to_owned();
+    let daemon = Daemon::start(
+        &world,
+        &Setup {
+            login,
+            ..Setup::closed()
+        },
+    );
+    let passing = [
+        "LANG",
+        "LC_TIME",
+        "COLORTERM",
+        "GIT_PROTOCOL",
+        "SGT_OPERATOR",
+        "SGTX_ONE",
+    ];
+    let stopped = [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "BASH_ENV",
+        "ENV",
+        "PATH",
+        "HOME",
+        "SHELL",
+        "IFS",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "SGT_OPERATOR2",
+        "SGT",
+        "FOO",
+        "LANGUAGE",
+    ];
+    let set = passing
+        .iter()
+        .chain(&stopped)
+        .map(|name| format!("{name}=from-the-client"));
+    let option = format!("-oSetEnv={}", set.collect::<Vec<_>>().join(" "));
+    let session = daemon.ssh().option(option).run("env").expect_code(0).out();
+    let arrived = |name: &&&str| {
+        session
+            .lines()
+            .any(|l| l == format!("{name}=from-the-client"))
+    };
+    assert_eq!(
+        passing.iter().filter(arrived).count(),
+        passing.len(),
+        "{session}"
+    );
+    assert_eq!(stopped.iter().filter(arrived).count(), 0, "{session}");
+}
+
+#[test]
+fn a_variable_is_bytes() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let session = daemon
+        .ssh()
+        .option("-oSetEnv=LC_ODD=\u{e9}\u{1f600}")
+        .run("printf %s \"$LC_ODD\"");
+    assert_eq!(session.stdout, "\u{e9}\u{1f600}".as_bytes(), "{session}");
+}
+
+#[test]
+fn the_proxy_is_named_in_every_form() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let session = daemon.ssh().run("env").expect_code(0).out();
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GRPC_PROXY"] {
+        for name in [name.to_owned(), name.to_ascii_lowercase()] {
+            let line = format!("{name}=http://127.0.0.1:3128");
+            assert!(
+                session.lines().any(|l| l.trim_end_matches('/') == line),
+                "{line}: {session}"
+            );
+        }
+    }
+    for name in ["NO_PROXY=", "no_proxy=", "NODE_USE_ENV_PROXY=1"] {
+        assert!(
+            session.lines().any(|line| line.starts_with(name)),
+            "{name}: {session}"
+        );
+    }
+}
+
+#[test]
+fn nothing_of_the_daemons_own_environment_leaks() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let session = daemon.ssh().run("env").expect_code(0).out();
+    for name in [
+        "CARGO",
+        "RUST",
+        "SUDO_",
+        "INVOCATION_ID",
+        "NOTIFY_SOCKET",
+        "SSH_AUTH_SOCK",
+    ] {
+        assert!(
+            !session.lines().any(|line| line.starts_with(name)),
+            "{name}: {session}"
+        );
+    }
+}

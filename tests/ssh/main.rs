@@ -1,0 +1,29 @@
+//! Sessions: the distribution's `ssh` against the real daemon.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking and runs programs"
+)]
+
+#[path = "../support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part of it"
+)]
+mod support;
+
+mod algorithms;
+mod channels;
+mod configuration;
+mod ending;
+mod environment;
+mod exec;
+mod flow;
+mod limits;
+mod login;
+mod terminal;

@@ -1,0 +1,29 @@
+//! What the whole-daemon tests stand on: a small world of network namespaces with an upstream in
+//! it, the real `sandgate` binary, and the distribution's own `ssh` and `curl`.
+//!
+//! Everything here fails loudly: a missing tool or privilege is a failed test, never a skipped one,
+//! and every wait has an end of its own.
+
+mod audit;
+mod daemon;
+mod policy;
+mod proc;
+mod programs;
+mod run;
+mod ssh;
+mod terminal;
+mod upstream;
+mod world;
+
+pub(crate) use audit::Event;
+pub(crate) use daemon::{Daemon, Mounts, Setup, sandgate, signal};
+pub(crate) use policy::{ALLOW_CURL, policy_with};
+pub(crate) use proc::{
+    Namespaces, cgroups_below, children, namespaces_of, processes_below, pss_kib, status, threads,
+};
+pub(crate) use programs::{attacker, terminal_driver, venv};
+pub(crate) use run::{Finished, Running, run, run_with_input, wait_until};
+pub(crate) use ssh::{Master, Ssh};
+pub(crate) use terminal::{Dialogue, dialogue};
+pub(crate) use upstream::{Arrival, Upstream};
+pub(crate) use world::World;

@@ -1,0 +1,167 @@
+//! What /proc and the cgroup tree say about the daemon's processes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A field of `/proc/PID/status`; `None` if there is no such process (any more).
+pub(crate) fn status(pid: u32, field: &str) -> Option<String> {
+    field_of(Path::new(&format!("/proc/{pid}/status")), field)
+}
+
+fn field_of(path: &Path, field: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .map(|value| value.trim().to_owned())
+}
+
+/// A process that is not a zombie.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    /// Its real uid.
+    pub(crate) uid: u32,
+    pub(crate) name: String,
+}
+
+impl Process {
+    fn read(pid: u32) -> Option<Self> {
+        if status(pid, "State")?.starts_with(['Z', 'X']) {
+            return None;
+        }
+        let uid = status(pid, "Uid")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        let parent = status(pid, "PPid")?.parse().ok()?;
+        Some(Self {
+            pid,
+            parent,
+            uid,
+            name: status(pid, "Name")?,
+        })
+    }
+}
+
+fn all_pids() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Living children of a process.
+pub(crate) fn children(parent: u32) -> Vec<Process> {
+    all_pids()
+        .into_iter()
+        .filter_map(Process::read)
+        .filter(|p| p.parent == parent)
+        .collect()
+}
+
+/// The living processes of a world: those in or below its cgroup, and those with one of its uids
+/// (which finds what has left the cgroup).
+pub(crate) fn processes_below(cgroup: &Path, uids: std::ops::Range<u32>) -> Vec<Process> {
+    let mut pids = BTreeSet::new();
+    for directory in std::iter::once(cgroup.to_owned()).chain(cgroups_below(cgroup)) {
+        let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    }
+    let mut found: BTreeSet<_> = pids.into_iter().filter_map(Process::read).collect();
+    found.extend(
+        all_pids()
+            .into_iter()
+            .filter_map(Process::read)
+            .filter(|p| uids.contains(&p.uid)),
+    );
+    found.into_iter().collect()
+}
+
+/// The cgroup directories below this one, parents before children.
+pub(crate) fn cgroups_below(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    for path in entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+    {
+        let below = cgroups_below(&path);
+        found.push(path);
+        found.extend(below);
+    }
+    found
+}
+
+/// The directories under `/proc/PID/task`, one a thread.
+pub(crate) fn threads(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a living process");
+    tasks
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The proportional set size of a process, in KiB.
+pub(crate) fn pss_kib(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let value = field_of(Path::new(&path), "Pss").expect("smaps_rollup of a living process");
+    value
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number of kB")
+}
+
+/// Namespaces by kind and inode, as `/proc/PID/ns` names them: `net:[4026531840]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Namespaces(pub(crate) BTreeSet<String>);
+
+/// The namespaces that these processes are in.
+pub(crate) fn namespaces_of(pids: impl IntoIterator<Item = u32>) -> Namespaces {
+    let links = pids
+        .into_iter()
+        .flat_map(|pid| links_in(&format!("/proc/{pid}/ns")));
+    Namespaces(links.collect())
+}
+
+impl Namespaces {
+    /// Those of `self` that are not in `other`.
+    pub(crate) fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+
+    /// Those that a process, a descriptor or a mount still keeps.
+    pub(crate) fn still_kept(&self) -> BTreeSet<String> {
+        let mut kept = BTreeSet::new();
+        for pid in all_pids() {
+            if Process::read(pid).is_none() {
+                continue;
+            }
+            kept.extend(links_in(&format!("/proc/{pid}/ns")));
+            kept.extend(links_in(&format!("/proc/{pid}/fd")));
+            let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            // 100 99 0:4 net:[4026532000] /run/netns/NAME rw - nsfs nsfs rw
+            kept.extend(
+                mounts
+                    .lines()
+                    .filter_map(|l| l.split(' ').nth(3))
+                    .map(str::to_owned),
+            );
+        }
+        self.0.intersection(&kept).cloned().collect()
+    }
+}
+
+fn links_in(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            fs::read_link(entry.path())
+                .ok()?
+                .to_str()
+                .map(str::to_owned)
+        })
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! The programs under tests/programs, built where they need it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::run::run;
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(name)
+}
+
+/// The attacker, statically linked, so that it runs in any root.
+pub(crate) fn attacker() -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("attack");
+    let source = source("attack.c");
+    let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    if time(&program) <= time(&source) {
+        // Tests run side by side: each builds its own and the last one stays.
+        let unique = std::process::id() * 1024 + super::world::next_number();
+        let fresh = program.with_extension(unique.to_string());
+        let mut command = Command::new("/usr/bin/gcc");
+        command.args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]);
+        run(command.arg(&fresh).arg(&source), 120).expect_code(0);
+        fs::rename(&fresh, &program).expect("the attacker in its place");
+    }
+    program
+}
+
+/// The driver of programs that want a terminal.
+pub(crate) fn terminal_driver() -> PathBuf {
+    source("terminal.py")
+}
+
+/// A Python environment with the clients that Debian has not or has old: made once, from PyPI.
+pub(crate) fn venv() -> PathBuf {
+    const PACKAGES: [&str; 2] = ["ssh-audit==3.9.0", "asyncssh==2.24.1"];
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
+    let script = r#"set -e
+        exec 9>"$1.lock"
+        flock 9
+        [ "$(cat "$1/made" 2>/dev/null)" = "${*:2}" ] && exit
+        rm -rf "$1"
+        /usr/bin/python3 -m venv "$1"
+        "$1/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
+        echo "${*:2}" > "$1/made""#;
+    let mut command = Command::new("/bin/bash");
+    command
+        .args(["-c", script, "bash"])
+        .arg(&venv)
+        .args(PACKAGES);
+    run(&mut command, 300).expect_code(0);
+    venv
+}
