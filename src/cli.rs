@@ -82,7 +82,11 @@ fn check(source: &Source) -> anyhow::Result<ExitCode> {
     for warning in checked.warnings() {
         println!("warning: {warning}");
     }
-    println!("{}: ok, {} login(s)", checked.source().display(), checked.logins());
+    println!(
+        "{}: ok, {} login(s)",
+        checked.source().display(),
+        checked.logins()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,16 +103,25 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
                 println!("{}", serde_json::to_string(&outcome)?);
             } else if outcome.status == Status::Failed {
                 let reason = outcome.reason.as_deref().unwrap_or("no reason");
-                println!("{}: expected {:?}, got {:?}: {reason}", outcome.id, outcome.expected, outcome.verdict);
+                println!(
+                    "{}: expected {:?}, got {:?}: {reason}",
+                    outcome.id, outcome.expected, outcome.verdict
+                );
             }
         }
     }
     if unsupported > 0 {
-        eprintln!("sandgate: {unsupported} case(s) inspect requests, which this version does not do; they count as failed");
+        eprintln!(
+            "sandgate: {unsupported} case(s) inspect requests, which this version does not do; they count as failed"
+        );
         failed += unsupported;
     }
     if !json {
         println!("{passed} passed, {failed} failed");
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -113,7 +113,11 @@ pub struct Uids {
 
 impl Default for Uids {
     fn default() -> Self {
-        Self { gate: 1_900_000_000, first: 1_900_000_001, count: 4096 }
+        Self {
+            gate: 1_900_000_000,
+            first: 1_900_000_001,
+            count: 4096,
+        }
     }
 }
 
@@ -145,8 +149,10 @@ impl std::fmt::Display for Gap {
 impl Config {
     /// Reads and checks a file. Relative paths in it count from its directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         text::parse(path, &text)
     }
 }

@@ -12,5 +12,8 @@ pub mod policy;
 pub mod sandbox;
 pub mod server;
 pub mod ssh;
-#[allow(unsafe_code, reason = "the one floor that may: every unsafe syscall is wrapped here")]
+#[allow(
+    unsafe_code,
+    reason = "the one floor that may: every unsafe syscall is wrapped here"
+)]
 pub mod sys;

@@ -27,8 +27,13 @@ impl TryFrom<String> for LoginName {
     type Error = Invalid;
 
     fn try_from(name: String) -> Result<Self, Invalid> {
-        let head = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
-        let tail = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        let head = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+        let tail = name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
         if head && tail && name.len() <= 32 {
             Ok(Self(name))
         } else {
@@ -106,7 +111,9 @@ impl Host {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let bad = |why: &str| Err(Invalid(format!("host {text:?} {why}")));
         if let Some(inner) = text.strip_prefix('[') {
-            let Some(inner) = inner.strip_suffix(']') else { return bad("lacks its closing bracket") };
+            let Some(inner) = inner.strip_suffix(']') else {
+                return bad("lacks its closing bracket");
+            };
             return match inner.parse() {
                 Ok(address) => Ok(Self::Address(IpAddr::V6(address))),
                 Err(_) => bad("is no IPv6 address"),
@@ -119,10 +126,16 @@ impl Host {
         if name.is_empty() || text.len() > 253 {
             return bad("is empty or longer than 253 bytes");
         }
-        if name.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        if name
+            .split('.')
+            .any(|label| label.is_empty() || label.len() > 63)
+        {
             return bad("has an empty label or one longer than 63 bytes");
         }
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        if !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        {
             return bad("holds a character that no host name has");
         }
         Ok(Self::Name(text.to_ascii_lowercase()))
@@ -155,12 +168,19 @@ impl Destination {
             return Err(Invalid(format!("target {authority:?} names no port")));
         };
         if !host.starts_with('[') && host.contains(':') {
-            return Err(Invalid(format!("target {authority:?}: an IPv6 address stands in brackets")));
+            return Err(Invalid(format!(
+                "target {authority:?}: an IPv6 address stands in brackets"
+            )));
         }
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         match port.parse() {
-            Ok(port) if digits && port != 0 => Ok(Self { host: Host::parse(host)?, port }),
-            _ => Err(Invalid(format!("target {authority:?}: the port is a number from 1 to 65535"))),
+            Ok(port) if digits && port != 0 => Ok(Self {
+                host: Host::parse(host)?,
+                port,
+            }),
+            _ => Err(Invalid(format!(
+                "target {authority:?}: the port is a number from 1 to 65535"
+            ))),
         }
     }
 }

@@ -23,7 +23,9 @@ pub use check::{CheckError, Checked, check};
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Sandboxes are made by root.
-    #[error("sandgate serve makes namespaces and drops to other users: run it as root (sudo make run)")]
+    #[error(
+        "sandgate serve makes namespaces and drops to other users: run it as root (sudo make run)"
+    )]
     NotRoot,
     /// The configuration, a policy or this host does not allow serving.
     #[error(transparent)]
@@ -52,8 +54,14 @@ pub enum ServerError {
 /// Operators' messages go to standard error; RUST_LOG selects them (default: info).
 pub fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,russh=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,russh=warn"));
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// Serves until a signal or a failure ends it. Everything that can be checked is checked before any
@@ -69,7 +77,10 @@ pub fn serve(config: Config) -> Result<ExitCode, ServerError> {
     keys::make_missing(checked.config())?;
     let tree = Tree::create().map_err(ServerError::Cgroup)?;
     let started = start(&checked, tree);
-    started.map_err(|source| ServerError::Process { step: "start", source })
+    started.map_err(|source| ServerError::Process {
+        step: "start",
+        source,
+    })
 }
 
 fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
@@ -82,7 +93,9 @@ fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
         drop(for_gate.take());
         supervisor::begin_child(c"sg-monitor");
         let outcome = match (held.take(), for_monitor.take()) {
-            (Some(tree), Some(channel)) => crate::sandbox::serve_as_monitor(checked.charter().clone(), tree, channel),
+            (Some(tree), Some(channel)) => {
+                crate::sandbox::serve_as_monitor(checked.charter().clone(), tree, channel)
+            }
             _ => Err(MonitorError::Io(std::io::Error::other("started twice"))),
         };
         supervisor::end_child(outcome)
@@ -107,5 +120,7 @@ fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
 
 /// The directory of a file, for making it.
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

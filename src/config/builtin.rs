@@ -14,10 +14,16 @@ pub struct Invoker {
 
 impl Invoker {
     /// Reads SUDO_USER (sudo(8)) or, without it, HOME. The one place where the environment is read.
-    #[allow(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the environment is read here and nowhere else"
+    )]
     pub fn from_environment() -> Self {
         let home = match std::env::var("SUDO_USER") {
-            Ok(user) => nix::unistd::User::from_name(&user).ok().flatten().map(|user| user.dir),
+            Ok(user) => nix::unistd::User::from_name(&user)
+                .ok()
+                .flatten()
+                .map(|user| user.dir),
             Err(_) => std::env::var_os("HOME").map(PathBuf::from),
         };
         Self { home }
@@ -25,14 +31,22 @@ impl Invoker {
 
     /// Their public keys (`~/.ssh/id_*.pub`), sorted.
     fn public_keys(&self) -> Vec<PathBuf> {
-        let Some(entries) = self.home.as_ref().and_then(|home| std::fs::read_dir(home.join(".ssh")).ok()) else {
+        let Some(entries) = self
+            .home
+            .as_ref()
+            .and_then(|home| std::fs::read_dir(home.join(".ssh")).ok())
+        else {
             return Vec::new();
         };
         let mut keys: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| {
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                name.starts_with("id_") && Path::new(name).extension().is_some_and(|end| end == "pub")
+                let name = path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .unwrap_or_default();
+                name.starts_with("id_")
+                    && Path::new(name).extension().is_some_and(|end| end == "pub")
             })
             .collect();
         keys.sort();
@@ -66,7 +80,8 @@ impl Config {
             shell: text::default_shell(),
             accept_env: Vec::new(),
         };
-        let name = LoginName::try_from("sandbox".to_owned()).map_err(|e| ConfigError::Text(e.to_string()))?;
+        let name = LoginName::try_from("sandbox".to_owned())
+            .map_err(|e| ConfigError::Text(e.to_string()))?;
         Ok(Self {
             source: PathBuf::from("built-in default"),
             listen: vec![([127, 0, 0, 1], 2222).into()],

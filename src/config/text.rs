@@ -54,7 +54,14 @@ struct LimitsFile {
 
 impl Default for LimitsFile {
     fn default() -> Self {
-        Self { connections: 512, unauthenticated: 64, channels: 64, sandboxes: 64, login_grace: 60, auth_tries: 6 }
+        Self {
+            connections: 512,
+            unauthenticated: 64,
+            channels: 64,
+            sandboxes: 64,
+            login_grace: 60,
+            auth_tries: 6,
+        }
     }
 }
 
@@ -93,7 +100,8 @@ pub(super) fn default_pool() -> usize {
 
 /// Reads configuration text; `path` is its name in messages and the base of its relative paths.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let file: File = serde_saphyr::from_str(text).map_err(|e| ConfigError::Text(explain(path, &e)))?;
+    let file: File =
+        serde_saphyr::from_str(text).map_err(|e| ConfigError::Text(explain(path, &e)))?;
     let base = path.parent().unwrap_or(Path::new(""));
     let logins = file
         .logins
@@ -127,28 +135,50 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 
 fn check(config: &Config) -> Result<(), ConfigError> {
     let wrong = |key: &str, problem: String| {
-        Err(ConfigError::Value { file: config.source.clone(), key: key.to_owned(), problem })
+        Err(ConfigError::Value {
+            file: config.source.clone(),
+            key: key.to_owned(),
+            problem,
+        })
     };
     if config.listen.is_empty() {
-        return wrong("listen", "name at least one address, such as 127.0.0.1:2222".into());
+        return wrong(
+            "listen",
+            "name at least one address, such as 127.0.0.1:2222".into(),
+        );
     }
     if config.host_keys.is_empty() {
-        return wrong("host_keys", "name at least one file; it is made at the first start".into());
+        return wrong(
+            "host_keys",
+            "name at least one file; it is made at the first start".into(),
+        );
     }
     if config.logins.is_empty() {
         return wrong("logins", "name at least one login".into());
     }
     for (name, login) in &config.logins {
         if login.authorized_keys.is_empty() || login.authorized_keys.len() > 16 {
-            return wrong(&format!("logins.{name}.authorized_keys"), "name 1 to 16 files".into());
+            return wrong(
+                &format!("logins.{name}.authorized_keys"),
+                "name 1 to 16 files".into(),
+            );
         }
         if !login.shell.is_absolute() {
-            return wrong(&format!("logins.{name}.shell"), "give an absolute path inside the sandbox".into());
+            return wrong(
+                &format!("logins.{name}.shell"),
+                "give an absolute path inside the sandbox".into(),
+            );
         }
-        if let Some(bad) = login.accept_env.iter().find(|pattern| !is_variable_pattern(pattern)) {
+        if let Some(bad) = login
+            .accept_env
+            .iter()
+            .find(|pattern| !is_variable_pattern(pattern))
+        {
             return wrong(
                 &format!("logins.{name}.accept_env"),
-                format!("{bad:?} is no variable name (letters, digits, '_', with at most a '*' at its end)"),
+                format!(
+                    "{bad:?} is no variable name (letters, digits, '_', with at most a '*' at its end)"
+                ),
             );
         }
     }
@@ -157,7 +187,11 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         ("limits.connections", limits.connections, 65_536),
         ("limits.unauthenticated", limits.unauthenticated, 65_536),
         ("limits.channels", limits.channels, 1024),
-        ("limits.sandboxes", limits.sandboxes, config.uids.count as usize),
+        (
+            "limits.sandboxes",
+            limits.sandboxes,
+            config.uids.count as usize,
+        ),
         ("limits.auth_tries", limits.auth_tries, 100),
     ] {
         if value == 0 || value > most {
@@ -169,15 +203,31 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     let pooled = config.pool.saturating_mul(config.logins.len());
     if config.pool == 0 || pooled >= limits.sandboxes {
-        return wrong("pool", format!("at least 1, and {pooled} sandboxes in the pools must stay below limits.sandboxes ({})", limits.sandboxes));
+        return wrong(
+            "pool",
+            format!(
+                "at least 1, and {pooled} sandboxes in the pools must stay below limits.sandboxes ({})",
+                limits.sandboxes
+            ),
+        );
     }
     let uids = &config.uids;
     let end = uids.first.checked_add(uids.count);
-    if uids.gate == 0 || uids.first < 1000 || uids.count == 0 || end.is_none_or(|end| end > u32::MAX - 1) {
+    if uids.gate == 0
+        || uids.first < 1000
+        || uids.count == 0
+        || end.is_none_or(|end| end > u32::MAX - 1)
+    {
         return wrong("uids", "ids start at 1000 or higher, hold at least one, end below 2^32-2, and the gate's is not root's".into());
     }
     if end.is_some_and(|end| (uids.first..end).contains(&uids.gate)) {
-        return wrong("uids.gate", format!("{} lies among the sandboxes' own ids; give the gate one outside them", uids.gate));
+        return wrong(
+            "uids.gate",
+            format!(
+                "{} lies among the sandboxes' own ids; give the gate one outside them",
+                uids.gate
+            ),
+        );
     }
     Ok(())
 }
@@ -217,10 +267,13 @@ fn nearest(message: &str) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "host_keys: [k]\nlogins:\n  sandbox: {authorized_keys: [a], policy: p.yaml}\n";
+    const GOOD: &str =
+        "host_keys: [k]\nlogins:\n  sandbox: {authorized_keys: [a], policy: p.yaml}\n";
 
     fn refusal(text: &str) -> String {
-        parse(Path::new("/etc/sandgate/sandgate.yaml"), text).unwrap_err().to_string()
+        parse(Path::new("/etc/sandgate/sandgate.yaml"), text)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -234,7 +287,10 @@ mod tests {
     fn unknown_key_names_file_line_and_the_nearest_key() {
         let said = refusal(&GOOD.replace("policy: p.yaml", "polcy: p.yaml"));
         assert!(said.starts_with("/etc/sandgate/sandgate.yaml:3:"), "{said}");
-        assert!(said.contains("polcy") && said.contains("did you mean `policy`?"), "{said}");
+        assert!(
+            said.contains("polcy") && said.contains("did you mean `policy`?"),
+            "{said}"
+        );
     }
 
     #[test]

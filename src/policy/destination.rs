@@ -40,8 +40,18 @@ pub struct Vetted {
 
 impl Permit {
     /// Only a snapshot grants.
-    pub(super) fn new(destination: Destination, policy: String, generation: Generation, reach: Reach) -> Self {
-        Self { destination, policy, generation, reach }
+    pub(super) fn new(
+        destination: Destination,
+        policy: String,
+        generation: Generation,
+        reach: Reach,
+    ) -> Self {
+        Self {
+            destination,
+            policy,
+            generation,
+            reach,
+        }
     }
 
     /// What was allowed.
@@ -77,7 +87,10 @@ impl Permit {
                 vetted.push(pinned);
             }
         }
-        Ok(Vetted { destination: self.destination.clone(), addresses: vetted })
+        Ok(Vetted {
+            destination: self.destination.clone(),
+            addresses: vetted,
+        })
     }
 
     fn refuse(&self, why: String) -> Denial {
@@ -97,24 +110,34 @@ impl Permit {
         }
         let is_own = own.iter().any(|mine| mine.to_canonical() == address);
         if is_own && !named {
-            return Err(format!("{address} belongs to this host; only `allowed_ips` or a literal address opens it"));
+            return Err(format!(
+                "{address} belongs to this host; only `allowed_ips` or a literal address opens it"
+            ));
         }
         if kind == Kind::Metadata && !named {
-            return Err(format!("{address} is a metadata service; only `allowed_ips` or a literal address opens it"));
+            return Err(format!(
+                "{address} is a metadata service; only `allowed_ips` or a literal address opens it"
+            ));
         }
         if CONTROL_PLANE.contains(&self.destination.port) && !named && !self.reach.exact {
             let port = self.destination.port;
-            return Err(format!("port {port} is a cluster's control plane; only an exact host opens it"));
+            return Err(format!(
+                "port {port} is a cluster's control plane; only an exact host opens it"
+            ));
         }
         if !self.reach.allowed.is_empty() {
             let inside = self.reach.allowed.iter().any(|net| contains(net, address));
-            return if inside { Ok(()) } else { Err(format!("{address} is outside `allowed_ips`")) };
+            return if inside {
+                Ok(())
+            } else {
+                Err(format!("{address} is outside `allowed_ips`"))
+            };
         }
         match kind {
             _ if named || self.reach.exact => Ok(()),
-            Kind::Internal(what) => {
-                Err(format!("{address} is {what}; only an exact host or `allowed_ips` opens it"))
-            }
+            Kind::Internal(what) => Err(format!(
+                "{address} is {what}; only an exact host or `allowed_ips` opens it"
+            )),
             Kind::Public => Ok(()),
             Kind::Never(_) | Kind::Metadata => Err(format!("{address} is not public")),
         }
@@ -126,14 +149,19 @@ impl Permit {
             let literal = matches!(&self.destination.host, Host::Address(host) if host.to_canonical() == address);
             return literal && self.reach.exact;
         }
-        self.reach.allowed.iter().any(|net| net.prefix_len() == net.max_prefix_len() && contains(net, address))
+        self.reach
+            .allowed
+            .iter()
+            .any(|net| net.prefix_len() == net.max_prefix_len() && contains(net, address))
     }
 }
 
 /// Whether the network has the address, which is canonical; a v4-mapped network counts as its v4 one.
 fn contains(net: &IpNet, address: IpAddr) -> bool {
     match (net, address) {
-        (IpNet::V6(v6), IpAddr::V4(v4)) => v6.contains(&v4.to_ipv6_mapped()) && v6.prefix_len() >= 96,
+        (IpNet::V6(v6), IpAddr::V4(v4)) => {
+            v6.contains(&v4.to_ipv6_mapped()) && v6.prefix_len() >= 96
+        }
         _ => net.contains(&address),
     }
 }

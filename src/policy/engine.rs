@@ -15,8 +15,10 @@ const ENTRYPOINT: &str = "data.sandgate.decision";
 
 /// Bounds a module that runs away. A judgement takes well under a millisecond; the rest is room for
 /// a host that is too busy to let it run.
-const TIMER: ExecutionTimerConfig =
-    ExecutionTimerConfig { limit: Duration::from_secs(1), check_interval: NonZeroU32::MIN.saturating_add(63) };
+const TIMER: ExecutionTimerConfig = ExecutionTimerConfig {
+    limit: Duration::from_secs(1),
+    check_interval: NonZeroU32::MIN.saturating_add(63),
+};
 
 /// Regular expressions that regorus keeps compiled, over all files; `check` bounds what one file has.
 const PATTERNS: usize = 8192;
@@ -65,8 +67,16 @@ pub(super) enum Stage {
 /// What the rules answer. Endpoints are positions in the file's list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    Allow { policy: String, endpoints: Vec<usize>, middlewares: Vec<String> },
-    Deny { stage: Stage, policy: Option<String>, endpoints: Vec<usize> },
+    Allow {
+        policy: String,
+        endpoints: Vec<usize>,
+        middlewares: Vec<String>,
+    },
+    Deny {
+        stage: Stage,
+        policy: Option<String>,
+        endpoints: Vec<usize>,
+    },
 }
 
 /// Compiled rules; any number of threads may ask at once.
@@ -79,33 +89,57 @@ impl Engine {
     /// Compiles the built-in module with the data of a file.
     pub(super) fn compile(checked: &Checked) -> Result<Self, EngineError> {
         // Both are process-wide in regorus, and always set to the same.
-        regorus::cache::configure(regorus::cache::Config { regex: PATTERNS, glob: 0 });
+        regorus::cache::configure(regorus::cache::Config {
+            regex: PATTERNS,
+            glob: 0,
+        });
         regorus::utils::limits::set_fallback_execution_timer_config(Some(TIMER));
         let mut engine = regorus::Engine::new();
         engine.set_strict_builtin_errors(true);
-        engine.add_policy("sandbox.rego".to_owned(), MODULE.to_owned()).map_err(|error| EngineError(error.into()))?;
-        engine.add_data(object([("policy", data(checked))])).map_err(|error| EngineError(error.into()))?;
-        let compiled = engine.compile_with_entrypoint(&ENTRYPOINT.into()).map_err(|error| EngineError(error.into()))?;
+        engine
+            .add_policy("sandbox.rego".to_owned(), MODULE.to_owned())
+            .map_err(|error| EngineError(error.into()))?;
+        engine
+            .add_data(object([("policy", data(checked))]))
+            .map_err(|error| EngineError(error.into()))?;
+        let compiled = engine
+            .compile_with_entrypoint(&ENTRYPOINT.into())
+            .map_err(|error| EngineError(error.into()))?;
         Ok(Self { compiled })
     }
 
     /// Asks the rules.
     pub(super) fn decide(&self, question: &Question<'_>) -> Result<Decision, EngineError> {
-        let answer = self.compiled.eval_with_input(input(question)).map_err(|error| EngineError(error.into()))?;
+        let answer = self
+            .compiled
+            .eval_with_input(input(question))
+            .map_err(|error| EngineError(error.into()))?;
         read(&answer).map_err(EngineError)
     }
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<BTreeMap<_, _>>().into()
+    fields
+        .into_iter()
+        .map(|(key, value)| (Value::from(key), value))
+        .collect::<BTreeMap<_, _>>()
+        .into()
 }
 
 fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    items.into_iter().map(Value::from).collect::<Vec<_>>().into()
+    items
+        .into_iter()
+        .map(Value::from)
+        .collect::<Vec<_>>()
+        .into()
 }
 
 fn set<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    items.into_iter().map(Value::from).collect::<BTreeSet<_>>().into()
+    items
+        .into_iter()
+        .map(Value::from)
+        .collect::<BTreeSet<_>>()
+        .into()
 }
 
 fn data(checked: &Checked) -> Value {
@@ -115,9 +149,14 @@ fn data(checked: &Checked) -> Value {
         let number = Value::from(number);
         match &endpoint.host {
             HostRule::Name(name) => named.entry(name.clone()).or_default().push(number),
-            HostRule::Address(address) => named.entry(address.to_string()).or_default().push(number),
+            HostRule::Address(address) => {
+                named.entry(address.to_string()).or_default().push(number)
+            }
             HostRule::Wildcard(wildcard) => {
-                wildcards.push(object([("regex", wildcard.regex().into()), ("endpoint", number)]));
+                wildcards.push(object([
+                    ("regex", wildcard.regex().into()),
+                    ("endpoint", number),
+                ]));
             }
             HostRule::Anywhere => anywhere.push(number),
         }
@@ -128,23 +167,52 @@ fn data(checked: &Checked) -> Value {
         .map(|(policy, binaries)| {
             let exact = set(binaries.exact.iter().map(String::as_str));
             let globs = strings(binaries.globs.iter().map(String::as_str));
-            (policy.as_str().into(), object([("exact", exact), ("globs", globs)]))
+            (
+                policy.as_str().into(),
+                object([("exact", exact), ("globs", globs)]),
+            )
         })
         .collect();
-    let named: BTreeMap<Value, Value> = named.into_iter().map(|(host, numbers)| (host.into(), numbers.into())).collect();
+    let named: BTreeMap<Value, Value> = named
+        .into_iter()
+        .map(|(host, numbers)| (host.into(), numbers.into()))
+        .collect();
     object([
-        ("endpoints", checked.endpoints.iter().map(endpoint).collect::<Vec<_>>().into()),
+        (
+            "endpoints",
+            checked
+                .endpoints
+                .iter()
+                .map(endpoint)
+                .collect::<Vec<_>>()
+                .into(),
+        ),
         ("named", named.into()),
         ("wildcards", wildcards.into()),
         ("anywhere", anywhere.into()),
         ("binaries", binaries.into()),
-        ("middlewares", checked.middlewares.iter().map(middleware).collect::<Vec<_>>().into()),
+        (
+            "middlewares",
+            checked
+                .middlewares
+                .iter()
+                .map(middleware)
+                .collect::<Vec<_>>()
+                .into(),
+        ),
     ])
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let ports: BTreeSet<Value> = endpoint.ports.iter().map(|port| Value::from(u32::from(*port))).collect();
-    object([("policy", endpoint.policy.as_str().into()), ("ports", ports.into())])
+    let ports: BTreeSet<Value> = endpoint
+        .ports
+        .iter()
+        .map(|port| Value::from(u32::from(*port)))
+        .collect();
+    object([
+        ("policy", endpoint.policy.as_str().into()),
+        ("ports", ports.into()),
+    ])
 }
 
 fn middleware(middleware: &Middleware) -> Value {
@@ -165,7 +233,11 @@ fn hosts(rules: &[HostRule]) -> Value {
             HostRule::Anywhere => anywhere = true,
         }
     }
-    object([("named", named.into()), ("wildcards", wildcards.into()), ("anywhere", anywhere.into())])
+    object([
+        ("named", named.into()),
+        ("wildcards", wildcards.into()),
+        ("anywhere", anywhere.into()),
+    ])
 }
 
 fn input(question: &Question<'_>) -> Value {
@@ -174,7 +246,10 @@ fn input(question: &Question<'_>) -> Value {
         Caller::Unknown => ("unknown", &[][..]),
         Caller::Anyone => ("anyone", &[][..]),
     };
-    let exact: Vec<Value> = paths.iter().map(|path| Value::from(&*super::check::merged(path))).collect();
+    let exact: Vec<Value> = paths
+        .iter()
+        .map(|path| Value::from(&*super::check::merged(path)))
+        .collect();
     object([
         ("host", question.host.into()),
         ("is_name", question.is_name.into()),
@@ -189,7 +264,11 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
     let endpoints = || -> Result<Vec<usize>, Cause> {
         match &answer["endpoints"] {
             Value::Undefined => Ok(Vec::new()),
-            numbers => numbers.as_set()?.iter().map(|n| Ok(usize::try_from(n.as_u32()?)?)).collect(),
+            numbers => numbers
+                .as_set()?
+                .iter()
+                .map(|n| Ok(usize::try_from(n.as_u32()?)?))
+                .collect(),
         }
     };
     if *answer["allow"].as_bool()? {
@@ -197,7 +276,10 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
         return Ok(Decision::Allow {
             policy: answer["policy"].as_string()?.to_string(),
             endpoints: endpoints()?,
-            middlewares: middlewares.iter().map(|m| Ok(m.as_string()?.to_string())).collect::<Result<_, Cause>>()?,
+            middlewares: middlewares
+                .iter()
+                .map(|m| Ok(m.as_string()?.to_string()))
+                .collect::<Result<_, Cause>>()?,
         });
     }
     let stage = match &**answer["stage"].as_string()? {
@@ -210,5 +292,9 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
         Value::Undefined => None,
         name => Some(name.as_string()?.to_string()),
     };
-    Ok(Decision::Deny { stage, policy, endpoints: endpoints()? })
+    Ok(Decision::Deny {
+        stage,
+        policy,
+        endpoints: endpoints()?,
+    })
 }

@@ -66,7 +66,11 @@ pub(super) struct Fault {
 impl Fault {
     /// Something is wrong with the value at a place.
     pub(super) fn at(location: Location, problem: impl Into<String>) -> Self {
-        Self { location, node: Node::Outermost, problem: problem.into() }
+        Self {
+            location,
+            node: Node::Outermost,
+            problem: problem.into(),
+        }
     }
 
     /// The fault in words, with the key's full name found again in `text`.
@@ -86,27 +90,42 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let location = error.location().unwrap_or(Location::UNKNOWN);
         let (node, problem) = match &error {
-            Error::SerdeUnknownField { field, expected, .. } => {
-                (Node::Innermost, format!("unknown key `{field}`; {}", suggest(field, expected)))
-            }
-            Error::SerdeUnknownVariant { variant, expected, .. } => {
-                (Node::Innermost, format!("unknown value `{variant}`; {}", suggest(variant, expected)))
-            }
-            Error::SerdeMissingField { field, .. } => {
-                (Node::Outermost, format!("the key `{field}` is missing; add it"))
-            }
-            Error::DuplicateMappingKey { .. } => {
-                (Node::Innermost, "the key stands here twice; keep one".to_owned())
-            }
+            Error::SerdeUnknownField {
+                field, expected, ..
+            } => (
+                Node::Innermost,
+                format!("unknown key `{field}`; {}", suggest(field, expected)),
+            ),
+            Error::SerdeUnknownVariant {
+                variant, expected, ..
+            } => (
+                Node::Innermost,
+                format!("unknown value `{variant}`; {}", suggest(variant, expected)),
+            ),
+            Error::SerdeMissingField { field, .. } => (
+                Node::Outermost,
+                format!("the key `{field}` is missing; add it"),
+            ),
+            Error::DuplicateMappingKey { .. } => (
+                Node::Innermost,
+                "the key stands here twice; keep one".to_owned(),
+            ),
             other => (Node::Innermost, other.to_string()),
         };
-        Self { location, node, problem }
+        Self {
+            location,
+            node,
+            problem,
+        }
     }
 }
 
 /// The nearest known name, or all of them.
 fn suggest(word: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(word, name), name)).min();
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .min();
     match nearest {
         Some((distance, name)) if distance <= 2.max(word.chars().count() / 3) => {
             format!("did you mean `{name}`?")
@@ -147,7 +166,10 @@ fn key_at(text: &str, place: (u64, u64), node: Node) -> String {
             }
             Event::MappingStart(..) => {
                 enter(&mut levels, "");
-                levels.push(Level::Mapping { key: String::new(), awaits: Awaits::Key });
+                levels.push(Level::Mapping {
+                    key: String::new(),
+                    awaits: Awaits::Key,
+                });
                 true
             }
             Event::SequenceStart(..) => {

@@ -38,7 +38,10 @@ impl HostRule {
     /// Reads `host` as it stands in the file. The error is the mend.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.to_ascii_lowercase();
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .unwrap_or(&text);
         if let Ok(address) = bare.parse() {
             return Ok(Self::Address(address));
         }
@@ -46,12 +49,22 @@ impl HostRule {
             return Err("a host with a trailing dot never matches; remove the dot".to_owned());
         }
         if let Some(odd) = text.chars().find(|c| !is_host_byte(*c)) {
-            return Err(format!("no host name holds {odd:?}; a host has letters, digits, `-`, `_`, `.` and `*`"));
+            return Err(format!(
+                "no host name holds {odd:?}; a host has letters, digits, `-`, `_`, `.` and `*`"
+            ));
         }
-        if text.len() > 253 || text.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        if text.len() > 253
+            || text
+                .split('.')
+                .any(|label| label.is_empty() || label.len() > 63)
+        {
             return Err("a host has labels of 1 to 63 bytes, 253 in all".to_owned());
         }
-        if text.contains('*') { wildcard(&text).map(Self::Wildcard) } else { Ok(Self::Name(text)) }
+        if text.contains('*') {
+            wildcard(&text).map(Self::Wildcard)
+        } else {
+            Ok(Self::Name(text))
+        }
     }
 
     /// Whether this names one host and no other.
@@ -79,12 +92,17 @@ fn is_host_byte(c: char) -> bool {
 }
 
 fn literal(text: &str) -> Vec<Token> {
-    text.bytes().map(|byte| Token::One(Set::of([byte]))).collect()
+    text.bytes()
+        .map(|byte| Token::One(Set::of([byte])))
+        .collect()
 }
 
 /// `*` is one label, or part of one in the first; `**` is one label or more, and only the first.
 fn wildcard(text: &str) -> Result<Wildcard, String> {
-    let (label, name) = (Set::of(LABEL.iter().copied()), Set::of(NAME.iter().copied()));
+    let (label, name) = (
+        Set::of(LABEL.iter().copied()),
+        Set::of(NAME.iter().copied()),
+    );
     let mut tokens = Vec::new();
     let mut regex = String::from("^");
     if text.split('.').count() < 3 {
@@ -108,7 +126,10 @@ fn wildcard(text: &str) -> Result<Wildcard, String> {
                 return Err("`**` stands only as the whole first label".to_owned());
             }
             _ if position > 0 && part.contains('*') => {
-                return Err("`*` inside a label stands only in the first; elsewhere it is the whole label".to_owned());
+                return Err(
+                    "`*` inside a label stands only in the first; elsewhere it is the whole label"
+                        .to_owned(),
+                );
             }
             _ => {
                 for byte in part.bytes() {

@@ -11,7 +11,12 @@ impl Set {
 
     /// What is not ASCII is not in it.
     pub(super) fn of(members: impl IntoIterator<Item = u8>) -> Self {
-        Self(members.into_iter().filter(u8::is_ascii).fold(0, |bits, byte| bits | 1 << byte))
+        Self(
+            members
+                .into_iter()
+                .filter(u8::is_ascii)
+                .fold(0, |bits, byte| bits | 1 << byte),
+        )
     }
 
     fn meets(self, other: Self) -> bool {
@@ -85,12 +90,18 @@ impl PathPattern {
             alternatives.push(tokens(head)?);
         }
         let specificity = text.chars().filter(|c| *c != '*').count();
-        Ok(Self { alternatives, specificity })
+        Ok(Self {
+            alternatives,
+            specificity,
+        })
     }
 
     /// Every path: what an endpoint without `path` has.
     pub(super) fn every() -> Self {
-        Self { alternatives: vec![vec![Token::Many(Set::ALL)]], specificity: 0 }
+        Self {
+            alternatives: vec![vec![Token::Many(Set::ALL)]],
+            specificity: 0,
+        }
     }
 
     /// The endpoint with more characters other than `*` is asked first.
@@ -100,7 +111,9 @@ impl PathPattern {
 
     /// Whether some path matches both.
     pub(super) fn meets(&self, other: &Self) -> bool {
-        self.alternatives.iter().any(|a| other.alternatives.iter().any(|b| meet(a, b)))
+        self.alternatives
+            .iter()
+            .any(|a| other.alternatives.iter().any(|b| meet(a, b)))
     }
 }
 
@@ -219,7 +232,11 @@ fn class(text: &str) -> Result<(Class, &str), String> {
 
 impl Class {
     fn set(&self) -> Set {
-        let holds = |byte: u8| self.ranges.iter().any(|(a, z)| (*a..=*z).contains(&char::from(byte)));
+        let holds = |byte: u8| {
+            self.ranges
+                .iter()
+                .any(|(a, z)| (*a..=*z).contains(&char::from(byte)))
+        };
         Set::of((0..128).filter(|byte| holds(*byte) != self.negated))
     }
 
@@ -240,7 +257,10 @@ mod tests {
     use super::*;
 
     fn paths_meet(a: &str, b: &str) -> bool {
-        let (a, b) = (PathPattern::parse(a).unwrap(), PathPattern::parse(b).unwrap());
+        let (a, b) = (
+            PathPattern::parse(a).unwrap(),
+            PathPattern::parse(b).unwrap(),
+        );
         assert_eq!(a.meets(&b), b.meets(&a), "meeting is symmetric");
         a.meets(&b)
     }
@@ -272,7 +292,9 @@ mod tests {
         let input = serde_json::json!([glob_regex(glob), path]).to_string();
         let mut engine = regorus::Engine::new();
         engine.set_input_json(&input).unwrap();
-        engine.eval_bool_query("regex.match(input[0], input[1])".to_owned(), false).unwrap()
+        engine
+            .eval_bool_query("regex.match(input[0], input[1])".to_owned(), false)
+            .unwrap()
     }
 
     fn glob_regex(glob: &str) -> String {

@@ -12,8 +12,8 @@ mod endpoint;
 mod rule;
 
 pub(super) use endpoint::{
-    CredentialBinding, Endpoint, Enforcement, McpOptions, PersistedQueries, Protocol, RegisteredQuery,
-    RpcOptions, Tls,
+    CredentialBinding, Endpoint, Enforcement, McpOptions, PersistedQueries, Protocol,
+    RegisteredQuery, RpcOptions, Tls,
 };
 pub(super) use rule::{Matcher, Rule};
 

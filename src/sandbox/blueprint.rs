@@ -55,7 +55,9 @@ pub enum Access {
 
 /// Paths that a sandbox has of its own; listing them shares nothing of the host.
 pub(super) fn is_private(path: &Path) -> bool {
-    ["/proc", "/dev", "/sys", "/tmp", HOME].iter().any(|own| path == Path::new(own))
+    ["/proc", "/dev", "/sys", "/tmp", HOME]
+        .iter()
+        .any(|own| path == Path::new(own))
         || path.starts_with("/proc")
         || path.starts_with("/dev")
         || path.starts_with("/sys")

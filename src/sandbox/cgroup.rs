@@ -38,10 +38,14 @@ fn own_directory() -> io::Result<OwnedFd> {
     let path = membership
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
-        .ok_or_else(|| io::Error::other("this kernel has no cgroup v2 hierarchy (CONFIG_CGROUPS)"))?;
+        .ok_or_else(|| {
+            io::Error::other("this kernel has no cgroup v2 hierarchy (CONFIG_CGROUPS)")
+        })?;
     let context = rustix::mount::fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let root = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     open_directory(&root, if path.is_empty() { "." } else { path })
 }
@@ -59,7 +63,11 @@ impl Tree {
         rustix::fs::mkdirat(&parent, &*name, Mode::from_raw_mode(0o755))?;
         let directory = open_directory(&parent, &name)?;
         rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { parent, name, directory })
+        Ok(Self {
+            parent,
+            name,
+            directory,
+        })
     }
 
     /// A new child group.
@@ -81,7 +89,9 @@ impl Tree {
 impl Group {
     fn create(base: impl AsFd, name: &str) -> io::Result<Self> {
         rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755))?;
-        Ok(Self { directory: open_directory(base, name)? })
+        Ok(Self {
+            directory: open_directory(base, name)?,
+        })
     }
 
     /// A group below this one.
@@ -114,14 +124,26 @@ impl Group {
 
     /// Signals what is in it and wanted. A pid may be used anew between reading and signalling:
     /// only what is still a member once its pidfd is held gets one.
-    pub(super) fn signal(&self, signals: &[Signal], wanted: impl Fn(Pid) -> bool) -> io::Result<()> {
+    pub(super) fn signal(
+        &self,
+        signals: &[Signal],
+        wanted: impl Fn(Pid) -> bool,
+    ) -> io::Result<()> {
         let held: Vec<(Pid, OwnedFd)> = self
             .processes()?
             .into_iter()
-            .filter_map(|pid| Some((pid, rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?)))
+            .filter_map(|pid| {
+                Some((
+                    pid,
+                    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?,
+                ))
+            })
             .collect();
         let members = self.processes()?;
-        for (_, pidfd) in held.iter().filter(|(pid, _)| members.contains(pid) && wanted(*pid)) {
+        for (_, pidfd) in held
+            .iter()
+            .filter(|(pid, _)| members.contains(pid) && wanted(*pid))
+        {
             for signal in signals {
                 match rustix::process::pidfd_send_signal(pidfd, *signal) {
                     Ok(()) | Err(rustix::io::Errno::SRCH) => {}
@@ -164,7 +186,9 @@ fn raze(parent: &OwnedFd, name: &str) -> io::Result<()> {
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    Err(io::Error::other(format!("cgroup {name} is still populated two seconds after cgroup.kill")))
+    Err(io::Error::other(format!(
+        "cgroup {name} is still populated two seconds after cgroup.kill"
+    )))
 }
 
 fn remove_tree(parent: &OwnedFd, name: &str) -> io::Result<bool> {
@@ -201,12 +225,25 @@ fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
 }
 
 fn pids(directory: &OwnedFd) -> io::Result<Vec<Pid>> {
-    let file = rustix::fs::openat(directory, "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::openat(
+        directory,
+        "cgroup.procs",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let text = io::read_to_string(std::fs::File::from(file))?;
-    Ok(text.lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw)).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.parse().ok().and_then(Pid::from_raw))
+        .collect())
 }
 
 fn write(directory: &OwnedFd, name: &str, text: &[u8]) -> io::Result<()> {
-    let file = rustix::fs::openat(directory, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::openat(
+        directory,
+        name,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     io::Write::write_all(&mut std::fs::File::from(file), text)
 }

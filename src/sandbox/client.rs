@@ -79,7 +79,10 @@ fn unexpected(given: &Given) -> Refusal {
 
 impl Monitor {
     /// Takes the gate's end. The future carries the messages and resolves when the monitor is lost.
-    pub(crate) fn attach(channel: Channel, pool_size: usize) -> io::Result<(Self, impl Future<Output = Lost>)> {
+    pub(crate) fn attach(
+        channel: Channel,
+        pool_size: usize,
+    ) -> io::Result<(Self, impl Future<Output = Lost>)> {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             requests,
@@ -91,20 +94,28 @@ impl Monitor {
         });
         let socket = reactor::register(channel.into())?;
         let monitor = Self(shared);
-        Ok((monitor.clone(), async move { monitor.carry(socket, outgoing).await }))
+        Ok((monitor.clone(), async move {
+            monitor.carry(socket, outgoing).await
+        }))
     }
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
         let number = self.0.last.fetch_add(1, Ordering::Relaxed);
-        let bytes = encode(&Numbered { number, request }).map_err(|_| Refusal("the request is too long".into()))?;
+        let bytes = encode(&Numbered { number, request })
+            .map_err(|_| Refusal("the request is too long".into()))?;
         let (sender, receiver) = oneshot::channel();
         lock(&self.0.waiting).insert(number, sender);
-        self.0.requests.send(bytes).map_err(|_| Refusal("the monitor is gone".into()))?;
+        self.0
+            .requests
+            .send(bytes)
+            .map_err(|_| Refusal("the monitor is gone".into()))?;
         Ok(receiver)
     }
 
     async fn ask(&self, request: Request) -> Reply {
-        self.send(request)?.await.map_err(|_| Refusal("the monitor is gone".into()))?
+        self.send(request)?
+            .await
+            .map_err(|_| Refusal("the monitor is gone".into()))?
     }
 
     /// Asks for something whose answer nobody waits for.
@@ -118,13 +129,19 @@ impl Monitor {
     /// The text of the login's authorized_keys files, read afresh. `None` (an unknown login) does the
     /// same work on a configured login's files; the caller discards what it gets.
     pub async fn authorized_keys(&self, login: Option<&LoginName>) -> Result<Vec<u8>, Refusal> {
-        match self.ask(Request::AuthorizedKeys { login: login.cloned() }).await? {
+        match self
+            .ask(Request::AuthorizedKeys {
+                login: login.cloned(),
+            })
+            .await?
+        {
             Given::Keys(files) => {
                 let mut text = Vec::new();
                 for file in files {
                     // At most 1 MiB of a regular file, which the monitor has checked.
                     let mut file = std::fs::File::from(file).take(1 << 20);
-                    file.read_to_end(&mut text).map_err(|e| Refusal(format!("authorized_keys: {e}")))?;
+                    file.read_to_end(&mut text)
+                        .map_err(|e| Refusal(format!("authorized_keys: {e}")))?;
                     text.push(b'\n');
                 }
                 Ok(text)
@@ -135,18 +152,30 @@ impl Monitor {
 
     /// Builds every login's pool. Called before the port opens, so that what can't be confined is
     /// found out by the operator and not by a user.
-    pub async fn fill_pools(&self, logins: impl IntoIterator<Item = &LoginName>) -> Result<(), Refusal> {
+    pub async fn fill_pools(
+        &self,
+        logins: impl IntoIterator<Item = &LoginName>,
+    ) -> Result<(), Refusal> {
         for login in logins {
             for _ in 0..self.0.pool_size {
                 let ready = self.build(login).await?;
-                lock(&self.0.pools).entry(login.clone()).or_default().ready.push_back(ready);
+                lock(&self.0.pools)
+                    .entry(login.clone())
+                    .or_default()
+                    .ready
+                    .push_back(ready);
             }
         }
         Ok(())
     }
 
     async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        match self.ask(Request::Build { login: login.clone() }).await? {
+        match self
+            .ask(Request::Build {
+                login: login.clone(),
+            })
+            .await?
+        {
             Given::Sandbox(lease) => Ok(lease),
             other => Err(unexpected(&other)),
         }
@@ -154,7 +183,9 @@ impl Monitor {
 
     /// A fresh sandbox of the login, from its pool where one is ready.
     pub async fn lease(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        let ready = lock(&self.0.pools).get_mut(login).and_then(|pool| pool.ready.pop_front());
+        let ready = lock(&self.0.pools)
+            .get_mut(login)
+            .and_then(|pool| pool.ready.pop_front());
         let lease = match ready {
             Some(ready) => ready,
             None => self.build(login).await?,
@@ -168,7 +199,10 @@ impl Monitor {
         let missing = {
             let mut pools = lock(&self.0.pools);
             let pool = pools.entry(login.clone()).or_default();
-            let missing = self.0.pool_size.saturating_sub(pool.ready.len() + pool.building);
+            let missing = self
+                .0
+                .pool_size
+                .saturating_sub(pool.ready.len() + pool.building);
             pool.building += missing;
             missing
         };
@@ -191,14 +225,24 @@ impl Monitor {
 
     /// Which process of the sandbox holds the client end of this connection.
     pub async fn identify(&self, sandbox: SandboxId, connection: Connection) -> Peer {
-        match self.ask(Request::Identify { sandbox, connection }).await {
+        match self
+            .ask(Request::Identify {
+                sandbox,
+                connection,
+            })
+            .await
+        {
             Ok(Given::Peer(peer)) => peer,
             Ok(other) => Peer::Unknown(unexpected(&other).0),
             Err(refusal) => Peer::Unknown(refusal.0),
         }
     }
 
-    async fn carry(&self, socket: AsyncFd<OwnedFd>, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) -> Lost {
+    async fn carry(
+        &self,
+        socket: AsyncFd<OwnedFd>,
+        mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    ) -> Lost {
         loop {
             let result = tokio::select! {
                 received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => match received {
@@ -262,13 +306,22 @@ impl Monitor {
             Answer::Keys => Given::Keys(descriptors),
             Answer::Built(id) => {
                 let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Malformed)?;
-                Given::Sandbox(Lease { monitor, id, listener: Some(listener.into()) })
+                Given::Sandbox(Lease {
+                    monitor,
+                    id,
+                    listener: Some(listener.into()),
+                })
             }
             Answer::Started(id) => {
                 let (sender, exit) = oneshot::channel();
                 lock(&self.0.exits).insert(id, sender);
                 let stdio = Stdio::own(descriptors)?;
-                Given::Session(Session { monitor, id, stdio: Some(stdio), exit: Some(exit) })
+                Given::Session(Session {
+                    monitor,
+                    id,
+                    stdio: Some(stdio),
+                    exit: Some(exit),
+                })
             }
             Answer::Identified(peer) => Given::Peer(peer),
             Answer::Done => Given::Done,
@@ -297,7 +350,14 @@ impl Lease {
 
     /// Starts a session; returns after its program was executed (or says why it was not).
     pub async fn spawn(&self, spawn: Spawn) -> Result<Session, Refusal> {
-        match self.monitor.ask(Request::Spawn { sandbox: self.id, spawn }).await? {
+        match self
+            .monitor
+            .ask(Request::Spawn {
+                sandbox: self.id,
+                spawn,
+            })
+            .await?
+        {
             Given::Session(session) => Ok(session),
             other => Err(unexpected(&other)),
         }
@@ -332,7 +392,8 @@ impl Stdio {
             Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
             Err(descriptors) => descriptors,
         };
-        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Malformed)?;
+        let [stdin, stdout, stderr] =
+            <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Malformed)?;
         Ok(Self::Pipes {
             stdin: pipe::Sender::from_owned_fd(stdin)?,
             stdout: pipe::Receiver::from_owned_fd(stdout)?,
@@ -369,7 +430,14 @@ impl Session {
 
     /// Sends a signal to the terminal's foreground process group, or without a terminal to the leader's group.
     pub async fn signal(&self, number: i32) -> Result<(), Refusal> {
-        match self.monitor.ask(Request::Signal { session: self.id, number }).await? {
+        match self
+            .monitor
+            .ask(Request::Signal {
+                session: self.id,
+                number,
+            })
+            .await?
+        {
             Given::Done => Ok(()),
             other => Err(unexpected(&other)),
         }

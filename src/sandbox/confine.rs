@@ -57,7 +57,10 @@ const KINDS: [&str; 6] = ["mnt", "net", "pid", "ipc", "uts", "cgroup"];
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{step}: {source}")]
-    Step { step: &'static str, source: io::Error },
+    Step {
+        step: &'static str,
+        source: io::Error,
+    },
     #[error("enter: the {0} namespace is not the sandbox's")]
     Namespace(&'static str),
     #[error(transparent)]
@@ -71,7 +74,10 @@ enum Failure {
 }
 
 fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Result<T, Failure> {
-    result.map_err(|source| Failure::Step { step, source: source.into() })
+    result.map_err(|source| Failure::Step {
+        step,
+        source: source.into(),
+    })
 }
 
 impl Entrance {
@@ -103,7 +109,18 @@ pub(super) fn become_session(prepared: Prepared<'_>) -> Infallible {
 }
 
 fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
-    let Prepared { entrance, account, ruleset, filter, stdio, terminal, program, arguments, environment, report } = prepared;
+    let Prepared {
+        entrance,
+        account,
+        ruleset,
+        filter,
+        stdio,
+        terminal,
+        program,
+        arguments,
+        environment,
+        report,
+    } = prepared;
     let detached = Detached::from_parent(stdio, terminal)?;
     let entered = detached.enter(entrance)?;
     let unprivileged = entered.drop_privileges(account, &report)?;
@@ -139,9 +156,16 @@ impl Detached {
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
             | ThreadNameSpaceType::CONTROL_GROUP;
-        step("enter", move_into_thread_name_spaces(entrance.init.as_fd(), kinds))?;
+        step(
+            "enter",
+            move_into_thread_name_spaces(entrance.init.as_fd(), kinds),
+        )?;
         for (expected, kind) in entrance.expected.iter().zip(KINDS) {
-            let own = step("read namespace", rustix::fs::stat(format!("/proc/self/ns/{kind}")))?.st_ino;
+            let own = step(
+                "read namespace",
+                rustix::fs::stat(format!("/proc/self/ns/{kind}")),
+            )?
+            .st_ino;
             if own != *expected {
                 return Err(Failure::Namespace(kind));
             }
@@ -158,7 +182,10 @@ impl Entered {
         let dropped = privileges::drop_to(account)?;
         // After the drop, which clears it. The report's reader is the monitor: should it be gone
         // already, nobody would send the signal.
-        step("death signal", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+        step(
+            "death signal",
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL)),
+        )?;
         step("monitor", super::init::require_reader(report))?;
         step("change directory", rustix::process::chdir(HOME))?;
         Ok(Unprivileged(dropped))
@@ -179,7 +206,11 @@ struct Restricted(Dropped, map::InForce);
 
 impl Restricted {
     fn filter(self, filter: &Filter) -> Result<Confined, Failure> {
-        Ok(Confined { _dropped: self.0, _restricted: self.1, _filtered: filter.apply()? })
+        Ok(Confined {
+            _dropped: self.0,
+            _restricted: self.1,
+            _filtered: filter.apply()?,
+        })
     }
 }
 
@@ -191,7 +222,12 @@ struct Confined {
 }
 
 impl Confined {
-    fn exec(self, program: &CString, arguments: &[CString], environment: &[CString]) -> Result<Infallible, Failure> {
+    fn exec(
+        self,
+        program: &CString,
+        arguments: &[CString],
+        environment: &[CString],
+    ) -> Result<Infallible, Failure> {
         step("descriptors", sys::descriptors::close_on_exec_from(3))?;
         nix::unistd::execve(program, arguments, environment).map_err(|source| Failure::Exec {
             program: program.to_string_lossy().into_owned(),

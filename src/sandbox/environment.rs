@@ -9,7 +9,10 @@ use super::blueprint::{Blueprint, HOME, PROXY};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The client's variables, then ours, which win.
-pub(super) fn compose(blueprint: &Blueprint, client: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<CString>, NulError> {
+pub(super) fn compose(
+    blueprint: &Blueprint,
+    client: Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<Vec<CString>, NulError> {
     let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = client.into_iter().collect();
     let mut set = |name: &str, value: &[u8]| variables.insert(name.into(), value.into());
     let login = blueprint.login.as_str().as_bytes();
@@ -35,5 +38,8 @@ pub(super) fn compose(blueprint: &Blueprint, client: Vec<(Vec<u8>, Vec<u8>)>) ->
         set(name, value.as_bytes());
         set(&name.to_ascii_lowercase(), value.as_bytes());
     }
-    variables.into_iter().map(|(name, value)| CString::new([name, b"=".to_vec(), value].concat())).collect()
+    variables
+        .into_iter()
+        .map(|(name, value)| CString::new([name, b"=".to_vec(), value].concat()))
+        .collect()
 }

@@ -12,11 +12,20 @@ use super::root::{RootError, inside, mount_point};
 use crate::sys::mount::{Depth, add_attributes};
 
 /// What these files are called; a policy that does not list /etc still has them.
-pub(super) const SYNTHESIZED: [&str; 5] =
-    ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+pub(super) const SYNTHESIZED: [&str; 5] = [
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+];
 
 /// Writes each file into the tmpfs, or over the host's where /etc is shared.
-pub(super) fn synthesize(root: BorrowedFd<'_>, blueprint: &Blueprint, account: Account) -> Result<(), RootError> {
+pub(super) fn synthesize(
+    root: BorrowedFd<'_>,
+    blueprint: &Blueprint,
+    account: Account,
+) -> Result<(), RootError> {
     let contents = contents(blueprint, account);
     for (path, text) in SYNTHESIZED.iter().zip(contents) {
         place(root, Path::new(path), text.as_bytes()).map_err(|source| RootError::Step {
@@ -47,7 +56,9 @@ fn place(root: BorrowedFd<'_>, path: &Path, text: &[u8]) -> io::Result<()> {
     let path = final_target(root, path)?;
     mount_point(&root, path.parent().unwrap_or(Path::new("/")), true).map_err(io::Error::other)?;
     match write(root, &path, text) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EROFS | libc::EEXIST)) => cover(root, &path, text),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EROFS | libc::EEXIST)) => {
+            cover(root, &path, text)
+        }
         other => other,
     }
 }
@@ -59,7 +70,10 @@ fn final_target(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
         match rustix::fs::statat(root, inside(&path), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => {
                 let target = rustix::fs::readlinkat(root, inside(&path), Vec::new())?;
-                let target = Path::new(std::ffi::OsStr::new(target.to_str().map_err(io::Error::other)?)).to_owned();
+                let target = Path::new(std::ffi::OsStr::new(
+                    target.to_str().map_err(io::Error::other)?,
+                ))
+                .to_owned();
                 path = normalize(&path.parent().unwrap_or(Path::new("/")).join(target));
             }
             Ok(_) | Err(rustix::io::Errno::NOENT) => return Ok(path),
@@ -95,9 +109,18 @@ fn cover(root: BorrowedFd<'_>, path: &Path, text: &[u8]) -> io::Result<()> {
     write(root, source, text)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(root, inside(source), flags)?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let attributes = libc::MOUNT_ATTR_RDONLY
+        | libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC;
     add_attributes(std::os::fd::AsFd::as_fd(&mount), attributes, Depth::One)?;
-    rustix::mount::move_mount(&mount, "", root, inside(path), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    rustix::mount::move_mount(
+        &mount,
+        "",
+        root,
+        inside(path),
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
     rustix::fs::unlinkat(root, inside(source), AtFlags::empty())?;
     Ok(())
 }

@@ -31,7 +31,11 @@ fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Pe
         return Peer::Unknown("no process of the sandbox holds the connection".into());
     };
     if let Some((_, other)) = holders.iter().find(|(_, other)| other != binary) {
-        return Peer::Unknown(format!("both {} and {} hold the connection", binary.display(), other.display()));
+        return Peer::Unknown(format!(
+            "both {} and {} hold the connection",
+            binary.display(),
+            other.display()
+        ));
     }
     Peer::Known(Identity {
         session,
@@ -43,18 +47,24 @@ fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Pe
 
 fn holders(inode: u32, members: &[Pid]) -> Result<Vec<(Pid, PathBuf)>, String> {
     if members.len() > MOST_PROCESSES {
-        return Err(format!("the sandbox holds more than {MOST_PROCESSES} processes"));
+        return Err(format!(
+            "the sandbox holds more than {MOST_PROCESSES} processes"
+        ));
     }
     let wanted = PathBuf::from(format!("socket:[{inode}]"));
     let mut seen = 0;
     let mut holders = Vec::new();
     for &pid in members {
         // A process that ends meanwhile holds nothing any more.
-        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
         for descriptor in descriptors.flatten() {
             seen += 1;
             if seen > MOST_DESCRIPTORS {
-                return Err(format!("the sandbox holds more than {MOST_DESCRIPTORS} descriptors"));
+                return Err(format!(
+                    "the sandbox holds more than {MOST_DESCRIPTORS} descriptors"
+                ));
             }
             if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == wanted) {
                 if let Ok(binary) = executable(pid) {
@@ -93,7 +103,9 @@ fn ancestors(pid: Pid, init: Pid) -> Vec<PathBuf> {
 }
 
 fn namespace(pid: Pid) -> Option<u64> {
-    rustix::fs::stat(Path::new("/proc").join(pid.to_string()).join("ns/pid")).ok().map(|stat| stat.st_ino)
+    rustix::fs::stat(Path::new("/proc").join(pid.to_string()).join("ns/pid"))
+        .ok()
+        .map(|stat| stat.st_ino)
 }
 
 /// Field 4 of /proc/PID/stat (proc_pid_stat(5)), behind a name that may hold anything.
@@ -108,13 +120,19 @@ pub(super) fn process_group(pid: Pid) -> Option<Pid> {
 
 /// The terminal's foreground process group, field 8, in this pid namespace's numbers; `None` without a terminal.
 pub(super) fn foreground_group(pid: Pid) -> Option<Pid> {
-    stat_field(pid, 8)?.parse().ok().filter(|&group: &i32| group > 0).and_then(Pid::from_raw)
+    stat_field(pid, 8)?
+        .parse()
+        .ok()
+        .filter(|&group: &i32| group > 0)
+        .and_then(Pid::from_raw)
 }
 
 fn stat_field(pid: Pid, number: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(number.checked_sub(3)?).map(str::to_owned)
+    rest.split_ascii_whitespace()
+        .nth(number.checked_sub(3)?)
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -129,13 +147,22 @@ mod tests {
         let found = holders(u32::try_from(inode).unwrap(), &[own]).unwrap();
         assert_eq!(found, [(own, std::env::current_exe().unwrap())]);
         drop(listener);
-        assert!(holders(u32::try_from(inode).unwrap(), &[own]).unwrap().is_empty());
+        assert!(
+            holders(u32::try_from(inode).unwrap(), &[own])
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn two_programs_on_one_connection_are_no_owner() {
         let own = rustix::process::getpid();
-        let both = [(own, PathBuf::from("/usr/bin/curl")), (own, PathBuf::from("/tmp/evil"))];
-        assert!(matches!(name(&both, own, None), Peer::Unknown(reason) if reason.contains("/tmp/evil")));
+        let both = [
+            (own, PathBuf::from("/usr/bin/curl")),
+            (own, PathBuf::from("/tmp/evil")),
+        ];
+        assert!(
+            matches!(name(&both, own, None), Peer::Unknown(reason) if reason.contains("/tmp/evil"))
+        );
     }
 }

@@ -63,7 +63,8 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
     if birth.seal_memory_files {
         // memfd_create(2) without MFD_EXEC then gives files that can't be executed; the sysctl is this
         // pid namespace's own. MFD_EXEC itself is refused by the sessions' filter.
-        std::fs::write("/proc/sys/vm/memfd_noexec", "1").map_err(|e| format!("vm.memfd_noexec: {e}"))?;
+        std::fs::write("/proc/sys/vm/memfd_noexec", "1")
+            .map_err(|e| format!("vm.memfd_noexec: {e}"))?;
     }
     privileges::drop_capabilities()?;
     // Last: changing credentials clears it (prctl(2)).
@@ -79,8 +80,14 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
 pub(super) fn require_reader(report: &OwnedFd) -> io::Result<()> {
     let mut watched = [PollFd::new(report, PollFlags::empty())];
     rustix::event::poll(&mut watched, Some(&Timespec::default()))?;
-    let orphaned = watched.iter().any(|end| end.revents().contains(PollFlags::ERR));
-    if orphaned { Err(io::Error::other("the monitor is gone")) } else { Ok(()) }
+    let orphaned = watched
+        .iter()
+        .any(|end| end.revents().contains(PollFlags::ERR));
+    if orphaned {
+        Err(io::Error::other("the monitor is gone"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Init holds nothing open: not the monitor's channel, not other sandboxes.

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
@@ -57,11 +57,15 @@ impl Kernel {
 
     /// What newer ABIs would enforce and this one does not.
     pub fn gaps(self) -> Vec<Gap> {
-        [(ABI::V3, Gap::LandlockTruncate), (ABI::V5, Gap::LandlockIoctl), (ABI::V6, Gap::LandlockScopes)]
-            .into_iter()
-            .filter(|(needed, _)| self.abi < *needed)
-            .map(|(_, gap)| gap)
-            .collect()
+        [
+            (ABI::V3, Gap::LandlockTruncate),
+            (ABI::V5, Gap::LandlockIoctl),
+            (ABI::V6, Gap::LandlockScopes),
+        ]
+        .into_iter()
+        .filter(|(needed, _)| self.abi < *needed)
+        .map(|(_, gap)| gap)
+        .collect()
     }
 
     /// Denies everything that this ABI can deny, until rules allow.
@@ -76,11 +80,22 @@ impl Kernel {
     }
 
     /// The rules for one sandbox, whose root `root` refers to; nothing of a user's runs in it yet.
-    pub(super) fn sandbox(self, root: &OwnedFd, blueprint: &Blueprint) -> Result<RulesetCreated, LandlockError> {
+    pub(super) fn sandbox(
+        self,
+        root: &OwnedFd,
+        blueprint: &Blueprint,
+    ) -> Result<RulesetCreated, LandlockError> {
         let mut ruleset = self.ruleset()?;
         for (path, grant) in grants(blueprint) {
-            let Some((file, kind)) = open_inside(root, path)? else { continue };
-            let rights = grant.rights(self.abi) & if kind.is_dir() { BitFlags::all() } else { AccessFs::from_file(self.abi) };
+            let Some((file, kind)) = open_inside(root, path)? else {
+                continue;
+            };
+            let rights = grant.rights(self.abi)
+                & if kind.is_dir() {
+                    BitFlags::all()
+                } else {
+                    AccessFs::from_file(self.abi)
+                };
             ruleset = ruleset.add_rule(PathBeneath::new(file, rights))?;
         }
         Ok(ruleset)
@@ -127,7 +142,9 @@ impl Grant {
         match self {
             Self::Listed(Access::ReadOnly) => AccessFs::from_read(abi),
             // Devices are bound one by one; nothing below a listed path is one (nodev).
-            Self::Listed(Access::ReadWrite) => AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock),
+            Self::Listed(Access::ReadWrite) => {
+                AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
+            }
             Self::Names => AccessFs::ReadDir.into(),
             Self::Devices => {
                 let ioctl = AccessFs::from_all(abi) & AccessFs::IoctlDev;
@@ -148,11 +165,17 @@ fn grants(blueprint: &Blueprint) -> impl Iterator<Item = (&Path, Grant)> {
     own.into_iter()
         .chain(files::SYNTHESIZED.map(|path| (path, Grant::Listed(Access::ReadOnly))))
         .map(|(path, grant)| (Path::new(path), grant))
-        .chain(blueprint.paths.iter().map(|listed| (&*listed.path, Grant::Listed(listed.access))))
+        .chain(
+            blueprint
+                .paths
+                .iter()
+                .map(|listed| (&*listed.path, Grant::Listed(listed.access))),
+        )
         .filter(|(path, grant)| {
             // Listing what is private and fixed (/proc, /dev) gives nothing more.
             !matches!(grant, Grant::Listed(Access::ReadWrite))
-                || !(path.starts_with("/proc") || path.starts_with("/dev") && *path != Path::new("/dev/shm"))
+                || !(path.starts_with("/proc")
+                    || path.starts_with("/dev") && *path != Path::new("/dev/shm"))
         })
 }
 
@@ -160,7 +183,10 @@ fn grants(blueprint: &Blueprint) -> impl Iterator<Item = (&Path, Grant)> {
 fn open_inside(root: &OwnedFd, path: &Path) -> Result<Option<(OwnedFd, FileType)>, LandlockError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let wrong = |source: rustix::io::Errno| LandlockError::Path { path: path.display().to_string(), source: source.into() };
+    let wrong = |source: rustix::io::Errno| LandlockError::Path {
+        path: path.display().to_string(),
+        source: source.into(),
+    };
     match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
         Ok(file) => {
             let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(wrong)?.st_mode);

@@ -105,7 +105,12 @@ struct Events(OwnedFd);
 
 impl Events {
     fn watch(&self, what: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(epoll::add(&self.0, what, source.token(), epoll::EventFlags::IN)?)
+        Ok(epoll::add(
+            &self.0,
+            what,
+            source.token(),
+            epoll::EventFlags::IN,
+        )?)
     }
 
     fn forget(&self, what: impl AsFd) -> io::Result<()> {
@@ -140,7 +145,13 @@ struct Monitor {
 pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), MonitorError> {
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
-    let own = |kind: &str| rustix::fs::open(format!("/proc/self/ns/{kind}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let own = |kind: &str| {
+        rustix::fs::open(
+            format!("/proc/self/ns/{kind}"),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+    };
     let context = Context {
         session_filter: Filter::session()?,
         init_filter: Filter::init()?,
@@ -154,7 +165,11 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
         events,
     };
     let sandboxes = Sandboxes::new(context.charter.uids);
-    let mut monitor = Monitor { context, sandboxes, sessions: Sessions::default() };
+    let mut monitor = Monitor {
+        context,
+        sandboxes,
+        sessions: Sessions::default(),
+    };
     let ended = monitor.serve();
     monitor.context.tree.raze()?;
     ended
@@ -166,7 +181,11 @@ impl Monitor {
         loop {
             ready.clear();
             let wait = self.time_to_next().map(timespec);
-            match epoll::wait(&self.context.events.0, rustix::buffer::spare_capacity(&mut ready), wait.as_ref()) {
+            match epoll::wait(
+                &self.context.events.0,
+                rustix::buffer::spare_capacity(&mut ready),
+                wait.as_ref(),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -179,7 +198,9 @@ impl Monitor {
                         }
                     }
                     Some(Source::Birth(id)) => self.sandboxes.born(&mut self.context, id)?,
-                    Some(Source::InitEnd(id)) => self.sandboxes.init_ended(&mut self.context, id)?,
+                    Some(Source::InitEnd(id)) => {
+                        self.sandboxes.init_ended(&mut self.context, id)?
+                    }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
                     None => {}
@@ -193,8 +214,15 @@ impl Monitor {
     }
 
     fn time_to_next(&self) -> Option<Duration> {
-        let due = [self.sessions.next_due(), self.sandboxes.next_due(), self.context.outbox.next_due()];
-        due.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()))
+        let due = [
+            self.sessions.next_due(),
+            self.sandboxes.next_due(),
+            self.context.outbox.next_due(),
+        ];
+        due.into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// `false` when the gate is gone.
@@ -222,7 +250,8 @@ impl Monitor {
         let context = &mut self.context;
         match request {
             Request::AuthorizedKeys { login } => {
-                let answer = keys::open(&context.charter, login.as_ref()).map(|files| (Answer::Keys, files));
+                let answer =
+                    keys::open(&context.charter, login.as_ref()).map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
             }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,
@@ -230,17 +259,29 @@ impl Monitor {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,
                 Err(refusal) => context.outbox.answer(number, Err(refusal))?,
             },
-            Request::Signal { session, number: signal } => {
+            Request::Signal {
+                session,
+                number: signal,
+            } => {
                 let answer = self.sessions.signal(session, signal)?;
-                context.outbox.answer(number, answer.map(|()| (Answer::Done, vec![])))?;
+                context
+                    .outbox
+                    .answer(number, answer.map(|()| (Answer::Done, vec![])))?;
             }
             Request::HangUp { session } => {
                 self.sessions.hang_up(session)?;
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
-            Request::Identify { sandbox, connection } => {
-                let peer = self.sandboxes.identify(sandbox, &connection, &self.sessions);
-                context.outbox.answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
+            Request::Identify {
+                sandbox,
+                connection,
+            } => {
+                let peer = self
+                    .sandboxes
+                    .identify(sandbox, &connection, &self.sessions);
+                context
+                    .outbox
+                    .answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
             }
             Request::Destroy { sandbox } => {
                 self.sandboxes.destroy(context, sandbox)?;
@@ -252,7 +293,10 @@ impl Monitor {
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs().cast_signed(), tv_nsec: duration.subsec_nanos().into() }
+    Timespec {
+        tv_sec: duration.as_secs().cast_signed(),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
 }
 
 /// Forwards an event that no request waits for.

@@ -9,7 +9,9 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla,
+};
 use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -34,7 +36,11 @@ pub(super) struct Owner {
 
 /// Runs `work` inside another network namespace and comes back. Sockets keep the namespace that they
 /// were made in. Not coming back would leave the monitor in a sandbox's namespace: that ends it.
-fn within<T>(own: &OwnedFd, other: impl AsFd, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+fn within<T>(
+    own: &OwnedFd,
+    other: impl AsFd,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
     move_into_link_name_space(other.as_fd(), Some(LinkNameSpaceType::Network))?;
     let result = work();
     if let Err(e) = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)) {
@@ -58,7 +64,11 @@ impl Network {
     /// Looks the program's end of a connection up by its exact four-tuple. Sockets opened as IPv6 are
     /// asked for too: gRPC's C core uses them for IPv4.
     pub(super) fn owner(&self, connection: &Connection) -> io::Result<Option<Owner>> {
-        let families = if connection.client.is_ipv4() { &[AF_INET, AF_INET6][..] } else { &[AF_INET6][..] };
+        let families = if connection.client.is_ipv4() {
+            &[AF_INET, AF_INET6][..]
+        } else {
+            &[AF_INET6][..]
+        };
         for &family in families {
             if let Some(owner) = self.lookup(family, connection)? {
                 return Ok(Some(owner));
@@ -90,7 +100,10 @@ impl Network {
         match exchange(&self.diagnosis, &mut message, NLM_F_REQUEST)? {
             Some(SockDiagMessage::InetResponse(response)) => {
                 let cgroup = response.nlas.iter().find_map(cgroup_id);
-                Ok(Some(Owner { inode: response.header.inode, cgroup }))
+                Ok(Some(Owner {
+                    inode: response.header.inode,
+                    cgroup,
+                }))
             }
             _ => Ok(None),
         }
@@ -118,14 +131,24 @@ fn socket(protocol: isize) -> io::Result<Socket> {
     socket.connect(&NetlinkAddress::new(0, 0))?;
     // The kernel answers within the call or never will; a lost answer must not stop the monitor.
     let second = std::time::Duration::from_secs(1);
-    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(second))?;
+    rustix::net::sockopt::set_socket_timeout(
+        &socket,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(second),
+    )?;
     Ok(socket)
 }
 
 /// Sends one request and reads its answer; ENOENT is an answer too.
-fn exchange<T>(socket: &Socket, message: &mut NetlinkMessage<T>, flags: u16) -> io::Result<Option<T>>
+fn exchange<T>(
+    socket: &Socket,
+    message: &mut NetlinkMessage<T>,
+    flags: u16,
+) -> io::Result<Option<T>>
 where
-    T: netlink_packet_core::NetlinkSerializable + netlink_packet_core::NetlinkDeserializable + std::fmt::Debug,
+    T: netlink_packet_core::NetlinkSerializable
+        + netlink_packet_core::NetlinkDeserializable
+        + std::fmt::Debug,
 {
     message.header.flags = flags;
     message.finalize();
@@ -134,14 +157,19 @@ where
     socket.send(&bytes, 0)?;
     let mut answer = Vec::with_capacity(8192);
     socket.recv(&mut answer, 0)?;
-    match NetlinkMessage::<T>::deserialize(&answer).map_err(io::Error::other)?.payload {
+    match NetlinkMessage::<T>::deserialize(&answer)
+        .map_err(io::Error::other)?
+        .payload
+    {
         NetlinkPayload::InnerMessage(inner) => Ok(Some(inner)),
         NetlinkPayload::Error(error) => match error.code {
             None => Ok(None),
             Some(code) if code.get() == -libc::ENOENT => Ok(None),
             Some(code) => Err(io::Error::from_raw_os_error(-code.get())),
         },
-        other => Err(io::Error::other(format!("unexpected netlink answer {other:?}"))),
+        other => Err(io::Error::other(format!(
+            "unexpected netlink answer {other:?}"
+        ))),
     }
 }
 
@@ -152,7 +180,12 @@ fn raise_loopback() -> io::Result<()> {
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     let mut message = NetlinkMessage::from(RouteNetlinkMessage::SetLink(link));
-    exchange(&socket(NETLINK_ROUTE)?, &mut message, NLM_F_REQUEST | NLM_F_ACK).map(drop)
+    exchange(
+        &socket(NETLINK_ROUTE)?,
+        &mut message,
+        NLM_F_REQUEST | NLM_F_ACK,
+    )
+    .map(drop)
 }
 
 /// std's listener would set SO_REUSEADDR, with which a sandboxed program could bind beside it.

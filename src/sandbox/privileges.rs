@@ -23,8 +23,14 @@ pub(crate) enum PrivilegeError {
     Left(&'static str),
 }
 
-fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Result<T, PrivilegeError> {
-    result.map_err(|source| PrivilegeError::Step { step, source: source.into() })
+fn step<T>(
+    step: &'static str,
+    result: Result<T, impl Into<io::Error>>,
+) -> Result<T, PrivilegeError> {
+    result.map_err(|source| PrivilegeError::Step {
+        step,
+        source: source.into(),
+    })
 }
 
 /// Proof that this process has the ids of `account`, no capability, no way to get one back.
@@ -38,11 +44,23 @@ pub(crate) fn drop_to(account: Account) -> Result<Dropped, PrivilegeError> {
         return Err(PrivilegeError::Left("the target is root"));
     }
     empty_bounding_set()?;
-    step("clear ambient capabilities", rustix::thread::clear_ambient_capability_set())?;
+    step(
+        "clear ambient capabilities",
+        rustix::thread::clear_ambient_capability_set(),
+    )?;
     step("setgroups", rustix::thread::set_thread_groups(&[]))?;
-    step("setresgid", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
-    step("setresuid", rustix::thread::set_thread_res_uid(uid, uid, uid))?;
-    step("clear capabilities", rustix::thread::set_capabilities(None, NO_CAPABILITIES))?;
+    step(
+        "setresgid",
+        rustix::thread::set_thread_res_gid(gid, gid, gid),
+    )?;
+    step(
+        "setresuid",
+        rustix::thread::set_thread_res_uid(uid, uid, uid),
+    )?;
+    step(
+        "clear capabilities",
+        rustix::thread::set_capabilities(None, NO_CAPABILITIES),
+    )?;
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     verify(account)
 }
@@ -50,8 +68,14 @@ pub(crate) fn drop_to(account: Account) -> Result<Dropped, PrivilegeError> {
 /// Keeps the ids and gives up every capability: for a sandbox's init, which only reaps.
 pub(crate) fn drop_capabilities() -> Result<(), PrivilegeError> {
     empty_bounding_set()?;
-    step("clear ambient capabilities", rustix::thread::clear_ambient_capability_set())?;
-    step("clear capabilities", rustix::thread::set_capabilities(None, NO_CAPABILITIES))?;
+    step(
+        "clear ambient capabilities",
+        rustix::thread::clear_ambient_capability_set(),
+    )?;
+    step(
+        "clear capabilities",
+        rustix::thread::set_capabilities(None, NO_CAPABILITIES),
+    )?;
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))
 }
 
@@ -66,7 +90,10 @@ fn empty_bounding_set() -> Result<(), PrivilegeError> {
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => step("drop from bounding set", rustix::thread::remove_capability_from_bounding_set(capability))?,
+            Ok(true) => step(
+                "drop from bounding set",
+                rustix::thread::remove_capability_from_bounding_set(capability),
+            )?,
             Ok(false) => {}
             Err(rustix::io::Errno::INVAL) => break,
             Err(e) => return step("read bounding set", Err(e)),
@@ -80,10 +107,16 @@ fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
     let left = |what| Err(PrivilegeError::Left(what));
     let uids = step("getresuid", nix::unistd::getresuid())?;
     let gids = step("getresgid", nix::unistd::getresgid())?;
-    if [uids.real, uids.effective, uids.saved].iter().any(|uid| uid.as_raw() != account.uid) {
+    if [uids.real, uids.effective, uids.saved]
+        .iter()
+        .any(|uid| uid.as_raw() != account.uid)
+    {
         return left("a user id is another");
     }
-    if [gids.real, gids.effective, gids.saved].iter().any(|gid| gid.as_raw() != account.gid) {
+    if [gids.real, gids.effective, gids.saved]
+        .iter()
+        .any(|gid| gid.as_raw() != account.gid)
+    {
         return left("a group id is another");
     }
     if !step("getgroups", rustix::process::getgroups())?.is_empty() {
@@ -95,7 +128,9 @@ fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
     if !step("read no_new_privs", rustix::thread::no_new_privs())? {
         return left("no_new_privs is off");
     }
-    if rustix::thread::set_thread_uid(Uid::ROOT).is_ok() || rustix::thread::set_thread_gid(Gid::ROOT).is_ok() {
+    if rustix::thread::set_thread_uid(Uid::ROOT).is_ok()
+        || rustix::thread::set_thread_gid(Gid::ROOT).is_ok()
+    {
         return left("root can be regained");
     }
     Ok(Dropped(()))
@@ -103,6 +138,12 @@ fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
 
 /// No core dumps: they would carry a session's memory, or the gate's, to disk.
 pub(crate) fn forbid_core_dumps() -> Result<(), PrivilegeError> {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    step("limit core files", rustix::process::setrlimit(Resource::Core, none))
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    step(
+        "limit core files",
+        rustix::process::setrlimit(Resource::Core, none),
+    )
 }

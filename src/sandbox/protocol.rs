@@ -191,17 +191,31 @@ impl Spawn {
         let environment = self.environment.len() <= 256
             && self.environment.iter().all(|(name, value)| {
                 let nul = name.contains(&0) || value.contains(&0);
-                !name.is_empty() && !name.contains(&b'=') && !nul && name.len() + value.len() <= 64 * 1024
+                !name.is_empty()
+                    && !name.contains(&b'=')
+                    && !nul
+                    && name.len() + value.len() <= 64 * 1024
             });
-        let modes = self.terminal.as_ref().is_none_or(|terminal| terminal.modes.len() <= 256);
-        if command && environment && modes { Ok(()) } else { Err(Malformed) }
+        let modes = self
+            .terminal
+            .as_ref()
+            .is_none_or(|terminal| terminal.modes.len() <= 256);
+        if command && environment && modes {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
 /// Encodes a message for the channel.
 pub(super) fn encode(message: &impl Serialize) -> Result<Vec<u8>, Malformed> {
     let bytes = postcard::to_allocvec(message).map_err(|_| Malformed)?;
-    if bytes.len() > LONGEST { Err(Malformed) } else { Ok(bytes) }
+    if bytes.len() > LONGEST {
+        Err(Malformed)
+    } else {
+        Ok(bytes)
+    }
 }
 
 fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Malformed> {
@@ -216,14 +230,27 @@ mod tests {
     use super::*;
 
     fn spawn(program: Program) -> Numbered {
-        let spawn = Spawn { program, environment: vec![(b"LANG".into(), b"C".into())], terminal: None };
-        Numbered { number: 7, request: Request::Spawn { sandbox: SandboxId(1), spawn } }
+        let spawn = Spawn {
+            program,
+            environment: vec![(b"LANG".into(), b"C".into())],
+            terminal: None,
+        };
+        Numbered {
+            number: 7,
+            request: Request::Spawn {
+                sandbox: SandboxId(1),
+                spawn,
+            },
+        }
     }
 
     #[test]
     fn what_is_encoded_decodes_to_the_same() {
         let numbered = spawn(Program::Command(b"echo \xff".to_vec()));
-        assert_eq!(Numbered::try_from(&*encode(&numbered).unwrap()), Ok(numbered));
+        assert_eq!(
+            Numbered::try_from(&*encode(&numbered).unwrap()),
+            Ok(numbered)
+        );
     }
 
     #[test]
@@ -243,7 +270,9 @@ mod tests {
     #[test]
     fn a_huge_length_prefix_allocates_nothing() {
         // Variant 2 (Spawn), sandbox 0, Command with a length of 2^63.
-        let bytes = [0, 2, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        let bytes = [
+            0, 2, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+        ];
         assert_eq!(Numbered::try_from(&bytes[..]), Err(Malformed));
     }
 }

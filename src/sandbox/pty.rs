@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{
-    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize,
+    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
+    Winsize,
 };
 
 use super::blueprint::Account;
@@ -16,13 +17,21 @@ use super::protocol::{Terminal, WindowSize};
 const TTY: u32 = 5;
 
 /// Opens a PTY on the devpts that `terminals` refers to: master and slave.
-pub(super) fn open(terminals: &OwnedFd, account: Account, terminal: &Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn open(
+    terminals: &OwnedFd,
+    account: Account,
+    terminal: &Terminal,
+) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let master = rustix::fs::openat(terminals, "ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&master)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
-    rustix::fs::fchown(&slave, Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(TTY)))?;
+    rustix::fs::fchown(
+        &slave,
+        Some(Uid::from_raw(account.uid)),
+        Some(Gid::from_raw(TTY)),
+    )?;
     rustix::fs::fchmod(&slave, Mode::from_raw_mode(0o620))?;
     let mut termios = rustix::termios::tcgetattr(&slave)?;
     for (opcode, value) in &terminal.modes {
@@ -35,7 +44,12 @@ pub(super) fn open(terminals: &OwnedFd, account: Account, terminal: &Terminal) -
 
 /// Sets the size of a terminal by its master; SIGWINCH goes to the foreground group (ioctl_tty(2)).
 pub fn resize(master: &impl AsFd, size: WindowSize) -> io::Result<()> {
-    let size = Winsize { ws_col: size.columns, ws_row: size.rows, ws_xpixel: size.x_pixels, ws_ypixel: size.y_pixels };
+    let size = Winsize {
+        ws_col: size.columns,
+        ws_row: size.rows,
+        ws_xpixel: size.x_pixels,
+        ws_ypixel: size.y_pixels,
+    };
     Ok(rustix::termios::tcsetwinsize(master, size)?)
 }
 
@@ -43,7 +57,10 @@ pub fn resize(master: &impl AsFd, size: WindowSize) -> io::Result<()> {
 fn apply(termios: &mut Termios, opcode: u8, value: u32) -> io::Result<()> {
     if let Some(index) = special_code(opcode) {
         // 255 switches the character off; Linux says so with 0 (_POSIX_VDISABLE).
-        termios.special_codes[index] = u8::try_from(value).ok().filter(|&code| code != 255).unwrap_or(0);
+        termios.special_codes[index] = u8::try_from(value)
+            .ok()
+            .filter(|&code| code != 255)
+            .unwrap_or(0);
     } else if let Some(flag) = input_mode(opcode) {
         termios.input_modes.set(flag, value != 0);
     } else if let Some(flag) = local_mode(opcode) {

@@ -9,7 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 
 use super::blueprint::{Access, Account, Blueprint, HOME, is_private};
@@ -42,8 +43,16 @@ pub(super) enum RootError {
     },
 }
 
-fn at<T>(step: &'static str, path: impl AsRef<Path>, result: Result<T, impl Into<io::Error>>) -> Result<T, RootError> {
-    result.map_err(|source| RootError::Step { step, path: path.as_ref().to_owned(), source: source.into() })
+fn at<T>(
+    step: &'static str,
+    path: impl AsRef<Path>,
+    result: Result<T, impl Into<io::Error>>,
+) -> Result<T, RootError> {
+    result.map_err(|source| RootError::Step {
+        step,
+        path: path.as_ref().to_owned(),
+        source: source.into(),
+    })
 }
 
 /// A tree of the host, cloned while its path still means the host's.
@@ -58,8 +67,17 @@ struct Guarded;
 
 impl Guarded {
     fn check(host: u64) -> Result<Self, RootError> {
-        let own = at("stat", "/proc/self/ns/mnt", rustix::fs::stat("/proc/self/ns/mnt"))?.st_ino;
-        if own == host { Err(RootError::HostNamespace) } else { Ok(Self) }
+        let own = at(
+            "stat",
+            "/proc/self/ns/mnt",
+            rustix::fs::stat("/proc/self/ns/mnt"),
+        )?
+        .st_ino;
+        if own == host {
+            Err(RootError::HostNamespace)
+        } else {
+            Ok(Self)
+        }
     }
 }
 
@@ -67,7 +85,11 @@ impl Guarded {
 pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Result<(), RootError> {
     let _guarded = Guarded::check(host)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    at("make private", "/", rustix::mount::mount_change("/", private))?;
+    at(
+        "make private",
+        "/",
+        rustix::mount::mount_change("/", private),
+    )?;
     let (trees, links) = clone_listed(blueprint)?;
     let devices = clone_devices()?;
 
@@ -85,7 +107,11 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     }
     files::synthesize(root.as_fd(), blueprint, account)?;
     pivot(root)?;
-    at("seal", "/", add_attributes(root.as_fd(), READ_ONLY, Depth::One))
+    at(
+        "seal",
+        "/",
+        add_attributes(root.as_fd(), READ_ONLY, Depth::One),
+    )
 }
 
 /// A symbolic link of the host on the way to a listed path.
@@ -101,12 +127,17 @@ fn clone_listed(blueprint: &Blueprint) -> Result<(Vec<Tree>, Vec<Link>), RootErr
     let mut listed: Vec<(PathBuf, Access)> = Vec::new();
     for entry in &blueprint.paths {
         for path in expand(&entry.path)? {
-            let Ok(real) = std::fs::canonicalize(&path) else { continue };
+            let Ok(real) = std::fs::canonicalize(&path) else {
+                continue;
+            };
             if is_private(&real) {
                 continue;
             }
             if real != path && !links.iter().any(|link| path.starts_with(&link.path)) {
-                links.push(Link { path, target: real.clone() });
+                links.push(Link {
+                    path,
+                    target: real.clone(),
+                });
             }
             listed.push((real, entry.access));
         }
@@ -119,7 +150,10 @@ fn clone_listed(blueprint: &Blueprint) -> Result<(Vec<Tree>, Vec<Link>), RootErr
         }
         same
     });
-    let trees = listed.into_iter().map(|(path, access)| clone_tree(path, access)).collect::<Result<_, _>>()?;
+    let trees = listed
+        .into_iter()
+        .map(|(path, access)| clone_tree(path, access))
+        .collect::<Result<_, _>>()?;
     Ok((trees, links))
 }
 
@@ -141,7 +175,12 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, RootError> {
 fn merged_usr_links() -> Vec<Link> {
     ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
         .iter()
-        .filter_map(|path| Some(Link { path: path.into(), target: std::fs::read_link(path).ok()? }))
+        .filter_map(|path| {
+            Some(Link {
+                path: path.into(),
+                target: std::fs::read_link(path).ok()?,
+            })
+        })
         .collect()
 }
 
@@ -155,10 +194,18 @@ fn clone_tree(path: PathBuf, access: Access) -> Result<Tree, RootError> {
         Access::ReadOnly => READ_ONLY,
         Access::ReadWrite => LOCKED_DOWN,
     };
-    at("restrict", &path, add_attributes(mount.as_fd(), attributes, Depth::Tree))?;
+    at(
+        "restrict",
+        &path,
+        add_attributes(mount.as_fd(), attributes, Depth::Tree),
+    )?;
     let stat = at("stat", &path, rustix::fs::fstat(&mount))?;
     let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-    Ok(Tree { mount, path, is_directory })
+    Ok(Tree {
+        mount,
+        path,
+        is_directory,
+    })
 }
 
 /// The device nodes that every program expects, bound one by one (mknod(2) would need CAP_MKNOD).
@@ -169,14 +216,31 @@ fn clone_devices() -> Result<Vec<(&'static str, OwnedFd)>, RootError> {
         .map(|name| {
             let path = Path::new("/dev").join(name);
             let mount = at("clone", &path, rustix::mount::open_tree(CWD, &path, flags))?;
-            at("restrict", &path, add_attributes(mount.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC, Depth::One))?;
+            at(
+                "restrict",
+                &path,
+                add_attributes(
+                    mount.as_fd(),
+                    libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+                    Depth::One,
+                ),
+            )?;
             Ok((name, mount))
         })
         .collect()
 }
 
-fn private_mounts(root: &OwnedFd, account: Account, devices: Vec<(&'static str, OwnedFd)>) -> Result<(), RootError> {
-    mount_at(root, "/proc", &filesystem("proc", &[])?)?;
+fn private_mounts(
+    root: &OwnedFd,
+    account: Account,
+    devices: Vec<(&'static str, OwnedFd)>,
+) -> Result<(), RootError> {
+    // Processes of other users are not there: init's command line speaks of the host.
+    mount_at(
+        root,
+        "/proc",
+        &filesystem("proc", &[("hidepid", Some("invisible"))])?,
+    )?;
     mount_at(root, "/tmp", &tmpfs("1777", ROOT, SCRATCH)?)?;
     mount_at(root, HOME, &tmpfs("0700", account, SCRATCH)?)?;
     let dev = tmpfs("0755", ROOT, "65536")?;
@@ -186,16 +250,35 @@ fn private_mounts(root: &OwnedFd, account: Account, devices: Vec<(&'static str, 
         mount_point(root, &path, false)?;
         attach(&device, root.as_fd(), inside(&path))?;
     }
-    let terminals = filesystem("devpts", &[("newinstance", None), ("ptmxmode", Some("0666")), ("mode", Some("0620"))])?;
+    let terminals = filesystem(
+        "devpts",
+        &[
+            ("newinstance", None),
+            ("ptmxmode", Some("0666")),
+            ("mode", Some("0620")),
+        ],
+    )?;
     mount_at(root, "/dev/pts", &terminals)?;
     mount_at(root, "/dev/shm", &tmpfs("1777", ROOT, SCRATCH)?)?;
-    for (name, target) in
-        [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
-    {
+    for (name, target) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
         symlink(root, Path::new(target), &Path::new("/dev").join(name))?;
     }
     // The nodes above are bound over plain files; the directory itself needs no writer any more.
-    at("seal", "/dev", add_attributes(dev.as_fd(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID, Depth::One))
+    at(
+        "seal",
+        "/dev",
+        add_attributes(
+            dev.as_fd(),
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID,
+            Depth::One,
+        ),
+    )
 }
 
 fn mount_at(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<(), RootError> {
@@ -205,14 +288,27 @@ fn mount_at(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<(), RootError
 
 fn tmpfs(mode: &str, owner: Account, size: &str) -> Result<OwnedFd, RootError> {
     let (uid, gid) = (owner.uid.to_string(), owner.gid.to_string());
-    let options = [("mode", Some(mode)), ("uid", Some(&*uid)), ("gid", Some(&*gid)), ("size", Some(size))];
+    let options = [
+        ("mode", Some(mode)),
+        ("uid", Some(&*uid)),
+        ("gid", Some(&*gid)),
+        ("size", Some(size)),
+    ];
     let mount = filesystem("tmpfs", &options)?;
-    at("restrict", "tmpfs", add_attributes(mount.as_fd(), LOCKED_DOWN, Depth::One))?;
+    at(
+        "restrict",
+        "tmpfs",
+        add_attributes(mount.as_fd(), LOCKED_DOWN, Depth::One),
+    )?;
     Ok(mount)
 }
 
 fn filesystem(kind: &str, options: &[(&str, Option<&str>)]) -> Result<OwnedFd, RootError> {
-    let context = at("open file system", kind, rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC))?;
+    let context = at(
+        "open file system",
+        kind,
+        rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC),
+    )?;
     for (key, value) in options {
         let set = match value {
             Some(value) => rustix::mount::fsconfig_set_string(&context, *key, *value),
@@ -220,40 +316,72 @@ fn filesystem(kind: &str, options: &[(&str, Option<&str>)]) -> Result<OwnedFd, R
         };
         at("configure file system", kind, set)?;
     }
-    at("create file system", kind, rustix::mount::fsconfig_create(&context))?;
+    at(
+        "create file system",
+        kind,
+        rustix::mount::fsconfig_create(&context),
+    )?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     // tmpfs holds programs too (build trees, language servers); proc and devpts never do.
-    let attributes = if kind == "tmpfs" { MountAttrFlags::MOUNT_ATTR_NOSUID } else { attributes };
-    at("mount", kind, rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
+    let attributes = if kind == "tmpfs" {
+        MountAttrFlags::MOUNT_ATTR_NOSUID
+    } else {
+        attributes
+    };
+    at(
+        "mount",
+        kind,
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes),
+    )
 }
 
 fn attach(mount: &OwnedFd, base: BorrowedFd<'_>, path: &Path) -> Result<(), RootError> {
-    let moved = rustix::mount::move_mount(mount, "", base, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    let moved = rustix::mount::move_mount(
+        mount,
+        "",
+        base,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    );
     at("attach", path, moved)
 }
 
 /// Makes a directory or an empty file to mount on, with its parents, unless it exists.
-pub(super) fn mount_point(root: &impl AsFd, path: &Path, is_directory: bool) -> Result<(), RootError> {
-    if let Some(parent) = path.parent().filter(|parent| parent.components().count() > 1) {
+pub(super) fn mount_point(
+    root: &impl AsFd,
+    path: &Path,
+    is_directory: bool,
+) -> Result<(), RootError> {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| parent.components().count() > 1)
+    {
         mount_point(root, parent, true)?;
     }
     let made = if is_directory {
         rustix::fs::mkdirat(root, inside(path), Mode::from_raw_mode(0o755))
     } else {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(root, inside(path), flags, Mode::from_raw_mode(0o644)).map(drop)
     };
     match made {
         // In a read-only tree of the host the place is there already, or nothing can be mounted on it.
-        Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => {
-            at("mount point", path, rustix::fs::statat(root, inside(path), AtFlags::SYMLINK_NOFOLLOW)).map(drop)
-        }
+        Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => at(
+            "mount point",
+            path,
+            rustix::fs::statat(root, inside(path), AtFlags::SYMLINK_NOFOLLOW),
+        )
+        .map(drop),
         other => at("mount point", path, other),
     }
 }
 
 fn symlink(root: &OwnedFd, target: &Path, path: &Path) -> Result<(), RootError> {
-    if let Some(parent) = path.parent().filter(|parent| parent.components().count() > 1) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| parent.components().count() > 1)
+    {
         mount_point(root, parent, true)?;
     }
     match rustix::fs::symlinkat(target, root, inside(path)) {
@@ -269,13 +397,25 @@ pub(super) fn inside(path: &Path) -> &Path {
         components.next();
     }
     let rest = components.as_path();
-    if rest.as_os_str().is_empty() { Path::new(OsStr::new(".")) } else { rest }
+    if rest.as_os_str().is_empty() {
+        Path::new(OsStr::new("."))
+    } else {
+        rest
+    }
 }
 
 /// Makes `root` the root and lets go of the old one (pivot_root(2), "." twice).
 fn pivot(root: &OwnedFd) -> Result<(), RootError> {
     at("enter", "new root", rustix::process::fchdir(root))?;
-    at("pivot to", "new root", rustix::process::pivot_root(".", "."))?;
-    at("detach", "old root", rustix::mount::unmount(".", UnmountFlags::DETACH))?;
+    at(
+        "pivot to",
+        "new root",
+        rustix::process::pivot_root(".", "."),
+    )?;
+    at(
+        "detach",
+        "old root",
+        rustix::mount::unmount(".", UnmountFlags::DETACH),
+    )?;
     at("enter", "/", rustix::process::chdir("/"))
 }

@@ -1,8 +1,8 @@
 //! System call filters: an allow list for sessions, a short one for a sandbox's init, one for the gate.
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 mod calls;
@@ -34,22 +34,37 @@ type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
 impl Filter {
     /// For sessions: what Docker's default profile allows, less what could reach around the other layers.
     pub(crate) fn session() -> Result<Self, SeccompError> {
-        let mut rules: Rules = calls::SESSION.iter().chain(calls::SESSION_LEGACY).map(|&call| (call, Vec::new())).collect();
+        let mut rules: Rules = calls::SESSION
+            .iter()
+            .chain(calls::SESSION_LEGACY)
+            .map(|&call| (call, Vec::new()))
+            .collect();
         rules.extend(session_conditions()?);
         compile(rules, SeccompAction::Errno(libc::EPERM.cast_unsigned()))
     }
 
     /// For a sandbox's init, which sleeps until it is killed.
     pub(crate) fn init() -> Result<Self, SeccompError> {
-        let rules = calls::INIT.iter().chain(calls::INIT_LEGACY).map(|&call| (call, Vec::new())).collect();
+        let rules = calls::INIT
+            .iter()
+            .chain(calls::INIT_LEGACY)
+            .map(|&call| (call, Vec::new()))
+            .collect();
         compile(rules, SeccompAction::KillProcess)
     }
 
     /// For the gate: threads, memory, sockets and unnamed files; no program, no other process.
     pub(crate) fn gate() -> Result<Self, SeccompError> {
-        let mut rules: Rules = calls::GATE.iter().chain(calls::GATE_LEGACY).map(|&call| (call, Vec::new())).collect();
+        let mut rules: Rules = calls::GATE
+            .iter()
+            .chain(calls::GATE_LEGACY)
+            .map(|&call| (call, Vec::new()))
+            .collect();
         rules.push((libc::SYS_socket, sockets()?));
-        rules.push((libc::SYS_clone, vec![rule([masked(0, calls::NAMESPACES, 0)?])?]));
+        rules.push((
+            libc::SYS_clone,
+            vec![rule([masked(0, calls::NAMESPACES, 0)?])?],
+        ));
         compile(rules, SeccompAction::Errno(libc::EPERM.cast_unsigned()))
     }
 
@@ -61,8 +76,15 @@ impl Filter {
 }
 
 fn compile(rules: Rules, otherwise: SeccompAction) -> Result<Filter, SeccompError> {
-    let architecture: TargetArch = std::env::consts::ARCH.try_into().map_err(|_| SeccompError::Architecture)?;
-    let filter = SeccompFilter::new(rules.into_iter().collect(), otherwise, SeccompAction::Allow, architecture)?;
+    let architecture: TargetArch = std::env::consts::ARCH
+        .try_into()
+        .map_err(|_| SeccompError::Architecture)?;
+    let filter = SeccompFilter::new(
+        rules.into_iter().collect(),
+        otherwise,
+        SeccompAction::Allow,
+        architecture,
+    )?;
     let mut program = preamble();
     program.extend(BpfProgram::try_from(filter)?);
     Ok(Filter(program))
@@ -93,13 +115,39 @@ fn preamble() -> BpfProgram {
 
 fn session_conditions() -> Result<Rules, SeccompError> {
     Ok(vec![
-        (libc::SYS_clone, vec![rule([masked(0, calls::NAMESPACES, 0)?])?]),
-        (libc::SYS_unshare, vec![rule([masked(0, calls::NAMESPACES, 0)?])?]),
+        (
+            libc::SYS_clone,
+            vec![rule([masked(0, calls::NAMESPACES, 0)?])?],
+        ),
+        (
+            libc::SYS_unshare,
+            vec![rule([masked(0, calls::NAMESPACES, 0)?])?],
+        ),
         (libc::SYS_socket, sockets()?),
-        (libc::SYS_socketpair, vec![rule([equal(0, libc::AF_UNIX)?])?]),
-        (libc::SYS_ioctl, vec![rule(calls::INJECTING_IOCTLS.map(|request| differs(1, request)).into_iter().collect::<Result<Vec<_>, _>>()?)?]),
-        (libc::SYS_memfd_create, vec![rule([masked(1, calls::MFD_EXEC, 0)?])?]),
-        (libc::SYS_personality, calls::PERSONALITIES.iter().map(|&p| rule([equal_u32(0, p)?])).collect::<Result<_, _>>()?),
+        (
+            libc::SYS_socketpair,
+            vec![rule([equal(0, libc::AF_UNIX)?])?],
+        ),
+        (
+            libc::SYS_ioctl,
+            vec![rule(
+                calls::INJECTING_IOCTLS
+                    .map(|request| differs(1, request))
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()?,
+            )?],
+        ),
+        (
+            libc::SYS_memfd_create,
+            vec![rule([masked(1, calls::MFD_EXEC, 0)?])?],
+        ),
+        (
+            libc::SYS_personality,
+            calls::PERSONALITIES
+                .iter()
+                .map(|&p| rule([equal_u32(0, p)?]))
+                .collect::<Result<_, _>>()?,
+        ),
     ])
 }
 
@@ -117,7 +165,11 @@ fn sockets() -> Result<Vec<SeccompRule>, SeccompError> {
             (libc::SOCK_DGRAM, 0),
             (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
         ] {
-            rules.push(rule([equal(0, family)?, kind(stream)?, equal(2, protocol)?])?);
+            rules.push(rule([
+                equal(0, family)?,
+                kind(stream)?,
+                equal(2, protocol)?,
+            ])?);
         }
     }
     Ok(rules)
@@ -126,7 +178,9 @@ fn sockets() -> Result<Vec<SeccompRule>, SeccompError> {
 // 32-bit compares throughout: the kernel reads these arguments as ints and ignores what a caller
 // puts above them (CVE-2019-10063).
 
-fn rule(conditions: impl IntoIterator<Item = SeccompCondition>) -> Result<SeccompRule, SeccompError> {
+fn rule(
+    conditions: impl IntoIterator<Item = SeccompCondition>,
+) -> Result<SeccompRule, SeccompError> {
     Ok(SeccompRule::new(conditions.into_iter().collect())?)
 }
 
@@ -135,13 +189,28 @@ fn equal(argument: u8, value: i32) -> Result<SeccompCondition, SeccompError> {
 }
 
 fn equal_u32(argument: u8, value: u32) -> Result<SeccompCondition, SeccompError> {
-    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into())?)
+    Ok(SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        value.into(),
+    )?)
 }
 
 fn differs(argument: u8, value: u32) -> Result<SeccompCondition, SeccompError> {
-    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value.into())?)
+    Ok(SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Ne,
+        value.into(),
+    )?)
 }
 
 fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompCondition, SeccompError> {
-    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)?)
+    Ok(SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(mask),
+        value,
+    )?)
 }

@@ -100,7 +100,12 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
             Some(path) => Snapshot::load(path, Generation(1))?,
             None => Snapshot::builtin(Generation(1))?,
         };
-        warnings.extend(snapshot.warnings().iter().map(|warning| format!("login {name}: {warning}")));
+        warnings.extend(
+            snapshot
+                .warnings()
+                .iter()
+                .map(|warning| format!("login {name}: {warning}")),
+        );
         let blueprint = blueprint(name, login, &snapshot)?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
@@ -114,21 +119,42 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         kernel,
         seal_memory_files,
     };
-    Ok(Checked { config, policies, charter, warnings })
+    Ok(Checked {
+        config,
+        policies,
+        charter,
+        warnings,
+    })
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
-fn accept_gaps(config: &Config, kernel: Kernel, seal_memory_files: bool) -> Result<Vec<String>, CheckError> {
+fn accept_gaps(
+    config: &Config,
+    kernel: Kernel,
+    seal_memory_files: bool,
+) -> Result<Vec<String>, CheckError> {
     let mut gaps = kernel.gaps();
     if !seal_memory_files {
         gaps.push(Gap::MemfdExec);
     }
-    let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps.into_iter().partition(|gap| config.accept_weaker.contains(gap));
+    let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps
+        .into_iter()
+        .partition(|gap| config.accept_weaker.contains(gap));
     if !missing.is_empty() {
-        let missing = missing.iter().map(Gap::to_string).collect::<Vec<_>>().join(", ");
-        return Err(CheckError::Weaker { source_file: config.source.clone(), missing });
+        let missing = missing
+            .iter()
+            .map(Gap::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(CheckError::Weaker {
+            source_file: config.source.clone(),
+            missing,
+        });
     }
-    Ok(accepted.iter().map(|gap| format!("weaker by the operator's word: {gap} is not enforced on this kernel")).collect())
+    Ok(accepted
+        .iter()
+        .map(|gap| format!("weaker by the operator's word: {gap} is not enforced on this kernel"))
+        .collect())
 }
 
 fn check_paths(config: &Config) -> Result<(), CheckError> {
@@ -138,7 +164,8 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
     };
     for key in &config.host_keys {
         if key.try_exists().map_err(wrong("host_keys", key))? {
-            super::keys::read(key).map_err(|e| wrong("host_keys", key)(std::io::Error::other(e)))?;
+            super::keys::read(key)
+                .map_err(|e| wrong("host_keys", key)(std::io::Error::other(e)))?;
         }
     }
     std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
@@ -148,17 +175,33 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
     Ok(())
 }
 
-fn blueprint(name: &LoginName, login: &Login, snapshot: &Snapshot) -> Result<Blueprint, CheckError> {
+fn blueprint(
+    name: &LoginName,
+    login: &Login,
+    snapshot: &Snapshot,
+) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
-        paths.iter().map(|path| Listed { path: path.clone(), access }).collect()
+        paths
+            .iter()
+            .map(|path| Listed {
+                path: path.clone(),
+                access,
+            })
+            .collect()
     };
     let mut paths = listed(&filesystem.read_only, Access::ReadOnly);
     paths.extend(listed(&filesystem.read_write, Access::ReadWrite));
     if filesystem.include_workdir {
-        paths.push(Listed { path: HOME.into(), access: Access::ReadWrite });
+        paths.push(Listed {
+            path: HOME.into(),
+            access: Access::ReadWrite,
+        });
     }
-    let account = account(snapshot.run_as()).map_err(|problem| CheckError::Account { login: name.clone(), problem })?;
+    let account = account(snapshot.run_as()).map_err(|problem| CheckError::Account {
+        login: name.clone(),
+        problem,
+    })?;
     Ok(Blueprint {
         login: name.clone(),
         authorized_keys: login.authorized_keys.clone(),
@@ -177,7 +220,11 @@ fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
         Some(policy::Account::Name(name)) if name == "sandbox" => None,
         Some(policy::Account::Name(name)) => match nix::unistd::User::from_name(name) {
             Ok(Some(user)) => Some((user.uid.as_raw(), user.gid.as_raw())),
-            Ok(None) => return Err(format!("process.run_as_user: this host has no user {name:?}; name one, give a numeric id, or `sandbox`")),
+            Ok(None) => {
+                return Err(format!(
+                    "process.run_as_user: this host has no user {name:?}; name one, give a numeric id, or `sandbox`"
+                ));
+            }
             Err(e) => return Err(format!("process.run_as_user: cannot look up {name:?}: {e}")),
         },
     };
@@ -187,16 +234,31 @@ fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
         Some(policy::Account::Name(name)) if name == "sandbox" => None,
         Some(policy::Account::Name(name)) => match nix::unistd::Group::from_name(name) {
             Ok(Some(group)) => Some(group.gid.as_raw()),
-            Ok(None) => return Err(format!("process.run_as_group: this host has no group {name:?}; name one, give a numeric id, or `sandbox`")),
-            Err(e) => return Err(format!("process.run_as_group: cannot look up {name:?}: {e}")),
+            Ok(None) => {
+                return Err(format!(
+                    "process.run_as_group: this host has no group {name:?}; name one, give a numeric id, or `sandbox`"
+                ));
+            }
+            Err(e) => {
+                return Err(format!(
+                    "process.run_as_group: cannot look up {name:?}: {e}"
+                ));
+            }
         },
     };
     match (user, group) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err("process.run_as_group: name a user too".into()),
-        (Some((0, _)), _) | (_, Some(0)) => Err("process: sessions never run as root; name another account".into()),
-        (Some((_, 0)), None) => Err("process.run_as_group: the user's own group is root's; name another".into()),
-        (Some((uid, gid)), group) => Ok(Some(Account { uid, gid: group.unwrap_or(gid) })),
+        (Some((0, _)), _) | (_, Some(0)) => {
+            Err("process: sessions never run as root; name another account".into())
+        }
+        (Some((_, 0)), None) => {
+            Err("process.run_as_group: the user's own group is root's; name another".into())
+        }
+        (Some((uid, gid)), group) => Ok(Some(Account {
+            uid,
+            gid: group.unwrap_or(gid),
+        })),
     }
 }
 
@@ -206,12 +268,25 @@ fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
     let missing = blueprint
         .paths
         .iter()
-        .filter(|listed| !["/tmp", "/app", HOME].iter().any(|own| listed.path.starts_with(own)))
+        .filter(|listed| {
+            !["/tmp", "/app", HOME]
+                .iter()
+                .any(|own| listed.path.starts_with(own))
+        })
         .filter(|listed| std::fs::symlink_metadata(&listed.path).is_err())
-        .map(|listed| format!("login {login}: filesystem_policy: this host has no {}", listed.path.display()));
+        .map(|listed| {
+            format!(
+                "login {login}: filesystem_policy: this host has no {}",
+                listed.path.display()
+            )
+        });
     let shell = std::fs::canonicalize(&blueprint.shell).ok();
     let visible = shell.is_some_and(|shell| {
-        blueprint.paths.iter().filter_map(|listed| std::fs::canonicalize(&listed.path).ok()).any(|path| shell.starts_with(path))
+        blueprint
+            .paths
+            .iter()
+            .filter_map(|listed| std::fs::canonicalize(&listed.path).ok())
+            .any(|path| shell.starts_with(path))
     });
     let unreachable = (!visible).then(|| {
         format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())

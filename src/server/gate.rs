@@ -16,14 +16,19 @@ use crate::audit::Trail;
 use crate::config::{Config, client_identity};
 use crate::egress::{self, Door, Resolver};
 use crate::model::Subject;
-use crate::sandbox::{self, Account, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError};
+use crate::sandbox::{
+    self, Account, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
+};
 use crate::ssh::{self, Host, SpillDir};
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GateError {
     #[error("{what}: {source}")]
-    Open { what: String, source: Box<dyn std::error::Error + Send + Sync> },
+    Open {
+        what: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
     #[error(transparent)]
@@ -49,19 +54,27 @@ struct Opened {
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
 pub(super) fn run(checked: &Checked, channel: Channel) -> Result<(), GateError> {
-    let parent = rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
+    let parent =
+        rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
     let opened = open(checked.config())?;
     give_up_root(checked, &opened.spill, parent)?;
     // Threads start here and not before: they inherit all of the above.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sg-gate").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("sg-gate")
+        .build()?;
     runtime.block_on(serve(checked, channel, opened))
 }
 
 fn open(config: &Config) -> Result<Opened, GateError> {
-    let wrong = |what: String| move |source: Box<dyn std::error::Error + Send + Sync>| GateError::Open { what, source };
+    let wrong = |what: String| {
+        move |source: Box<dyn std::error::Error + Send + Sync>| GateError::Open { what, source }
+    };
     let mut listeners = Vec::new();
     for address in &config.listen {
-        listeners.push(bind(*address).map_err(|e| wrong(format!("cannot listen on {address}"))(e.into()))?);
+        listeners.push(
+            bind(*address).map_err(|e| wrong(format!("cannot listen on {address}"))(e.into()))?,
+        );
     }
     let mut host_keys = Vec::new();
     for path in &config.host_keys {
@@ -79,7 +92,11 @@ fn open(config: &Config) -> Result<Opened, GateError> {
 /// Takes the port without opening it: connections are refused until `listen`, which comes when the
 /// sandboxes are there.
 fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -106,7 +123,10 @@ async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<()
     let config = checked.config();
     let (monitor, lost) = Monitor::attach(channel, config.pool)?;
     let mut lost = tokio::spawn(lost);
-    monitor.fill_pools(checked.policies().keys()).await.map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
+    monitor
+        .fill_pools(checked.policies().keys())
+        .await
+        .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
     let host = Arc::new(Host {
         config: config.clone(),
@@ -116,7 +136,11 @@ async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<()
         spill: Arc::new(opened.spill),
         start_proxy: proxies(checked, trail, opened.resolver, monitor)?,
     });
-    let listeners = opened.listeners.into_iter().map(listen).collect::<io::Result<Vec<_>>>()?;
+    let listeners = opened
+        .listeners
+        .into_iter()
+        .map(listen)
+        .collect::<io::Result<Vec<_>>>()?;
     announce(config);
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -138,7 +162,12 @@ fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
 }
 
 /// What a connection calls when it has leased a sandbox.
-fn proxies(checked: &Checked, trail: Arc<Trail>, resolver: Resolver, monitor: Monitor) -> Result<ssh::StartProxy, GateError> {
+fn proxies(
+    checked: &Checked,
+    trail: Arc<Trail>,
+    resolver: Resolver,
+    monitor: Monitor,
+) -> Result<ssh::StartProxy, GateError> {
     let whois: egress::Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
@@ -150,18 +179,34 @@ fn proxies(checked: &Checked, trail: Arc<Trail>, resolver: Resolver, monitor: Mo
         .map(|(login, snapshot)| (login.clone(), watch::Sender::new(Arc::clone(snapshot))))
         .collect();
     Ok(Box::new(move |subject: Subject, listener: TcpListener| {
-        let policy = policies.get(&subject.login).ok_or_else(|| io::Error::other("the login has no policy"))?.subscribe();
+        let policy = policies
+            .get(&subject.login)
+            .ok_or_else(|| io::Error::other("the login has no policy"))?
+            .subscribe();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        Ok(AbortOnDropHandle::new(tokio::spawn(egress::serve(listener, subject, policy, Arc::clone(&door)))))
+        Ok(AbortOnDropHandle::new(tokio::spawn(egress::serve(
+            listener,
+            subject,
+            policy,
+            Arc::clone(&door),
+        ))))
     }))
 }
 
 /// The line to type; scripts wait for it.
 fn announce(config: &Config) {
     for address in &config.listen {
-        let identity = config.client_key.as_ref().map(|_| format!("-i {} ", client_identity().display())).unwrap_or_default();
+        let identity = config
+            .client_key
+            .as_ref()
+            .map(|_| format!("-i {} ", client_identity().display()))
+            .unwrap_or_default();
         for login in config.logins.keys() {
-            println!("ready: ssh -p {} {identity}{login}@{}", address.port(), address.ip());
+            println!(
+                "ready: ssh -p {} {identity}{login}@{}",
+                address.port(),
+                address.ip()
+            );
         }
     }
 }

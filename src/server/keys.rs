@@ -14,7 +14,10 @@ use crate::ssh::HostKey;
 /// Makes the files that the configuration names and that are not there.
 pub(super) fn make_missing(config: &Config) -> Result<(), ServerError> {
     for path in config.host_keys.iter().chain(&config.client_key) {
-        let wrong = |source| ServerError::Key { path: path.clone(), source };
+        let wrong = |source| ServerError::Key {
+            path: path.clone(),
+            source,
+        };
         if !path.try_exists().map_err(|e| wrong(e.into()))? {
             make(path).map_err(wrong)?;
             tracing::info!(path = %path.display(), "made a key");
@@ -29,7 +32,11 @@ fn make(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     std::fs::create_dir_all(parent(path))?;
     let public = path.with_extension("pub");
     std::fs::write(public, format!("{}\n", key.public_key().to_openssh()?))?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(key.to_openssh(LineEnding::LF)?.as_bytes())?;
     Ok(file.sync_all()?)
 }
@@ -39,7 +46,9 @@ pub(super) fn read(path: &Path) -> Result<HostKey, Box<dyn std::error::Error + S
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(format!("mode {mode:o}: others can read it; chmod 600 it, or make a new one").into());
+        return Err(
+            format!("mode {mode:o}: others can read it; chmod 600 it, or make a new one").into(),
+        );
     }
     let text = std::fs::read_to_string(path)?;
     Ok(HostKey::try_from(PrivateKey::from_openssh(text)?)?)

@@ -25,7 +25,14 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn prepare() -> io::Result<Self> {
-        let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect();
+        let signals: SigSet = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGCHLD,
+        ]
+        .into_iter()
+        .collect();
         signals.thread_block()?;
         Ok(Self { signals })
     }
@@ -35,7 +42,11 @@ impl Supervisor {
     pub(super) fn watch(&self, monitor: &Child, gate: &Child, tree: &Tree) -> io::Result<ExitCode> {
         let (asked, mut gate_status, mut monitor_status) = self.wait(monitor, gate)?;
         if gate_status.is_none() {
-            let signal = if asked { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
+            let signal = if asked {
+                rustix::process::Signal::TERM
+            } else {
+                rustix::process::Signal::KILL
+            };
             gate_status = end(gate, signal)?;
         }
         if monitor_status.is_none() {
@@ -50,10 +61,18 @@ impl Supervisor {
         if !clean {
             tracing::error!(gate = %describe(gate_status.as_ref()), monitor = %describe(monitor_status.as_ref()), "stopped");
         }
-        Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if clean {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 
-    fn wait(&self, monitor: &Child, gate: &Child) -> io::Result<(bool, Option<WaitIdStatus>, Option<WaitIdStatus>)> {
+    fn wait(
+        &self,
+        monitor: &Child,
+        gate: &Child,
+    ) -> io::Result<(bool, Option<WaitIdStatus>, Option<WaitIdStatus>)> {
         loop {
             let signal = self.signals.wait()?;
             let (gate_status, monitor_status) = (reap(gate)?, reap(monitor)?);
@@ -62,7 +81,9 @@ impl Supervisor {
             }
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => return Ok((true, None, None)),
-                Signal::SIGHUP => tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet"),
+                Signal::SIGHUP => {
+                    tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet")
+                }
                 _ => {}
             }
         }
@@ -88,7 +109,11 @@ pub(super) fn begin_child(name: &CStr) {
 /// Dies with `parent`; if that is gone already, dies now (prctl(2), PR_SET_PDEATHSIG).
 pub(super) fn die_with(parent: Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::other("the supervisor is gone")) }
+    if rustix::process::getppid() == Some(parent) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the supervisor is gone"))
+    }
 }
 
 /// Ends a child with its outcome as exit status.
@@ -143,7 +168,10 @@ fn reap_within(child: &Child, time: Duration) -> io::Result<Option<WaitIdStatus>
 }
 
 fn reap(child: &Child) -> io::Result<Option<WaitIdStatus>> {
-    Ok(rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?)
+    Ok(rustix::process::waitid(
+        WaitId::PidFd(child.pidfd.as_fd()),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    )?)
 }
 
 fn succeeded(status: Option<&WaitIdStatus>) -> bool {

@@ -50,6 +50,16 @@ const SIGNATURES: &[Algorithm] = &[
     },
 ];
 
+/// When the server asks for new keys. Clients do so earlier (OpenSSH's after a gigabyte, or 64 with
+/// AES), and should: russh ends a connection on which more than two windows of data arrive between
+/// its own request and the client's answer, as three uploads at once can. 16 GiB stay below 2^32 packets
+/// of four bytes, after which a nonce would come again (RFC 4344 §3.1), and 2^32 AES blocks (§3.2).
+const REKEY: russh::Limits = russh::Limits {
+    rekey_write_limit: 16 << 30,
+    rekey_read_limit: 16 << 30,
+    rekey_time_limit: Duration::from_secs(24 * 3600),
+};
+
 /// The first `none` only asks for the methods and is no attempt (RFC 4252 §5.2), but russh counts it.
 const METHOD_PROBE: usize = 1;
 
@@ -107,8 +117,7 @@ pub(super) fn transport(limits: &Limits, host_keys: &[HostKey]) -> Config {
         // client gives its sandbox back after six; a laptop may sleep for less.
         keepalive_interval: Some(Duration::from_secs(60)),
         keepalive_max: 5,
-        // RFC 4253 §9, RFC 4344 §3.2: a gigabyte or an hour.
-        limits: russh::Limits::new(1 << 30, 1 << 30, Duration::from_secs(3600)),
+        limits: REKEY,
         window_size: 2 << 20,
         maximum_packet_size: 32 * 1024,
         ..Config::default()

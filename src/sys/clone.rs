@@ -17,7 +17,9 @@ impl SingleThreaded {
     pub fn prove() -> io::Result<Self> {
         match std::fs::read_dir("/proc/self/task")?.count() {
             1 => Ok(Self(PhantomData)),
-            n => Err(io::Error::other(format!("{n} threads run where only one may"))),
+            n => Err(io::Error::other(format!(
+                "{n} threads run where only one may"
+            ))),
         }
     }
 }
@@ -54,7 +56,11 @@ pub fn fork(
     // SAFETY: without CLONE_VM the child has its own copy of memory and returns here like fork(2)'s;
     // one thread exists (`_proof`), so no lock is left held by a thread that the child lacks.
     let pid = super::check(unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>())
+        libc::syscall(
+            libc::SYS_clone3,
+            std::ptr::from_mut(&mut args),
+            size_of::<libc::clone_args>(),
+        )
     })?;
     if pid == 0 {
         body();

@@ -6,7 +6,12 @@ use std::io;
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: only flags of descriptors change; none is closed.
     super::check(unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
     })?;
     Ok(())
 }

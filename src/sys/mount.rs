@@ -14,8 +14,17 @@ pub enum Depth {
 
 /// Adds `MOUNT_ATTR_*` flags to the mount that `mount` refers to.
 pub fn add_attributes(mount: BorrowedFd<'_>, attributes: u64, depth: Depth) -> io::Result<()> {
-    let arguments = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let recursive = if depth == Depth::Tree { libc::AT_RECURSIVE } else { 0 };
+    let arguments = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let recursive = if depth == Depth::Tree {
+        libc::AT_RECURSIVE
+    } else {
+        0
+    };
     // SAFETY: the path is an empty C string and `arguments` is read for exactly its size.
     super::check(unsafe {
         libc::syscall(

@@ -12,7 +12,9 @@ pub fn reset() -> io::Result<()> {
             set(number, libc::SIG_DFL)?;
         }
     }
-    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(io::Error::from)
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .map_err(io::Error::from)
 }
 
 /// Ignores SIGCHLD: the kernel then reaps children by itself (sigaction(2), SA_NOCLDWAIT).
@@ -23,7 +25,11 @@ pub fn reap_children_automatically() -> io::Result<()> {
 fn set(number: libc::c_int, action: libc::sighandler_t) -> io::Result<()> {
     // SAFETY: SIG_DFL and SIG_IGN install no code.
     let previous = unsafe { libc::signal(number, action) };
-    if previous == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if previous == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Ignores SIGPIPE, as the Rust runtime does: writing to a closed pipe is an error to handle, not an end.

@@ -20,7 +20,10 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(channel: Channel) -> Self {
-        Self { channel, waiting: VecDeque::new() }
+        Self {
+            channel,
+            waiting: VecDeque::new(),
+        }
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -28,7 +31,11 @@ impl Outbox {
     }
 
     /// Answers a request; a refusal's reason goes to the gate's log.
-    pub(super) fn answer(&mut self, number: u64, answer: Result<(Answer, Vec<OwnedFd>), String>) -> Result<(), MonitorError> {
+    pub(super) fn answer(
+        &mut self,
+        number: u64,
+        answer: Result<(Answer, Vec<OwnedFd>), String>,
+    ) -> Result<(), MonitorError> {
         let (answer, descriptors) = match answer {
             Ok((answer, descriptors)) => (Ok(answer), descriptors),
             Err(reason) => (Err(reason), vec![]),
@@ -36,7 +43,11 @@ impl Outbox {
         self.send(&Message::Answer { number, answer }, descriptors)
     }
 
-    pub(super) fn send(&mut self, message: &Message, descriptors: Vec<OwnedFd>) -> Result<(), MonitorError> {
+    pub(super) fn send(
+        &mut self,
+        message: &Message,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), MonitorError> {
         if self.waiting.len() >= MOST_UNREAD {
             return Err(io::Error::other("the gate reads nothing any more").into());
         }

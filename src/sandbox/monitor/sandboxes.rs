@@ -16,10 +16,10 @@ use crate::model::{Connection, LoginName, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::confine::Entrance;
+use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
 use crate::sandbox::protocol::Answer;
-use crate::sandbox::identity;
 use crate::sys::clone::{self, Child};
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
@@ -85,16 +85,30 @@ impl Sandbox {
 
 impl Sandboxes {
     pub(super) fn new(uids: Uids) -> Self {
-        Self { last: 0, uids, taken: BTreeSet::new(), unborn: BTreeMap::new(), living: BTreeMap::new(), dying: Vec::new() }
+        Self {
+            last: 0,
+            uids,
+            taken: BTreeSet::new(),
+            unborn: BTreeMap::new(),
+            living: BTreeMap::new(),
+            dying: Vec::new(),
+        }
     }
 
     /// A sandbox that takes sessions.
     pub(super) fn get(&self, id: SandboxId) -> Result<&Sandbox, String> {
-        self.living.get(&id).ok_or_else(|| format!("sandbox {id} is gone"))
+        self.living
+            .get(&id)
+            .ok_or_else(|| format!("sandbox {id} is gone"))
     }
 
     /// Forks the init of a new sandbox; `born` answers.
-    pub(super) fn build(&mut self, context: &mut Context, number: u64, login: &LoginName) -> Result<(), MonitorError> {
+    pub(super) fn build(
+        &mut self,
+        context: &mut Context,
+        number: u64,
+        login: &LoginName,
+    ) -> Result<(), MonitorError> {
         match self.conceive(context, number, login) {
             Ok((id, unborn)) => {
                 context.events.watch(&unborn.report, Source::Birth(id))?;
@@ -105,10 +119,22 @@ impl Sandboxes {
         }
     }
 
-    fn conceive(&mut self, context: &Context, number: u64, login: &LoginName) -> Result<(SandboxId, Unborn), String> {
-        let blueprint = context.charter.blueprints.get(login).ok_or("no such login is configured")?;
+    fn conceive(
+        &mut self,
+        context: &Context,
+        number: u64,
+        login: &LoginName,
+    ) -> Result<(SandboxId, Unborn), String> {
+        let blueprint = context
+            .charter
+            .blueprints
+            .get(login)
+            .ok_or("no such login is configured")?;
         if self.unborn.len() + self.living.len() + self.dying.len() >= context.charter.sandboxes {
-            return Err(format!("all {} sandboxes are in use (limits.sandboxes)", context.charter.sandboxes));
+            return Err(format!(
+                "all {} sandboxes are in use (limits.sandboxes)",
+                context.charter.sandboxes
+            ));
         }
         self.last += 1;
         let (id, name) = (SandboxId(self.last), format!("s{}", self.last));
@@ -127,13 +153,33 @@ impl Sandboxes {
                 seal_memory_files: context.charter.seal_memory_files,
                 report: write,
             };
-            let init = clone::fork(&context.one_thread, init::NAMESPACES, Some(group.as_fd()), || init::run(birth))?;
+            let init = clone::fork(
+                &context.one_thread,
+                init::NAMESPACES,
+                Some(group.as_fd()),
+                || init::run(birth),
+            )?;
             Ok((group, report, init))
         };
         match born() {
             Ok((group, report, init)) => {
-                let remains = Remains { group, name, slot, init, kill_at: None };
-                Ok((id, Unborn { number, report, remains, login: login.clone(), account }))
+                let remains = Remains {
+                    group,
+                    name,
+                    slot,
+                    init,
+                    kill_at: None,
+                };
+                Ok((
+                    id,
+                    Unborn {
+                        number,
+                        report,
+                        remains,
+                        login: login.clone(),
+                        account,
+                    },
+                ))
             }
             Err(e) => {
                 self.taken.remove(&slot.unwrap_or(u32::MAX));
@@ -143,25 +189,61 @@ impl Sandboxes {
     }
 
     fn take_slot(&mut self) -> Result<(Account, Option<u32>), String> {
-        let slot = (0..self.uids.count).find(|slot| !self.taken.contains(slot)).ok_or("every id of `uids` is in use")?;
+        let slot = (0..self.uids.count)
+            .find(|slot| !self.taken.contains(slot))
+            .ok_or("every id of `uids` is in use")?;
         self.taken.insert(slot);
         let id = self.uids.first + slot;
         Ok((Account { uid: id, gid: id }, Some(slot)))
     }
 
     /// The init has said that it is ready (closed its pipe), or what went wrong.
-    pub(super) fn born(&mut self, context: &mut Context, id: SandboxId) -> Result<(), MonitorError> {
-        let Some(unborn) = self.unborn.remove(&id) else { return Ok(()) };
+    pub(super) fn born(
+        &mut self,
+        context: &mut Context,
+        id: SandboxId,
+    ) -> Result<(), MonitorError> {
+        let Some(unborn) = self.unborn.remove(&id) else {
+            return Ok(());
+        };
         context.events.forget(&unborn.report)?;
         let number = unborn.number;
         let problem = super::sessions::read_report(&unborn.report);
-        let made = if problem.is_empty() { complete(context, id, &unborn) } else { Err(problem) };
+        let made = if problem.is_empty() {
+            complete(context, id, &unborn)
+        } else {
+            Err(problem)
+        };
         let answer = match made {
             Ok((made, listener)) => {
-                context.events.watch(&unborn.remains.init.pidfd, Source::InitEnd(id))?;
-                let Made { entrance, network, ruleset, terminals } = made;
-                let Unborn { remains, login, account, .. } = unborn;
-                self.living.insert(id, Sandbox { id, login, account, entrance, ruleset, terminals, network, remains });
+                context
+                    .events
+                    .watch(&unborn.remains.init.pidfd, Source::InitEnd(id))?;
+                let Made {
+                    entrance,
+                    network,
+                    ruleset,
+                    terminals,
+                } = made;
+                let Unborn {
+                    remains,
+                    login,
+                    account,
+                    ..
+                } = unborn;
+                self.living.insert(
+                    id,
+                    Sandbox {
+                        id,
+                        login,
+                        account,
+                        entrance,
+                        ruleset,
+                        terminals,
+                        network,
+                        remains,
+                    },
+                );
                 Ok((Answer::Built(id), vec![listener]))
             }
             Err(problem) => {
@@ -173,7 +255,11 @@ impl Sandboxes {
     }
 
     /// The init is gone without having been asked: so is all of its pid namespace.
-    pub(super) fn init_ended(&mut self, context: &mut Context, id: SandboxId) -> Result<(), MonitorError> {
+    pub(super) fn init_ended(
+        &mut self,
+        context: &mut Context,
+        id: SandboxId,
+    ) -> Result<(), MonitorError> {
         if let Some(sandbox) = self.living.remove(&id) {
             tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
             context.events.forget(&sandbox.remains.init.pidfd)?;
@@ -183,14 +269,29 @@ impl Sandboxes {
     }
 
     /// Hangs up what runs in it; kills all of it soon after, at once where nothing runs.
-    pub(super) fn destroy(&mut self, context: &mut Context, id: SandboxId) -> Result<(), MonitorError> {
-        let Some(Sandbox { remains, .. }) = self.living.remove(&id) else { return Ok(()) };
+    pub(super) fn destroy(
+        &mut self,
+        context: &mut Context,
+        id: SandboxId,
+    ) -> Result<(), MonitorError> {
+        let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
+            return Ok(());
+        };
         context.events.forget(&remains.init.pidfd)?;
         let idle = remains.group.processes()?.len() <= 1;
         if !idle {
-            remains.group.signal(&[Signal::HUP, Signal::CONT], |_| true)?;
+            remains
+                .group
+                .signal(&[Signal::HUP, Signal::CONT], |_| true)?;
         }
-        self.bury(remains, if idle { Instant::now() } else { Instant::now() + GRACE });
+        self.bury(
+            remains,
+            if idle {
+                Instant::now()
+            } else {
+                Instant::now() + GRACE
+            },
+        );
         Ok(())
     }
 
@@ -201,7 +302,10 @@ impl Sandboxes {
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         let retry = Instant::now() + RETRY;
-        self.dying.iter().map(|remains| remains.kill_at.unwrap_or(retry)).min()
+        self.dying
+            .iter()
+            .map(|remains| remains.kill_at.unwrap_or(retry))
+            .min()
     }
 
     /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids.
@@ -218,20 +322,37 @@ impl Sandboxes {
     fn slots(&self) -> BTreeSet<u32> {
         let unborn = self.unborn.values().map(|unborn| &unborn.remains);
         let living = self.living.values().map(|sandbox| &sandbox.remains);
-        unborn.chain(living).chain(&self.dying).filter_map(|remains| remains.slot).collect()
+        unborn
+            .chain(living)
+            .chain(&self.dying)
+            .filter_map(|remains| remains.slot)
+            .collect()
     }
 
     /// Who holds the client end of a connection to this sandbox's proxy.
-    pub(super) fn identify(&self, id: SandboxId, connection: &Connection, sessions: &Sessions) -> Result<Peer, String> {
+    pub(super) fn identify(
+        &self,
+        id: SandboxId,
+        connection: &Connection,
+        sessions: &Sessions,
+    ) -> Result<Peer, String> {
         let sandbox = self.get(id)?;
         let owner = match sandbox.network.owner(connection) {
             Ok(Some(owner)) => owner,
             Ok(None) => return Ok(Peer::Unknown("the connection is no longer there".into())),
             Err(e) => return Ok(Peer::Unknown(format!("sock_diag: {e}"))),
         };
-        let members = sandbox.group().processes().map_err(|e| format!("cgroup.procs: {e}"))?;
+        let members = sandbox
+            .group()
+            .processes()
+            .map_err(|e| format!("cgroup.procs: {e}"))?;
         let session = owner.cgroup.and_then(|cgroup| sessions.by_cgroup(cgroup));
-        Ok(identity::find(owner.inode, &members, sandbox.remains.init.pid, session))
+        Ok(identity::find(
+            owner.inode,
+            &members,
+            sandbox.remains.init.pid,
+            session,
+        ))
     }
 }
 
@@ -246,7 +367,10 @@ fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Op
         None => {}
     }
     // While the init is not reaped its pid can't be anybody else's.
-    let reaped = match rustix::process::waitid(WaitId::PidFd(remains.init.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+    let reaped = match rustix::process::waitid(
+        WaitId::PidFd(remains.init.pidfd.as_fd()),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    ) {
         Ok(status) => status.is_some(),
         Err(rustix::io::Errno::CHILD) => true,
         Err(e) => return Err(e.into()),
@@ -264,21 +388,51 @@ struct Made {
 
 /// Takes hold of a sandbox whose root is made and in which nothing of a user's has run yet.
 fn complete(context: &Context, id: SandboxId, unborn: &Unborn) -> Result<(Made, OwnedFd), String> {
-    let blueprint = context.charter.blueprints.get(&unborn.login).ok_or("no such login is configured")?;
+    let blueprint = context
+        .charter
+        .blueprints
+        .get(&unborn.login)
+        .ok_or("no such login is configured")?;
     let Child { pid, pidfd } = &unborn.remains.init;
     let hold = || -> io::Result<_> {
         let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
-        let (network, listener) = Network::prepare(&context.own_network, open_of(*pid, "ns/net", OFlags::RDONLY)?)?;
+        let (network, listener) = Network::prepare(
+            &context.own_network,
+            open_of(*pid, "ns/net", OFlags::RDONLY)?,
+        )?;
         let root = open_of(*pid, "root", OFlags::PATH)?;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let terminals = rustix::fs::openat2(&root, "dev/pts", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        let terminals = rustix::fs::openat2(
+            &root,
+            "dev/pts",
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )?;
         Ok((entrance, network, listener, root, terminals))
     };
-    let (entrance, network, listener, root, terminals) = hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
-    let ruleset = context.charter.kernel.sandbox(&root, blueprint).map_err(|e| e.to_string())?;
-    Ok((Made { entrance, network, ruleset, terminals }, listener.into()))
+    let (entrance, network, listener, root, terminals) =
+        hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
+    let ruleset = context
+        .charter
+        .kernel
+        .sandbox(&root, blueprint)
+        .map_err(|e| e.to_string())?;
+    Ok((
+        Made {
+            entrance,
+            network,
+            ruleset,
+            terminals,
+        },
+        listener.into(),
+    ))
 }
 
 fn open_of(pid: Pid, what: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(format!("/proc/{pid}/{what}"), flags | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        format!("/proc/{pid}/{what}"),
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }

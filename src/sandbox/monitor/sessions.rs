@@ -11,7 +11,9 @@ use rustix::fs::{Gid, Uid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
-use rustix::thread::{ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use rustix::thread::{
+    ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 
 use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
@@ -52,7 +54,11 @@ struct Session {
 #[derive(Debug)]
 enum Phase {
     /// Between fork and exec.
-    Starting { number: u64, report: OwnedFd, descriptors: Vec<OwnedFd> },
+    Starting {
+        number: u64,
+        report: OwnedFd,
+        descriptors: Vec<OwnedFd>,
+    },
     Running,
     /// It never ran; its end concerns nobody.
     Failed,
@@ -67,10 +73,23 @@ struct Stdio {
 
 impl Sessions {
     /// Forks a session's child; `started` answers.
-    pub(super) fn start(&mut self, context: &mut Context, number: u64, place: &Sandbox, spawn: Spawn) -> Result<(), MonitorError> {
-        let running = self.sessions.values().filter(|session| session.sandbox == place.id).count();
+    pub(super) fn start(
+        &mut self,
+        context: &mut Context,
+        number: u64,
+        place: &Sandbox,
+        spawn: Spawn,
+    ) -> Result<(), MonitorError> {
+        let running = self
+            .sessions
+            .values()
+            .filter(|session| session.sandbox == place.id)
+            .count();
         if running >= context.charter.sessions {
-            return context.outbox.answer(number, Err(format!("{running} sessions run in sandbox {}", place.id)));
+            return context.outbox.answer(
+                number,
+                Err(format!("{running} sessions run in sandbox {}", place.id)),
+            );
         }
         self.last += 1;
         let id = SessionId(self.last);
@@ -79,19 +98,33 @@ impl Sessions {
                 if let Phase::Starting { report, .. } = &session.phase {
                     context.events.watch(report, Source::Start(id))?;
                 }
-                context.events.watch(&session.leader.pidfd, Source::End(id))?;
+                context
+                    .events
+                    .watch(&session.leader.pidfd, Source::End(id))?;
                 self.sessions.insert(id, session);
                 Ok(())
             }
-            Err(e) => context.outbox.answer(number, Err(format!("cannot start a session: {e}"))),
+            Err(e) => context
+                .outbox
+                .answer(number, Err(format!("cannot start a session: {e}"))),
         }
     }
 
     /// The child's report is closed (it runs) or holds what went wrong.
-    pub(super) fn started(&mut self, context: &mut Context, id: SessionId) -> Result<(), MonitorError> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+    pub(super) fn started(
+        &mut self,
+        context: &mut Context,
+        id: SessionId,
+    ) -> Result<(), MonitorError> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
         match std::mem::replace(&mut session.phase, Phase::Running) {
-            Phase::Starting { number, report, descriptors } => {
+            Phase::Starting {
+                number,
+                report,
+                descriptors,
+            } => {
                 context.events.forget(&report)?;
                 let problem = read_report(&report);
                 let answer = if problem.is_empty() {
@@ -110,17 +143,29 @@ impl Sessions {
     }
 
     /// The leader has ended.
-    pub(super) fn ended(&mut self, context: &mut Context, id: SessionId) -> Result<(), MonitorError> {
+    pub(super) fn ended(
+        &mut self,
+        context: &mut Context,
+        id: SessionId,
+    ) -> Result<(), MonitorError> {
         self.started(context, id)?;
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
         let leader = WaitId::PidFd(session.leader.pidfd.as_fd());
-        let Some(status) = rustix::process::waitid(leader, WaitIdOptions::EXITED | WaitIdOptions::NOHANG).map_err(io::Error::from)? else {
+        let Some(status) =
+            rustix::process::waitid(leader, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+                .map_err(io::Error::from)?
+        else {
             return Ok(());
         };
         context.events.forget(&session.leader.pidfd)?;
         let exit = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Exit::Status(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
-            (None, signal) => Exit::Signal { number: signal.unwrap_or(0), core: status.dumped() },
+            (None, signal) => Exit::Signal {
+                number: signal.unwrap_or(0),
+                core: status.dumped(),
+            },
         };
         let failed = matches!(session.phase, Phase::Failed);
         session.phase = Phase::Ended;
@@ -136,10 +181,14 @@ impl Sessions {
     /// The session's channel is closed. A program that still runs is hung up and then killed with all
     /// it started; what an ended one left in the background lives as long as its sandbox.
     pub(super) fn hang_up(&mut self, id: SessionId) -> Result<(), MonitorError> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
-            session.group.signal(&[Signal::HUP, Signal::CONT], |_| true)?;
+            session
+                .group
+                .signal(&[Signal::HUP, Signal::CONT], |_| true)?;
             session.kill_at = Some(Instant::now() + GRACE);
         }
         Ok(())
@@ -147,19 +196,36 @@ impl Sessions {
 
     /// Signals the terminal's foreground group, or the leader's. The gate may name only what kill(1)
     /// lists up to 31.
-    pub(super) fn signal(&self, id: SessionId, number: i32) -> Result<Result<(), String>, MonitorError> {
+    pub(super) fn signal(
+        &self,
+        id: SessionId,
+        number: i32,
+    ) -> Result<Result<(), String>, MonitorError> {
         let signal = Signal::from_named_raw(number).ok_or(Malformed)?;
-        let Some(session) = self.sessions.get(&id).filter(|session| matches!(session.phase, Phase::Running)) else {
+        let Some(session) = self
+            .sessions
+            .get(&id)
+            .filter(|session| matches!(session.phase, Phase::Running))
+        else {
             return Ok(Err(format!("session {id} does not run")));
         };
         let leader = session.leader.pid;
-        let target = if session.has_terminal { identity::foreground_group(leader) } else { Some(leader) };
-        let sent = session.group.signal(&[signal], |pid| target.is_some() && identity::process_group(pid) == target);
+        let target = if session.has_terminal {
+            identity::foreground_group(leader)
+        } else {
+            Some(leader)
+        };
+        let sent = session.group.signal(&[signal], |pid| {
+            target.is_some() && identity::process_group(pid) == target
+        });
         Ok(sent.map_err(|e| e.to_string()))
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.sessions.values().filter_map(|session| session.kill_at).min()
+        self.sessions
+            .values()
+            .filter_map(|session| session.kill_at)
+            .min()
     }
 
     pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
@@ -172,19 +238,36 @@ impl Sessions {
                 other => other?,
             }
         }
-        self.sessions.retain(|_, session| !(session.forgotten && session.kill_at.is_none() && matches!(session.phase, Phase::Ended)));
+        self.sessions.retain(|_, session| {
+            !(session.forgotten
+                && session.kill_at.is_none()
+                && matches!(session.phase, Phase::Ended))
+        });
         Ok(())
     }
 
     /// The session whose cgroup has this id.
     pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<SessionId> {
-        self.sessions.iter().find(|(_, session)| session.cgroup == cgroup).map(|(id, _)| *id)
+        self.sessions
+            .iter()
+            .find(|(_, session)| session.cgroup == cgroup)
+            .map(|(id, _)| *id)
     }
 }
 
-fn fork_session(context: &Context, id: SessionId, number: u64, place: &Sandbox, spawn: Spawn) -> io::Result<Session> {
+fn fork_session(
+    context: &Context,
+    id: SessionId,
+    number: u64,
+    place: &Sandbox,
+    spawn: Spawn,
+) -> io::Result<Session> {
     let name = format!("n{id}");
-    let blueprint = context.charter.blueprints.get(&place.login).ok_or_else(|| io::Error::other("no such login"))?;
+    let blueprint = context
+        .charter
+        .blueprints
+        .get(&place.login)
+        .ok_or_else(|| io::Error::other("no such login"))?;
     let group = place.group().child(&name)?;
     let Stdio { child, gate } = stdio(place, &spawn)?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
@@ -195,14 +278,20 @@ fn fork_session(context: &Context, id: SessionId, number: u64, place: &Sandbox, 
         ruleset: place.ruleset.try_clone()?,
         filter: &context.session_filter,
         stdio: child,
-        terminal: if has_terminal { Terminal::Controlling } else { Terminal::None },
+        terminal: if has_terminal {
+            Terminal::Controlling
+        } else {
+            Terminal::None
+        },
         program: CString::new(blueprint.shell.as_os_str().as_bytes())?,
         arguments: arguments(blueprint, spawn.program)?,
         environment: environment::compose(blueprint, spawn.environment)?,
         report: write,
     };
     let leader = inside_pid_namespace(context, place, || {
-        clone::fork(&context.one_thread, 0, Some(group.as_fd()), || confine::become_session(prepared))
+        clone::fork(&context.one_thread, 0, Some(group.as_fd()), || {
+            confine::become_session(prepared)
+        })
     })?;
     Ok(Session {
         sandbox: place.id,
@@ -211,7 +300,11 @@ fn fork_session(context: &Context, id: SessionId, number: u64, place: &Sandbox, 
         group,
         group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
-        phase: Phase::Starting { number, report, descriptors: gate },
+        phase: Phase::Starting {
+            number,
+            report,
+            descriptors: gate,
+        },
         kill_at: None,
         forgotten: false,
     })
@@ -219,8 +312,15 @@ fn fork_session(context: &Context, id: SessionId, number: u64, place: &Sandbox, 
 
 /// Children that `fork` makes are born into the sandbox's pid namespace; the monitor itself stays where
 /// it is (setns(2), CLONE_NEWPID). Not coming back would give later children to the wrong sandbox.
-fn inside_pid_namespace<T>(context: &Context, place: &Sandbox, fork: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    move_into_thread_name_spaces(place.entrance.init().as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
+fn inside_pid_namespace<T>(
+    context: &Context,
+    place: &Sandbox,
+    fork: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    move_into_thread_name_spaces(
+        place.entrance.init().as_fd(),
+        ThreadNameSpaceType::PROCESS_ID,
+    )?;
     let result = fork();
     if let Err(e) = move_into_link_name_space(context.own_pids.as_fd(), None) {
         tracing::error!(error = %e, "cannot leave a sandbox's pid namespace");
@@ -231,12 +331,19 @@ fn inside_pid_namespace<T>(context: &Context, place: &Sandbox, fork: impl FnOnce
 
 /// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
 fn arguments(blueprint: &Blueprint, program: Program) -> io::Result<Vec<CString>> {
-    let name = blueprint.shell.file_name().unwrap_or(OsStr::new("sh")).as_bytes();
+    let name = blueprint
+        .shell
+        .file_name()
+        .unwrap_or(OsStr::new("sh"))
+        .as_bytes();
     let arguments = match program {
         Program::Shell => vec![[b"-", name].concat()],
         Program::Command(command) => vec![name.to_vec(), b"-c".to_vec(), command],
     };
-    Ok(arguments.into_iter().map(CString::new).collect::<Result<_, _>>()?)
+    Ok(arguments
+        .into_iter()
+        .map(CString::new)
+        .collect::<Result<_, _>>()?)
 }
 
 /// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.
@@ -244,7 +351,10 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     if let Some(terminal) = &spawn.terminal {
         let (master, slave) = pty::open(&place.terminals, place.account, terminal)?;
         rustix::io::ioctl_fionbio(&master, true)?;
-        return Ok(Stdio { child: [slave.try_clone()?, slave.try_clone()?, slave], gate: vec![master] });
+        return Ok(Stdio {
+            child: [slave.try_clone()?, slave.try_clone()?, slave],
+            gate: vec![master],
+        });
     }
     let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -257,14 +367,19 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
         rustix::io::ioctl_fionbio(end, true)?;
         fcntl_setfd(end, FdFlags::CLOEXEC)?;
     }
-    Ok(Stdio { child: [stdin, stdout, stderr], gate: vec![to_stdin, from_stdout, from_stderr] })
+    Ok(Stdio {
+        child: [stdin, stdout, stderr],
+        gate: vec![to_stdin, from_stdout, from_stderr],
+    })
 }
 
 /// What a child wrote before its report pipe closed; empty when all went well.
 pub(super) fn read_report(report: &OwnedFd) -> String {
     let mut buffer = [0; 4096];
     match rustix::io::read(report, &mut buffer) {
-        Ok(length) => String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned(),
+        Ok(length) => {
+            String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()
+        }
         Err(e) => format!("its report can't be read: {e}"),
     }
 }

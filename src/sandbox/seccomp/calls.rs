@@ -1,6 +1,9 @@
 //! The lists themselves.
 
-#[allow(clippy::wildcard_imports, reason = "the list is of nothing but libc's SYS_ constants")]
+#[allow(
+    clippy::wildcard_imports,
+    reason = "the list is of nothing but libc's SYS_ constants"
+)]
 use libc::*;
 
 /// Namespace flags of clone(2) and unshare(2); CLONE_NEWTIME shares a bit with clone's exit signal.
@@ -35,8 +38,16 @@ const FUTEX_WAKE: c_long = 454;
 const FUTEX_WAIT: c_long = 455;
 const FUTEX_REQUEUE: c_long = 456;
 
-/// A sandbox's init: it closes its last descriptor and sleeps.
-pub(super) const INIT: &[c_long] = &[SYS_close, SYS_ppoll, SYS_rt_sigreturn, SYS_exit_group, SYS_restart_syscall];
+/// A sandbox's init: it closes its last descriptor (of which the standard library's debug build first
+/// makes sure that it is open) and sleeps.
+pub(super) const INIT: &[c_long] = &[
+    SYS_close,
+    SYS_fcntl,
+    SYS_ppoll,
+    SYS_rt_sigreturn,
+    SYS_exit_group,
+    SYS_restart_syscall,
+];
 
 /// What x86-64 sleeps with.
 #[cfg(target_arch = "x86_64")]
@@ -63,7 +74,7 @@ pub(super) const SESSION_LEGACY: &[c_long] = &[];
 #[rustfmt::skip]
 pub(super) const GATE: &[c_long] = &[
     // memory and threads
-    SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_futex, SYS_rseq, SYS_set_robust_list,
+    SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_mlock, SYS_munlock, SYS_futex, SYS_rseq, SYS_set_robust_list,
     SYS_exit, SYS_exit_group, SYS_gettid, SYS_getpid, SYS_sched_yield, SYS_sched_getaffinity, SYS_prctl,
     SYS_membarrier, SYS_sigaltstack, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_tgkill,
     SYS_restart_syscall, SYS_getrandom, SYS_nanosleep, SYS_clock_nanosleep, SYS_clock_gettime, SYS_clock_getres,
