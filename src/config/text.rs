@@ -134,39 +134,55 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 }
 
 fn check(config: &Config) -> Result<(), ConfigError> {
-    let wrong = |key: &str, problem: String| {
-        Err(ConfigError::Value {
+    let checks = [check_lists, check_logins, check_limits, check_uids];
+    checks
+        .into_iter()
+        .try_for_each(|check| check(config))
+        .map_err(|Wrong(key, problem)| ConfigError::Value {
             file: config.source.clone(),
-            key: key.to_owned(),
+            key,
             problem,
         })
-    };
+}
+
+/// A key and what is wrong with its value.
+struct Wrong(String, String);
+
+fn wrong(key: &str, problem: impl Into<String>) -> Result<(), Wrong> {
+    Err(Wrong(key.to_owned(), problem.into()))
+}
+
+fn check_lists(config: &Config) -> Result<(), Wrong> {
     if config.listen.is_empty() {
         return wrong(
             "listen",
-            "name at least one address, such as 127.0.0.1:2222".into(),
+            "name at least one address, such as 127.0.0.1:2222",
         );
     }
     if config.host_keys.is_empty() {
         return wrong(
             "host_keys",
-            "name at least one file; it is made at the first start".into(),
+            "name at least one file; it is made at the first start",
         );
     }
     if config.logins.is_empty() {
-        return wrong("logins", "name at least one login".into());
+        return wrong("logins", "name at least one login");
     }
+    Ok(())
+}
+
+fn check_logins(config: &Config) -> Result<(), Wrong> {
     for (name, login) in &config.logins {
         if login.authorized_keys.is_empty() || login.authorized_keys.len() > 16 {
             return wrong(
                 &format!("logins.{name}.authorized_keys"),
-                "name 1 to 16 files".into(),
+                "name 1 to 16 files",
             );
         }
         if !login.shell.is_absolute() {
             return wrong(
                 &format!("logins.{name}.shell"),
-                "give an absolute path inside the sandbox".into(),
+                "give an absolute path inside the sandbox",
             );
         }
         if let Some(bad) = login
@@ -174,14 +190,16 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             .iter()
             .find(|pattern| !is_variable_pattern(pattern))
         {
-            return wrong(
-                &format!("logins.{name}.accept_env"),
-                format!(
-                    "{bad:?} is no variable name (letters, digits, '_', with at most a '*' at its end)"
-                ),
+            let problem = format!(
+                "{bad:?} is no variable name (letters, digits, '_', at most a '*' at its end)"
             );
+            return wrong(&format!("logins.{name}.accept_env"), problem);
         }
     }
+    Ok(())
+}
+
+fn check_limits(config: &Config) -> Result<(), Wrong> {
     let limits = &config.limits;
     for (key, value, most) in [
         ("limits.connections", limits.connections, 65_536),
@@ -199,37 +217,41 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         }
     }
     if limits.login_grace.is_zero() || limits.login_grace > Duration::from_secs(3600) {
-        return wrong("limits.login_grace", "give 1 to 3600 seconds".into());
+        return wrong("limits.login_grace", "give 1 to 3600 seconds");
     }
     let pooled = config.pool.saturating_mul(config.logins.len());
     if config.pool == 0 || pooled >= limits.sandboxes {
-        return wrong(
-            "pool",
-            format!(
-                "at least 1, and {pooled} sandboxes in the pools must stay below limits.sandboxes ({})",
-                limits.sandboxes
-            ),
+        let most = limits.sandboxes;
+        let problem = format!(
+            "at least 1, and the {pooled} sandboxes of all pools stay below limits.sandboxes ({most})"
         );
-    }
-    let uids = &config.uids;
-    let end = uids.first.checked_add(uids.count);
-    if uids.gate == 0
-        || uids.first < 1000
-        || uids.count == 0
-        || end.is_none_or(|end| end > u32::MAX - 1)
-    {
-        return wrong("uids", "ids start at 1000 or higher, hold at least one, end below 2^32-2, and the gate's is not root's".into());
-    }
-    if end.is_some_and(|end| (uids.first..end).contains(&uids.gate)) {
-        return wrong(
-            "uids.gate",
-            format!(
-                "{} lies among the sandboxes' own ids; give the gate one outside them",
-                uids.gate
-            ),
-        );
+        return wrong("pool", problem);
     }
     Ok(())
+}
+
+fn check_uids(config: &Config) -> Result<(), Wrong> {
+    let uids = &config.uids;
+    let end = uids
+        .first
+        .checked_add(uids.count)
+        .filter(|end| *end < u32::MAX);
+    match end {
+        Some(end) if uids.gate != 0 && uids.first >= 1000 && uids.count > 0 => {
+            if (uids.first..end).contains(&uids.gate) {
+                let problem = format!(
+                    "{} lies among the sandboxes' own ids; give the gate one outside them",
+                    uids.gate
+                );
+                return wrong("uids.gate", problem);
+            }
+            Ok(())
+        }
+        _ => wrong(
+            "uids",
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0",
+        ),
+    }
 }
 
 fn is_variable_pattern(pattern: &str) -> bool {

@@ -82,7 +82,7 @@ impl Supervisor {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => return Ok((true, None, None)),
                 Signal::SIGHUP => {
-                    tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet")
+                    tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet");
                 }
                 _ => {}
             }
