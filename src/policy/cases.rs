@@ -110,7 +110,11 @@ fn required() -> bool {
 
 /// What running a case gave, before it is compared.
 enum Ran {
-    Answer { verdict: Answer, policy: Option<String>, reason: Option<String> },
+    Answer {
+        verdict: Answer,
+        policy: Option<String>,
+        reason: Option<String>,
+    },
     /// Nothing can be said: the file doesn't load.
     Broken(String),
     Unsupported(&'static str),
@@ -118,15 +122,24 @@ enum Ran {
 
 impl Ran {
     fn denied(denial: Denial) -> Self {
-        Self::Answer { verdict: Answer::Deny, policy: denial.rule, reason: Some(denial.reason) }
+        Self::Answer {
+            verdict: Answer::Deny,
+            policy: denial.rule,
+            reason: Some(denial.reason),
+        }
     }
 }
 
 /// Runs a list of cases. Policy files are found from the list's directory.
 pub fn run(list: &Path) -> Result<Vec<Outcome>, CaseError> {
-    let text = std::fs::read_to_string(list).map_err(|source| CaseError::Read { path: list.to_owned(), source })?;
-    let cases: Vec<Case> =
-        serde_json::from_str(&text).map_err(|source| CaseError::Decode { path: list.to_owned(), source })?;
+    let text = std::fs::read_to_string(list).map_err(|source| CaseError::Read {
+        path: list.to_owned(),
+        source,
+    })?;
+    let cases: Vec<Case> = serde_json::from_str(&text).map_err(|source| CaseError::Decode {
+        path: list.to_owned(),
+        source,
+    })?;
     let base = list.parent().unwrap_or(Path::new(""));
     Ok(cases.into_iter().map(|case| judge(base, case)).collect())
 }
@@ -141,12 +154,27 @@ fn judge(base: &Path, case: Case) -> Outcome {
         Ran::Unsupported(why) => (Status::Unsupported, None, None, Some(why.to_owned())),
         // A denial by accident is no pass.
         Ran::Broken(why) => (Status::Failed, None, None, Some(why)),
-        Ran::Answer { verdict, policy, reason } => {
-            let differs = |expected: &Option<String>, found: &Option<String>| expected.is_some() && expected != found;
+        Ran::Answer {
+            verdict,
+            policy,
+            reason,
+        } => {
+            let differs = |expected: &Option<String>, found: &Option<String>| {
+                expected.is_some() && expected != found
+            };
             let failed = verdict != case.expect
                 || differs(&case.matched_policy, &policy)
                 || differs(&case.reason, &reason);
-            (if failed { Status::Failed } else { Status::Passed }, Some(verdict), policy, reason)
+            (
+                if failed {
+                    Status::Failed
+                } else {
+                    Status::Passed
+                },
+                Some(verdict),
+                policy,
+                reason,
+            )
         }
     };
     Outcome {
@@ -166,7 +194,11 @@ fn load(file: &Path) -> Ran {
         Ok(_) => (Answer::Allow, None),
         Err(error) => (Answer::Deny, Some(error.to_string())),
     };
-    Ran::Answer { verdict, policy: None, reason }
+    Ran::Answer {
+        verdict,
+        policy: None,
+        reason,
+    }
 }
 
 /// Whether the tunnel is opened. One that is inspected opens, too: what passes in it is an `http` case.
@@ -174,7 +206,11 @@ fn connect(file: &Path, connect: &Connect) -> Ran {
     if connect.trusted_host_gateway.is_some() {
         return Ran::Unsupported("this build has no alias for the host");
     }
-    let deny = |reason: String| Ran::Answer { verdict: Answer::Deny, policy: None, reason: Some(reason) };
+    let deny = |reason: String| Ran::Answer {
+        verdict: Answer::Deny,
+        policy: None,
+        reason: Some(reason),
+    };
     let snapshot = match Snapshot::load(file, Generation(1)) {
         Ok(snapshot) => snapshot,
         Err(error) => return Ran::Broken(error.to_string()),
@@ -184,19 +220,40 @@ fn connect(file: &Path, connect: &Connect) -> Ran {
         Ok(_) => return deny("port 0 can't be reached".to_owned()),
         Err(error) => return deny(error.to_string()),
     };
-    let paths: Vec<&str> = std::iter::once(&connect.binary).chain(&connect.ancestors).map(String::as_str).collect();
-    let caller = if connect.identity_required { Caller::Known { paths: &paths } } else { Caller::Anyone };
-    let literal = if let Host::Address(address) = host { Some(vec![address]) } else { None };
-    let destination = Destination { host, port: connect.port };
+    let paths: Vec<&str> = std::iter::once(&connect.binary)
+        .chain(&connect.ancestors)
+        .map(String::as_str)
+        .collect();
+    let caller = if connect.identity_required {
+        Caller::Known { paths: &paths }
+    } else {
+        Caller::Anyone
+    };
+    let literal = if let Host::Address(address) = host {
+        Some(vec![address])
+    } else {
+        None
+    };
+    let destination = Destination {
+        host,
+        port: connect.port,
+    };
     let Admission { permit, .. } = match snapshot.admit(&destination, caller, &connect.binary) {
         Ok(admission) => admission,
         Err(denial) => return Ran::denied(denial),
     };
     // Without an answer of DNS the case is about the rules alone.
-    match connect.resolved_ips.as_ref().or(literal.as_ref()).map(|addresses| permit.vet(addresses, &[])) {
+    match connect
+        .resolved_ips
+        .as_ref()
+        .or(literal.as_ref())
+        .map(|addresses| permit.vet(addresses, &[]))
+    {
         Some(Err(denial)) => Ran::denied(denial),
-        Some(Ok(_)) | None => {
-            Ran::Answer { verdict: Answer::Allow, policy: Some(permit.policy().to_owned()), reason: None }
-        }
+        Some(Ok(_)) | None => Ran::Answer {
+            verdict: Answer::Allow,
+            policy: Some(permit.policy().to_owned()),
+            reason: None,
+        },
     }
 }

@@ -47,7 +47,10 @@ pub(super) fn check(file: &File) -> Result<Checked, Fault> {
     if file.version.value != 1 {
         return Err(Fault::at(
             file.version.referenced,
-            format!("version {} is not known; this is version 1", file.version.value),
+            format!(
+                "version {} is not known; this is version 1",
+                file.version.value
+            ),
         ));
     }
     let mut warnings = Vec::new();
@@ -56,17 +59,29 @@ pub(super) fn check(file: &File) -> Result<Checked, Fault> {
     for (name, policy) in &file.network_policies {
         for written in &policy.value.endpoints {
             if endpoints.len() == MAX_ENDPOINTS {
-                return Err(Fault::at(written.referenced, format!("more than {MAX_ENDPOINTS} endpoints; split the policy")));
+                return Err(Fault::at(
+                    written.referenced,
+                    format!("more than {MAX_ENDPOINTS} endpoints; split the policy"),
+                ));
             }
             endpoints.push(endpoint::check(name, written, &mut warnings)?);
         }
         programs += policy.value.binaries.len();
         if programs > MAX_BINARIES {
-            return Err(Fault::at(policy.referenced, format!("more than {MAX_BINARIES} binaries; use globs")));
+            return Err(Fault::at(
+                policy.referenced,
+                format!("more than {MAX_BINARIES} binaries; use globs"),
+            ));
         }
-        binaries.insert(name.clone(), check_binaries(&policy.value.binaries, &mut warnings)?);
+        binaries.insert(
+            name.clone(),
+            check_binaries(&policy.value.binaries, &mut warnings)?,
+        );
         if policy.value.binaries.is_empty() {
-            warnings.push(Fault::at(policy.referenced, "`binaries` is empty, so this policy allows nothing; `path: /**` is any program"));
+            warnings.push(Fault::at(
+                policy.referenced,
+                "`binaries` is empty, so this policy allows nothing; `path: /**` is any program",
+            ));
         }
     }
     overlap::check(&endpoints)?;
@@ -82,15 +97,23 @@ pub(super) fn check(file: &File) -> Result<Checked, Fault> {
     })
 }
 
-fn check_binaries(written: &[schema::Binary], warnings: &mut Vec<Fault>) -> Result<Binaries, Fault> {
+fn check_binaries(
+    written: &[schema::Binary],
+    warnings: &mut Vec<Fault>,
+) -> Result<Binaries, Fault> {
     let mut binaries = Binaries::default();
     for binary in written {
         let (path, place) = (&binary.path.value, binary.path.referenced);
         if !path.starts_with('/') {
-            warnings.push(Fault::at(place, "never matches: a program's path begins with `/`"));
+            warnings.push(Fault::at(
+                place,
+                "never matches: a program's path begins with `/`",
+            ));
         }
         if path.contains('*') {
-            binaries.globs.push(file_regex(path).map_err(|problem| Fault::at(place, problem))?);
+            binaries
+                .globs
+                .push(file_regex(path).map_err(|problem| Fault::at(place, problem))?);
         } else {
             binaries.exact.push(merged(path).into_owned());
         }
@@ -101,6 +124,12 @@ fn check_binaries(written: &[schema::Binary], warnings: &mut Vec<Fault>) -> Resu
 /// The path on a system whose `/bin`, `/sbin`, `/lib` and `/lib64` are links into `/usr`, so that
 /// a rule holds for a program whichever way its file or the kernel spells it.
 pub(super) fn merged(path: &str) -> std::borrow::Cow<'_, str> {
-    let split = ["/bin/", "/sbin/", "/lib/", "/lib64/"].iter().any(|top| path.starts_with(top));
-    if split { format!("/usr{path}").into() } else { path.into() }
+    let split = ["/bin/", "/sbin/", "/lib/", "/lib64/"]
+        .iter()
+        .any(|top| path.starts_with(top));
+    if split {
+        format!("/usr{path}").into()
+    } else {
+        path.into()
+    }
 }

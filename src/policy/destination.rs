@@ -40,8 +40,18 @@ pub struct Vetted {
 
 impl Permit {
     /// Only a snapshot grants.
-    pub(super) fn new(destination: Destination, policy: String, generation: Generation, reach: Reach) -> Self {
-        Self { destination, policy, generation, reach }
+    pub(super) fn new(
+        destination: Destination,
+        policy: String,
+        generation: Generation,
+        reach: Reach,
+    ) -> Self {
+        Self {
+            destination,
+            policy,
+            generation,
+            reach,
+        }
     }
 
     /// What was allowed.
@@ -64,23 +74,26 @@ impl Permit {
     /// good ones gives nothing away by a retry.
     pub fn vet(&self, addresses: &[IpAddr], own: &[IpAddr]) -> Result<Vetted, Denial> {
         if addresses.is_empty() {
-            return Err(self.refuse("resolves to no address".to_owned()));
+            return Err(self.refuse("resolves to no address"));
         }
         let mut vetted = Vec::with_capacity(addresses.len());
         for address in addresses {
             let address = address.to_canonical();
             if let Err(why) = self.admits(address, own) {
-                return Err(self.refuse(why));
+                return Err(self.refuse(&why));
             }
             let pinned = SocketAddr::new(address, self.destination.port);
             if !vetted.contains(&pinned) {
                 vetted.push(pinned);
             }
         }
-        Ok(Vetted { destination: self.destination.clone(), addresses: vetted })
+        Ok(Vetted {
+            destination: self.destination.clone(),
+            addresses: vetted,
+        })
     }
 
-    fn refuse(&self, why: String) -> Denial {
+    fn refuse(&self, why: &str) -> Denial {
         Denial {
             reason: format!("{}: {why} (policy `{}`)", self.destination, self.policy),
             rule: Some(self.policy.clone()),
@@ -93,28 +106,38 @@ impl Permit {
         let named = self.names(address);
         let kind = kind(address);
         if let Kind::Never(what) = kind {
-            return Err(format!("{address} is {what}, which no policy opens"));
+            return Err(format!("{address} ({what}) is closed to every policy"));
         }
         let is_own = own.iter().any(|mine| mine.to_canonical() == address);
         if is_own && !named {
-            return Err(format!("{address} belongs to this host; only `allowed_ips` or a literal address opens it"));
+            return Err(format!(
+                "{address} (this host's own) is open only where policy names the address itself"
+            ));
         }
         if kind == Kind::Metadata && !named {
-            return Err(format!("{address} is a metadata service; only `allowed_ips` or a literal address opens it"));
+            return Err(format!(
+                "{address} (a metadata service) is open only where policy names the address itself"
+            ));
         }
         if CONTROL_PLANE.contains(&self.destination.port) && !named && !self.reach.exact {
             let port = self.destination.port;
-            return Err(format!("port {port} is a cluster's control plane; only an exact host opens it"));
+            return Err(format!(
+                "port {port} (a cluster's control plane) is open only to an exact host"
+            ));
         }
         if !self.reach.allowed.is_empty() {
             let inside = self.reach.allowed.iter().any(|net| contains(net, address));
-            return if inside { Ok(()) } else { Err(format!("{address} is outside `allowed_ips`")) };
+            return if inside {
+                Ok(())
+            } else {
+                Err(format!("{address} is outside `allowed_ips`"))
+            };
         }
         match kind {
             _ if named || self.reach.exact => Ok(()),
-            Kind::Internal(what) => {
-                Err(format!("{address} is {what}; only an exact host or `allowed_ips` opens it"))
-            }
+            Kind::Internal(what) => Err(format!(
+                "{address} ({what}) is open only to an exact host or `allowed_ips`"
+            )),
             Kind::Public => Ok(()),
             Kind::Never(_) | Kind::Metadata => Err(format!("{address} is not public")),
         }
@@ -126,14 +149,19 @@ impl Permit {
             let literal = matches!(&self.destination.host, Host::Address(host) if host.to_canonical() == address);
             return literal && self.reach.exact;
         }
-        self.reach.allowed.iter().any(|net| net.prefix_len() == net.max_prefix_len() && contains(net, address))
+        self.reach
+            .allowed
+            .iter()
+            .any(|net| net.prefix_len() == net.max_prefix_len() && contains(net, address))
     }
 }
 
 /// Whether the network has the address, which is canonical; a v4-mapped network counts as its v4 one.
 fn contains(net: &IpNet, address: IpAddr) -> bool {
     match (net, address) {
-        (IpNet::V6(v6), IpAddr::V4(v4)) => v6.contains(&v4.to_ipv6_mapped()) && v6.prefix_len() >= 96,
+        (IpNet::V6(v6), IpAddr::V4(v4)) => {
+            v6.contains(&v4.to_ipv6_mapped()) && v6.prefix_len() >= 96
+        }
         _ => net.contains(&address),
     }
 }
@@ -151,5 +179,4 @@ impl Vetted {
 }
 
 #[cfg(test)]
-#[path = "destination_tests.rs"]
 mod tests;

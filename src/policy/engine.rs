@@ -8,15 +8,17 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{CompiledPolicy, Value};
 
 use super::check::{Checked, Endpoint, Middleware};
-use super::host::HostRule;
+use super::host::{HostRule, Shape};
 
 const MODULE: &str = include_str!("../../policies/sandbox.rego");
 const ENTRYPOINT: &str = "data.sandgate.decision";
 
 /// Bounds a module that runs away. A judgement takes well under a millisecond; the rest is room for
 /// a host that is too busy to let it run.
-const TIMER: ExecutionTimerConfig =
-    ExecutionTimerConfig { limit: Duration::from_secs(1), check_interval: NonZeroU32::MIN.saturating_add(63) };
+const TIMER: ExecutionTimerConfig = ExecutionTimerConfig {
+    limit: Duration::from_secs(1),
+    check_interval: NonZeroU32::MIN.saturating_add(63),
+};
 
 /// Regular expressions that regorus keeps compiled, over all files; `check` bounds what one file has.
 const PATTERNS: usize = 8192;
@@ -65,8 +67,16 @@ pub(super) enum Stage {
 /// What the rules answer. Endpoints are positions in the file's list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    Allow { policy: String, endpoints: Vec<usize>, middlewares: Vec<String> },
-    Deny { stage: Stage, policy: Option<String>, endpoints: Vec<usize> },
+    Allow {
+        policy: String,
+        endpoints: Vec<usize>,
+        middlewares: Vec<String>,
+    },
+    Deny {
+        stage: Stage,
+        policy: Option<String>,
+        endpoints: Vec<usize>,
+    },
 }
 
 /// Compiled rules; any number of threads may ask at once.
@@ -78,73 +88,168 @@ pub(super) struct Engine {
 impl Engine {
     /// Compiles the built-in module with the data of a file.
     pub(super) fn compile(checked: &Checked) -> Result<Self, EngineError> {
+        Self::build(MODULE, data(checked))
+    }
+
+    /// Rules that a test makes up, in Rego without its preamble.
+    #[cfg(test)]
+    pub(super) fn of(rules: &str) -> Self {
+        Self::build(
+            &format!("package sandgate\nimport rego.v1\n{rules}"),
+            Value::new_object(),
+        )
+        .unwrap()
+    }
+
+    fn build(module: &str, data: Value) -> Result<Self, EngineError> {
         // Both are process-wide in regorus, and always set to the same.
-        regorus::cache::configure(regorus::cache::Config { regex: PATTERNS, glob: 0 });
+        regorus::cache::configure(regorus::cache::Config {
+            regex: PATTERNS,
+            glob: 0,
+        });
         regorus::utils::limits::set_fallback_execution_timer_config(Some(TIMER));
         let mut engine = regorus::Engine::new();
         engine.set_strict_builtin_errors(true);
-        engine.add_policy("sandbox.rego".to_owned(), MODULE.to_owned()).map_err(|error| EngineError(error.into()))?;
-        engine.add_data(object([("policy", data(checked))])).map_err(|error| EngineError(error.into()))?;
-        let compiled = engine.compile_with_entrypoint(&ENTRYPOINT.into()).map_err(|error| EngineError(error.into()))?;
+        engine
+            .add_policy("sandbox.rego".to_owned(), module.to_owned())
+            .map_err(|error| EngineError(error.into()))?;
+        engine
+            .add_data(object([("policy", data)]))
+            .map_err(|error| EngineError(error.into()))?;
+        let compiled = engine
+            .compile_with_entrypoint(&ENTRYPOINT.into())
+            .map_err(|error| EngineError(error.into()))?;
         Ok(Self { compiled })
     }
 
     /// Asks the rules.
     pub(super) fn decide(&self, question: &Question<'_>) -> Result<Decision, EngineError> {
-        let answer = self.compiled.eval_with_input(input(question)).map_err(|error| EngineError(error.into()))?;
+        let answer = self
+            .compiled
+            .eval_with_input(input(question))
+            .map_err(|error| EngineError(error.into()))?;
         read(&answer).map_err(EngineError)
     }
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<BTreeMap<_, _>>().into()
+    fields
+        .into_iter()
+        .map(|(key, value)| (Value::from(key), value))
+        .collect::<BTreeMap<_, _>>()
+        .into()
 }
 
 fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    items.into_iter().map(Value::from).collect::<Vec<_>>().into()
+    items
+        .into_iter()
+        .map(Value::from)
+        .collect::<Vec<_>>()
+        .into()
 }
 
-fn set<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    items.into_iter().map(Value::from).collect::<BTreeSet<_>>().into()
+/// Hosts as the module looks them up: each kind of key with what stands under it.
+#[derive(Default)]
+struct Hosts {
+    named: BTreeMap<Value, Vec<Value>>,
+    children: BTreeMap<Value, Vec<Value>>,
+    below: BTreeMap<Value, Vec<Value>>,
+    wildcards: Vec<(Value, Value)>,
+    anywhere: Vec<Value>,
+}
+
+impl Hosts {
+    fn add(&mut self, host: &HostRule, value: Value) {
+        let (map, key) = match host {
+            HostRule::Anywhere => return self.anywhere.push(value),
+            HostRule::Name(name) => (&mut self.named, name.clone()),
+            HostRule::Address(address) => (&mut self.named, address.to_string()),
+            HostRule::Wildcard(wildcard) => match wildcard.shape() {
+                Shape::Children(domain) => (&mut self.children, domain.clone()),
+                Shape::Below(domain) => (&mut self.below, domain.clone()),
+                Shape::Regex(regex) => return self.wildcards.push((regex.as_str().into(), value)),
+            },
+        };
+        map.entry(key.into()).or_default().push(value);
+    }
+}
+
+/// A map from each key to a list.
+fn lists(map: BTreeMap<Value, Vec<Value>>) -> Value {
+    map.into_iter()
+        .map(|(key, values)| (key, Value::from(values)))
+        .collect::<BTreeMap<_, _>>()
+        .into()
+}
+
+/// The keys alone.
+fn keys(map: BTreeMap<Value, Vec<Value>>) -> Value {
+    map.into_keys().collect::<BTreeSet<_>>().into()
 }
 
 fn data(checked: &Checked) -> Value {
-    let mut named: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let (mut wildcards, mut anywhere) = (Vec::new(), Vec::new());
+    let mut hosts = Hosts::default();
     for (number, endpoint) in checked.endpoints.iter().enumerate() {
-        let number = Value::from(number);
-        match &endpoint.host {
-            HostRule::Name(name) => named.entry(name.clone()).or_default().push(number),
-            HostRule::Address(address) => named.entry(address.to_string()).or_default().push(number),
-            HostRule::Wildcard(wildcard) => {
-                wildcards.push(object([("regex", wildcard.regex().into()), ("endpoint", number)]));
-            }
-            HostRule::Anywhere => anywhere.push(number),
-        }
+        hosts.add(&endpoint.host, number.into());
     }
+    let wildcards = hosts
+        .wildcards
+        .into_iter()
+        .map(|(regex, number)| object([("regex", regex), ("endpoint", number)]));
     let binaries: BTreeMap<Value, Value> = checked
         .binaries
         .iter()
         .map(|(policy, binaries)| {
-            let exact = set(binaries.exact.iter().map(String::as_str));
+            let exact: BTreeSet<Value> = binaries
+                .exact
+                .iter()
+                .map(|path| path.as_str().into())
+                .collect();
             let globs = strings(binaries.globs.iter().map(String::as_str));
-            (policy.as_str().into(), object([("exact", exact), ("globs", globs)]))
+            (
+                policy.as_str().into(),
+                object([("exact", exact.into()), ("globs", globs)]),
+            )
         })
         .collect();
-    let named: BTreeMap<Value, Value> = named.into_iter().map(|(host, numbers)| (host.into(), numbers.into())).collect();
     object([
-        ("endpoints", checked.endpoints.iter().map(endpoint).collect::<Vec<_>>().into()),
-        ("named", named.into()),
-        ("wildcards", wildcards.into()),
-        ("anywhere", anywhere.into()),
+        (
+            "endpoints",
+            checked
+                .endpoints
+                .iter()
+                .map(endpoint)
+                .collect::<Vec<_>>()
+                .into(),
+        ),
+        ("named", lists(hosts.named)),
+        ("children", lists(hosts.children)),
+        ("below", lists(hosts.below)),
+        ("wildcards", wildcards.collect::<Vec<_>>().into()),
+        ("anywhere", hosts.anywhere.into()),
         ("binaries", binaries.into()),
-        ("middlewares", checked.middlewares.iter().map(middleware).collect::<Vec<_>>().into()),
+        (
+            "middlewares",
+            checked
+                .middlewares
+                .iter()
+                .map(middleware)
+                .collect::<Vec<_>>()
+                .into(),
+        ),
     ])
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let ports: BTreeSet<Value> = endpoint.ports.iter().map(|port| Value::from(u32::from(*port))).collect();
-    object([("policy", endpoint.policy.as_str().into()), ("ports", ports.into())])
+    let ports: BTreeSet<Value> = endpoint
+        .ports
+        .iter()
+        .map(|port| Value::from(u32::from(*port)))
+        .collect();
+    object([
+        ("policy", endpoint.policy.as_str().into()),
+        ("ports", ports.into()),
+    ])
 }
 
 fn middleware(middleware: &Middleware) -> Value {
@@ -155,17 +260,27 @@ fn middleware(middleware: &Middleware) -> Value {
     ])
 }
 
+/// The hosts that one side of a middleware lists.
 fn hosts(rules: &[HostRule]) -> Value {
-    let (mut named, mut wildcards, mut anywhere) = (BTreeSet::new(), Vec::new(), false);
+    let mut hosts = Hosts::default();
     for rule in rules {
-        match rule {
-            HostRule::Name(name) => _ = named.insert(Value::from(name.as_str())),
-            HostRule::Address(address) => _ = named.insert(Value::from(address.to_string())),
-            HostRule::Wildcard(wildcard) => wildcards.push(Value::from(wildcard.regex())),
-            HostRule::Anywhere => anywhere = true,
-        }
+        hosts.add(rule, Value::Null);
     }
-    object([("named", named.into()), ("wildcards", wildcards.into()), ("anywhere", anywhere.into())])
+    object([
+        ("named", keys(hosts.named)),
+        ("children", keys(hosts.children)),
+        ("below", keys(hosts.below)),
+        (
+            "wildcards",
+            hosts
+                .wildcards
+                .into_iter()
+                .map(|(regex, _)| regex)
+                .collect::<Vec<_>>()
+                .into(),
+        ),
+        ("anywhere", (!hosts.anywhere.is_empty()).into()),
+    ])
 }
 
 fn input(question: &Question<'_>) -> Value {
@@ -174,10 +289,21 @@ fn input(question: &Question<'_>) -> Value {
         Caller::Unknown => ("unknown", &[][..]),
         Caller::Anyone => ("anyone", &[][..]),
     };
-    let exact: Vec<Value> = paths.iter().map(|path| Value::from(&*super::check::merged(path))).collect();
+    let parents =
+        std::iter::successors(Some(question.host), |name| Some(name.split_once('.')?.1)).skip(1);
+    let parents = if question.is_name {
+        strings(parents)
+    } else {
+        Value::new_array()
+    };
+    let exact: Vec<Value> = paths
+        .iter()
+        .map(|path| Value::from(&*super::check::merged(path)))
+        .collect();
     object([
         ("host", question.host.into()),
         ("is_name", question.is_name.into()),
+        ("parents", parents),
         ("port", u32::from(question.port).into()),
         ("caller", caller.into()),
         ("paths", strings(paths.iter().copied())),
@@ -189,7 +315,11 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
     let endpoints = || -> Result<Vec<usize>, Cause> {
         match &answer["endpoints"] {
             Value::Undefined => Ok(Vec::new()),
-            numbers => numbers.as_set()?.iter().map(|n| Ok(usize::try_from(n.as_u32()?)?)).collect(),
+            numbers => numbers
+                .as_set()?
+                .iter()
+                .map(|n| Ok(usize::try_from(n.as_u32()?)?))
+                .collect(),
         }
     };
     if *answer["allow"].as_bool()? {
@@ -197,7 +327,10 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
         return Ok(Decision::Allow {
             policy: answer["policy"].as_string()?.to_string(),
             endpoints: endpoints()?,
-            middlewares: middlewares.iter().map(|m| Ok(m.as_string()?.to_string())).collect::<Result<_, Cause>>()?,
+            middlewares: middlewares
+                .iter()
+                .map(|m| Ok(m.as_string()?.to_string()))
+                .collect::<Result<_, Cause>>()?,
         });
     }
     let stage = match &**answer["stage"].as_string()? {
@@ -210,5 +343,9 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
         Value::Undefined => None,
         name => Some(name.as_string()?.to_string()),
     };
-    Ok(Decision::Deny { stage, policy, endpoints: endpoints()? })
+    Ok(Decision::Deny {
+        stage,
+        policy,
+        endpoints: endpoints()?,
+    })
 }

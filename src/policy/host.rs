@@ -20,14 +20,25 @@ pub(super) enum HostRule {
 /// A host with `*` or `**` in it.
 #[derive(Debug)]
 pub(super) struct Wildcard {
-    regex: String,
+    shape: Shape,
     tokens: Vec<Token>,
 }
 
+/// How a name is looked up. The first two need no search.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// `*.domain`: the names one label below it.
+    Children(String),
+    /// `**.domain`: all names below it.
+    Below(String),
+    /// Whatever else: a regular expression over lower-case names, anchored at both ends.
+    Regex(String),
+}
+
 impl Wildcard {
-    /// A regular expression over lower-case names, anchored at both ends.
-    pub(super) fn regex(&self) -> &str {
-        &self.regex
+    /// How a name is looked up.
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
     }
 }
 
@@ -38,7 +49,10 @@ impl HostRule {
     /// Reads `host` as it stands in the file. The error is the mend.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.to_ascii_lowercase();
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .unwrap_or(&text);
         if let Ok(address) = bare.parse() {
             return Ok(Self::Address(address));
         }
@@ -46,12 +60,22 @@ impl HostRule {
             return Err("a host with a trailing dot never matches; remove the dot".to_owned());
         }
         if let Some(odd) = text.chars().find(|c| !is_host_byte(*c)) {
-            return Err(format!("no host name holds {odd:?}; a host has letters, digits, `-`, `_`, `.` and `*`"));
+            return Err(format!(
+                "no host name holds {odd:?}; a host has letters, digits, `-`, `_`, `.` and `*`"
+            ));
         }
-        if text.len() > 253 || text.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        if text.len() > 253
+            || text
+                .split('.')
+                .any(|label| label.is_empty() || label.len() > 63)
+        {
             return Err("a host has labels of 1 to 63 bytes, 253 in all".to_owned());
         }
-        if text.contains('*') { wildcard(&text).map(Self::Wildcard) } else { Ok(Self::Name(text)) }
+        if text.contains('*') {
+            wildcard(&text).map(Self::Wildcard)
+        } else {
+            Ok(Self::Name(text))
+        }
     }
 
     /// Whether this names one host and no other.
@@ -79,12 +103,17 @@ fn is_host_byte(c: char) -> bool {
 }
 
 fn literal(text: &str) -> Vec<Token> {
-    text.bytes().map(|byte| Token::One(Set::of([byte]))).collect()
+    text.bytes()
+        .map(|byte| Token::One(Set::of([byte])))
+        .collect()
 }
 
 /// `*` is one label, or part of one in the first; `**` is one label or more, and only the first.
 fn wildcard(text: &str) -> Result<Wildcard, String> {
-    let (label, name) = (Set::of(LABEL.iter().copied()), Set::of(NAME.iter().copied()));
+    let (label, name) = (
+        Set::of(LABEL.iter().copied()),
+        Set::of(NAME.iter().copied()),
+    );
     let mut tokens = Vec::new();
     let mut regex = String::from("^");
     if text.split('.').count() < 3 {
@@ -108,7 +137,10 @@ fn wildcard(text: &str) -> Result<Wildcard, String> {
                 return Err("`**` stands only as the whole first label".to_owned());
             }
             _ if position > 0 && part.contains('*') => {
-                return Err("`*` inside a label stands only in the first; elsewhere it is the whole label".to_owned());
+                return Err(
+                    "`*` inside a label stands only in the first; elsewhere it is the whole label"
+                        .to_owned(),
+                );
             }
             _ => {
                 for byte in part.bytes() {
@@ -127,5 +159,10 @@ fn wildcard(text: &str) -> Result<Wildcard, String> {
         }
     }
     regex.push('$');
-    Ok(Wildcard { regex, tokens })
+    let shape = match text.split_once('.') {
+        Some(("*", domain)) if !domain.contains('*') => Shape::Children(domain.to_owned()),
+        Some(("**", domain)) if !domain.contains('*') => Shape::Below(domain.to_owned()),
+        _ => Shape::Regex(regex),
+    };
+    Ok(Wildcard { shape, tokens })
 }

@@ -1,5 +1,6 @@
 //! An immutable, numbered policy, and its judgement of a flow.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -39,7 +40,7 @@ pub enum Verdict {
 pub struct Denial {
     /// The network policy (its map key) that came nearest or that denied; `None` when nothing matched.
     pub rule: Option<String>,
-    /// One sentence for people: `policy \`github\` allows github.com:443, but not for /usr/bin/curl`.
+    /// One sentence for people: "no network policy names example.com".
     pub reason: String,
     /// The snapshot that judged.
     pub generation: Generation,
@@ -73,10 +74,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads and validates a policy file.
     pub fn load(path: &Path, generation: Generation) -> Result<Self, LoadError> {
-        let unread = |source| LoadError::Read { path: path.to_owned(), source };
+        let unread = |source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let file = std::fs::File::open(path).map_err(unread)?;
         let mut text = String::new();
-        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unread)?;
+        file.take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(unread)?;
         Self::parse(&path.display().to_string(), &text, generation)
     }
 
@@ -88,14 +94,29 @@ impl Snapshot {
     /// Validates a policy's text; `name` is what errors call it.
     pub fn parse(name: &str, text: &str, generation: Generation) -> Result<Self, LoadError> {
         if text.len() as u64 > MAX_BYTES {
-            return Err(LoadError::TooLarge { file: name.to_owned(), limit: MAX_BYTES });
+            return Err(LoadError::TooLarge {
+                file: name.to_owned(),
+                limit: MAX_BYTES,
+            });
         }
-        let checked =
-            schema::read(text).and_then(|file| check::check(&file)).map_err(|fault| fault.describe(name, text))?;
-        let warnings = checked.warnings.iter().map(|fault| fault.clone().describe(name, text).to_string()).collect();
-        let engine =
-            Engine::compile(&checked).map_err(|source| LoadError::Compile { file: name.to_owned(), source })?;
-        Ok(Self { generation, checked, engine, warnings })
+        let checked = schema::read(text)
+            .and_then(|file| check::check(&file))
+            .map_err(|fault| fault.describe(name, text))?;
+        let warnings = checked
+            .warnings
+            .iter()
+            .map(|fault| fault.clone().describe(name, text).to_string())
+            .collect();
+        let engine = Engine::compile(&checked).map_err(|source| LoadError::Compile {
+            file: name.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            generation,
+            checked,
+            engine,
+            warnings,
+        })
     }
 
     /// Its number.
@@ -126,9 +147,15 @@ impl Snapshot {
     /// Judges a flow. Nothing is resolved or dialled before this.
     pub fn judge(&self, flow: &Flow) -> Verdict {
         match self.admit_peer(flow) {
-            Ok(Admission { permit, treatment: Treatment::Tunnel }) => Verdict::Allow(permit),
+            Ok(Admission {
+                permit,
+                treatment: Treatment::Tunnel,
+            }) => Verdict::Allow(permit),
             // Tunnelling it would let through what the file wants looked at.
-            Ok(Admission { permit, treatment: Treatment::Inspect(what) }) => Verdict::Deny(Denial {
+            Ok(Admission {
+                permit,
+                treatment: Treatment::Inspect(what),
+            }) => Verdict::Deny(Denial {
                 reason: format!(
                     "policy `{}` wants {} inspected ({what}), which this build does not do yet",
                     permit.policy(),
@@ -145,13 +172,21 @@ impl Snapshot {
         match &flow.peer {
             Peer::Known(identity) => {
                 // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
-                let paths: Vec<&str> =
-                    std::iter::once(&identity.binary).chain(&identity.ancestors).filter_map(|p| p.to_str()).collect();
-                self.admit(&flow.destination, Caller::Known { paths: &paths }, &identity.binary.to_string_lossy())
+                let paths: Vec<&str> = std::iter::once(&identity.binary)
+                    .chain(&identity.ancestors)
+                    .filter_map(|p| p.to_str())
+                    .collect();
+                self.admit(
+                    &flow.destination,
+                    Caller::Known { paths: &paths },
+                    &identity.binary.to_string_lossy(),
+                )
             }
-            Peer::Unknown(why) => {
-                self.admit(&flow.destination, Caller::Unknown, &format!("an unknown program ({why})"))
-            }
+            Peer::Unknown(why) => self.admit(
+                &flow.destination,
+                Caller::Unknown,
+                &format!("an unknown program ({why})"),
+            ),
         }
     }
 
@@ -166,17 +201,43 @@ impl Snapshot {
             Host::Name(name) => (name.clone(), true),
             Host::Address(address) => (address.to_string(), false),
         };
-        let question = Question { host: &host, is_name, port: destination.port, caller };
-        let deny = |rule, reason| Denial { rule, reason, generation: self.generation };
+        let question = Question {
+            host: &host,
+            is_name,
+            port: destination.port,
+            caller,
+        };
+        let deny = |rule, reason| Denial {
+            rule,
+            reason,
+            generation: self.generation,
+        };
         match self.engine.decide(&question) {
-            Ok(Decision::Allow { policy, endpoints, middlewares }) => self
+            Ok(Decision::Allow {
+                policy,
+                endpoints,
+                middlewares,
+            }) => self
                 .admission(destination, policy.clone(), &endpoints, &middlewares)
-                .ok_or_else(|| deny(Some(policy), "the rules allow it by an endpoint that is not there".to_owned())),
-            Ok(Decision::Deny { stage, policy, endpoints }) => {
-                let reason = self.explain(destination, stage, policy.as_deref(), &endpoints, program);
+                .ok_or_else(|| {
+                    deny(
+                        Some(policy),
+                        "the rules allow it by an endpoint that is not there".to_owned(),
+                    )
+                }),
+            Ok(Decision::Deny {
+                stage,
+                policy,
+                endpoints,
+            }) => {
+                let reason =
+                    self.explain(destination, stage, policy.as_deref(), &endpoints, program);
                 Err(deny(policy, reason))
             }
-            Err(error) => Err(deny(None, format!("the rules could not be evaluated: {error}"))),
+            Err(error) => Err(deny(
+                None,
+                format!("the rules could not be evaluated: {error}"),
+            )),
         }
     }
 
@@ -196,13 +257,21 @@ impl Snapshot {
         for number in endpoints {
             let endpoint = self.checked.endpoints.get(*number)?;
             // Endpoints that meet agree on `allowed_ips`: `check::overlap`.
-            let reach = reach.get_or_insert_with(|| Reach { allowed: endpoint.allowed.clone(), exact: false });
+            let reach = reach.get_or_insert_with(|| Reach {
+                allowed: endpoint.allowed.clone(),
+                exact: false,
+            });
             reach.exact |= endpoint.host.is_exact();
-            if let (Inspection::Requests(requests), Treatment::Tunnel) = (&endpoint.inspection, &treatment) {
+            if let (Inspection::Requests(requests), Treatment::Tunnel) =
+                (&endpoint.inspection, &treatment)
+            {
                 treatment = Treatment::Inspect(requests.subject().to_owned());
             }
         }
-        Some(Admission { permit: Permit::new(destination.clone(), policy, self.generation, reach?), treatment })
+        Some(Admission {
+            permit: Permit::new(destination.clone(), policy, self.generation, reach?),
+            treatment,
+        })
     }
 
     fn explain(
@@ -216,21 +285,30 @@ impl Snapshot {
         let policy = policy.unwrap_or_default();
         let Destination { host, port } = destination;
         match stage {
-            Stage::Host if self.checked.endpoints.is_empty() => "network connections not allowed by policy".to_owned(),
+            Stage::Host if self.checked.endpoints.is_empty() => {
+                "network connections not allowed by policy".to_owned()
+            }
             Stage::Host => format!("no network policy names {host}"),
             Stage::Port => {
-                let mut ports: Vec<String> = endpoints
+                let ports: BTreeSet<u16> = endpoints
                     .iter()
                     .filter_map(|number| self.checked.endpoints.get(*number))
-                    .flat_map(|endpoint| endpoint.ports.iter().map(u16::to_string))
+                    .flat_map(|endpoint| endpoint.ports.iter().copied())
                     .collect();
-                ports.sort();
-                ports.dedup();
-                format!("policy `{policy}` names {host}, but not port {port}; it has {}", ports.join(", "))
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                format!(
+                    "policy `{policy}` names {host}, but not port {port}; it has {}",
+                    ports.join(", ")
+                )
             }
             Stage::Caller => {
-                format!("policy `{policy}` allows {destination}, but neither for {program} nor for a parent of it")
+                format!(
+                    "policy `{policy}` allows {destination}, but neither for {program} nor for a parent of it"
+                )
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

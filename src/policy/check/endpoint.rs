@@ -11,8 +11,8 @@ use crate::policy::fault::Fault;
 use crate::policy::host::HostRule;
 use crate::policy::pattern::PathPattern;
 use crate::policy::schema::{
-    CredentialBinding, Endpoint as Written, Enforcement, McpOptions, PersistedQueries, Protocol, RegisteredQuery,
-    RpcOptions, Tls,
+    CredentialBinding, Endpoint as Written, Enforcement, McpOptions, PersistedQueries, Protocol,
+    RegisteredQuery, RpcOptions, Tls,
 };
 
 /// An endpoint of a network policy.
@@ -48,13 +48,18 @@ pub(in crate::policy) struct Requests {
 impl Requests {
     /// What must be understood, for messages.
     pub(in crate::policy) fn subject(&self) -> &'static str {
-        self.processing.protocol.map_or("credentials", Protocol::name)
+        self.processing
+            .protocol
+            .map_or("credentials", Protocol::name)
     }
 }
 
 /// All that changes how a request is processed; endpoints that meet must agree on it.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "the schema's switches, compared as a whole")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the schema's switches, compared as a whole"
+)]
 pub(in crate::policy) struct Processing {
     protocol: Option<Protocol>,
     enforcement: Enforcement,
@@ -72,22 +77,36 @@ pub(in crate::policy) struct Processing {
 }
 
 /// Checks one endpoint by itself.
-pub(super) fn check(policy: &str, written: &Spanned<Written>, warnings: &mut Vec<Fault>) -> Result<Endpoint, Fault> {
+pub(super) fn check(
+    policy: &str,
+    written: &Spanned<Written>,
+    warnings: &mut Vec<Fault>,
+) -> Result<Endpoint, Fault> {
     let (endpoint, place) = (&written.value, written.referenced);
     let protocol = endpoint.protocol.as_ref().map(|p| p.value);
-    let allowed = endpoint.allowed_ips.iter().map(network).collect::<Result<BTreeSet<_>, _>>()?;
+    let allowed = endpoint
+        .allowed_ips
+        .iter()
+        .map(network)
+        .collect::<Result<BTreeSet<_>, _>>()?;
     let host = match &endpoint.host {
-        Some(host) => HostRule::parse(&host.value).map_err(|problem| Fault::at(host.referenced, problem))?,
+        Some(host) => {
+            HostRule::parse(&host.value).map_err(|problem| Fault::at(host.referenced, problem))?
+        }
         None if protocol == Some(Protocol::Tcp) => {
             return Err(Fault::at(place, "`protocol: tcp` needs `host`"));
         }
         None if allowed.is_empty() => {
-            return Err(Fault::at(place, "names no `host`; add it, or `allowed_ips`"));
+            return Err(Fault::at(
+                place,
+                "names no `host`; add it, or `allowed_ips`",
+            ));
         }
         None => HostRule::Anywhere,
     };
     let path = match &endpoint.path {
-        Some(path) => PathPattern::parse(&path.value).map_err(|problem| Fault::at(path.referenced, problem))?,
+        Some(path) => PathPattern::parse(&path.value)
+            .map_err(|problem| Fault::at(path.referenced, problem))?,
         None => PathPattern::every(),
     };
     credentials(endpoint)?;
@@ -95,25 +114,45 @@ pub(super) fn check(policy: &str, written: &Spanned<Written>, warnings: &mut Vec
     let inspection = match protocol {
         Some(Protocol::Tcp) => Inspection::Tunnel { explicit: true },
         None if !asks_for_credentials(endpoint) => Inspection::Tunnel { explicit: false },
-        _ => Inspection::Requests(Box::new(Requests { path, processing: processing(written, warnings) })),
+        _ => Inspection::Requests(Box::new(Requests {
+            path,
+            processing: processing(written, warnings),
+        })),
     };
     let ports = ports(written)?;
-    Ok(Endpoint { policy: policy.to_owned(), location: place, host, ports, allowed, tls: endpoint.tls, inspection })
+    Ok(Endpoint {
+        policy: policy.to_owned(),
+        location: place,
+        host,
+        ports,
+        allowed,
+        tls: endpoint.tls,
+        inspection,
+    })
 }
 
 /// `ports`, or `port` where that is missing or empty.
 fn ports(written: &Spanned<Written>) -> Result<BTreeSet<u16>, Fault> {
     let endpoint = &written.value;
-    let listed: Vec<&Spanned<i64>> =
-        if endpoint.ports.is_empty() { endpoint.port.iter().collect() } else { endpoint.ports.iter().collect() };
+    let listed: Vec<&Spanned<i64>> = if endpoint.ports.is_empty() {
+        endpoint.port.iter().collect()
+    } else {
+        endpoint.ports.iter().collect()
+    };
     if listed.is_empty() {
-        return Err(Fault::at(written.referenced, "names no port; add `port` or `ports`"));
+        return Err(Fault::at(
+            written.referenced,
+            "names no port; add `port` or `ports`",
+        ));
     }
     listed
         .into_iter()
         .map(|port| match u16::try_from(port.value) {
             Ok(number) if number != 0 => Ok(number),
-            _ => Err(Fault::at(port.referenced, format!("{} is no port; a port is 1 to 65535", port.value))),
+            _ => Err(Fault::at(
+                port.referenced,
+                format!("{} is no port; a port is 1 to 65535", port.value),
+            )),
         })
         .collect()
 }
@@ -121,10 +160,16 @@ fn ports(written: &Spanned<Written>) -> Result<BTreeSet<u16>, Fault> {
 /// An address, or a network in CIDR form.
 fn network(written: &Spanned<String>) -> Result<IpNet, Fault> {
     let text = &written.value;
-    match (text.parse::<IpNet>(), text.parse::<IpAddr>().map(IpNet::from)) {
+    match (
+        text.parse::<IpNet>(),
+        text.parse::<IpAddr>().map(IpNet::from),
+    ) {
         (Ok(net), _) => Ok(net.trunc()),
         (_, Ok(net)) => Ok(net),
-        _ => Err(Fault::at(written.referenced, format!("{text:?} is no address and no network such as 10.0.5.0/24"))),
+        _ => Err(Fault::at(
+            written.referenced,
+            format!("{text:?} is no address and no network such as 10.0.5.0/24"),
+        )),
     }
 }
 
@@ -137,22 +182,37 @@ fn asks_for_credentials(endpoint: &Written) -> bool {
 
 fn credentials(endpoint: &Written) -> Result<(), Fault> {
     if let Some(signing) = &endpoint.credential_signing {
-        if !matches!(signing.value.as_str(), "sigv4" | "sigv4:body" | "sigv4:no_body") {
-            let problem = format!("{:?} is unknown; write sigv4, sigv4:body or sigv4:no_body", signing.value);
+        if !matches!(
+            signing.value.as_str(),
+            "sigv4" | "sigv4:body" | "sigv4:no_body"
+        ) {
+            let problem = format!(
+                "{:?} is unknown; write sigv4, sigv4:body or sigv4:no_body",
+                signing.value
+            );
             return Err(Fault::at(signing.referenced, problem));
         }
-        if endpoint.signing_service.as_ref().is_none_or(|service| service.value.is_empty()) {
-            return Err(Fault::at(signing.referenced, "needs `signing_service` beside it"));
+        if endpoint
+            .signing_service
+            .as_ref()
+            .is_none_or(|service| service.value.is_empty())
+        {
+            return Err(Fault::at(
+                signing.referenced,
+                "needs `signing_service` beside it",
+            ));
         }
         if endpoint.request_body_credential_rewrite {
-            let problem = "excludes `request_body_credential_rewrite`: a signed body can't be changed";
+            let problem =
+                "excludes `request_body_credential_rewrite`: a signed body can't be changed";
             return Err(Fault::at(signing.referenced, problem));
         }
     }
     match (&endpoint.credential_binding, &endpoint.protocol) {
-        (Some(binding), Some(protocol)) if protocol.value == Protocol::Tcp => {
-            Err(Fault::at(binding.referenced, "has no meaning with `protocol: tcp`; remove one of them"))
-        }
+        (Some(binding), Some(protocol)) if protocol.value == Protocol::Tcp => Err(Fault::at(
+            binding.referenced,
+            "has no meaning with `protocol: tcp`; remove one of them",
+        )),
         _ => Ok(()),
     }
 }
@@ -168,16 +228,37 @@ fn processing(written: &Spanned<Written>, warnings: &mut Vec<Fault>) -> Processi
     }
     Processing {
         protocol: endpoint.protocol.as_ref().map(|p| p.value),
-        enforcement: endpoint.enforcement.as_ref().map_or(Enforcement::Audit, |e| e.value),
+        enforcement: endpoint
+            .enforcement
+            .as_ref()
+            .map_or(Enforcement::Audit, |e| e.value),
         encoded_slash: endpoint.allow_encoded_slash,
         websocket_rewrite: endpoint.websocket_credential_rewrite,
         body_rewrite: endpoint.request_body_credential_rewrite,
         uninspected_credentials: endpoint.allow_uninspected_credentials,
-        signing: [&endpoint.credential_signing, &endpoint.signing_service, &endpoint.signing_region].map(text),
-        binding: endpoint.credential_binding.as_ref().map(|b| b.value.clone()),
-        persisted: endpoint.persisted_queries.as_ref().map_or(PersistedQueries::Deny, |p| p.value),
-        registered: endpoint.graphql_persisted_queries.iter().map(|(k, q)| (k.clone(), q.value.clone())).collect(),
-        graphql_body_bytes: endpoint.graphql_max_body_bytes.as_ref().map_or(65_536, |b| b.value),
+        signing: [
+            &endpoint.credential_signing,
+            &endpoint.signing_service,
+            &endpoint.signing_region,
+        ]
+        .map(text),
+        binding: endpoint
+            .credential_binding
+            .as_ref()
+            .map(|b| b.value.clone()),
+        persisted: endpoint
+            .persisted_queries
+            .as_ref()
+            .map_or(PersistedQueries::Deny, |p| p.value),
+        registered: endpoint
+            .graphql_persisted_queries
+            .iter()
+            .map(|(k, q)| (k.clone(), q.value.clone()))
+            .collect(),
+        graphql_body_bytes: endpoint
+            .graphql_max_body_bytes
+            .as_ref()
+            .map_or(65_536, |b| b.value),
         json_rpc: endpoint.json_rpc.as_ref().map(|o| o.value.clone()),
         mcp: endpoint.mcp.as_ref().map(|o| o.value.clone()),
     }

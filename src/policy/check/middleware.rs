@@ -26,19 +26,25 @@ pub(super) fn check(
     warnings: &mut Vec<Fault>,
 ) -> Result<Vec<Middleware>, Fault> {
     if let Some(over) = written.values().nth(MAX_MIDDLEWARES) {
-        return Err(Fault::at(over.referenced, format!("more than {MAX_MIDDLEWARES} middlewares")));
+        return Err(Fault::at(
+            over.referenced,
+            format!("more than {MAX_MIDDLEWARES} middlewares"),
+        ));
     }
     let mut orders = BTreeSet::new();
     let mut closed = Vec::new();
     for (name, entry) in written {
         let middleware = &entry.value;
-        if middleware.middleware.value.is_empty() {
-            return Err(Fault::at(middleware.middleware.referenced, "names no middleware"));
+        if middleware.name.value.is_empty() {
+            return Err(Fault::at(middleware.name.referenced, "names no middleware"));
         }
         if let Some(order) = &middleware.order
             && !orders.insert(order.value)
         {
-            return Err(Fault::at(order.referenced, format!("order {} is taken; give each its own", order.value)));
+            return Err(Fault::at(
+                order.referenced,
+                format!("order {} is taken; give each its own", order.value),
+            ));
         }
         let checked = Middleware {
             name: name.clone(),
@@ -46,10 +52,16 @@ pub(super) fn check(
             exclude: hosts(&middleware.endpoints.exclude)?,
         };
         if middleware.on_error == OnError::FailOpen {
-            warnings.push(Fault::at(entry.referenced, "middlewares are not run yet; with `fail_open` its hosts pass without it"));
+            warnings.push(Fault::at(
+                entry.referenced,
+                "middlewares are not run yet; with `fail_open` its hosts pass without it",
+            ));
             continue;
         }
-        if let Some(skipped) = endpoints.iter().find(|endpoint| endpoint.tls == Tls::Skip && checked.covers(endpoint)) {
+        if let Some(skipped) = endpoints
+            .iter()
+            .find(|endpoint| endpoint.tls == Tls::Skip && checked.covers(endpoint))
+        {
             return Err(Fault::at(
                 entry.referenced,
                 format!(
@@ -58,7 +70,10 @@ pub(super) fn check(
                 ),
             ));
         }
-        warnings.push(Fault::at(entry.referenced, "middlewares are not run yet; its hosts are refused"));
+        warnings.push(Fault::at(
+            entry.referenced,
+            "middlewares are not run yet; its hosts are refused",
+        ));
         closed.push(checked);
     }
     Ok(closed)
@@ -77,7 +92,8 @@ fn hosts(written: &[Spanned<String>]) -> Result<Vec<HostRule>, Fault> {
 impl Middleware {
     /// Whether some host of the endpoint is covered. Exclusions count only where they name it exactly.
     fn covers(&self, endpoint: &Endpoint) -> bool {
-        let excluded = endpoint.host.is_exact() && self.exclude.iter().any(|host| host.meets(&endpoint.host));
+        let excluded =
+            endpoint.host.is_exact() && self.exclude.iter().any(|host| host.meets(&endpoint.host));
         !excluded && self.include.iter().any(|host| host.meets(&endpoint.host))
     }
 }

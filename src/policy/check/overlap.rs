@@ -34,9 +34,13 @@ fn quarrel(left: &Endpoint, right: &Endpoint) -> Option<&'static str> {
         return Some("`allowed_ips`");
     }
     match (&left.inspection, &right.inspection) {
-        (Inspection::Tunnel { explicit: a }, Inspection::Tunnel { explicit: b }) if a != b => Some("`protocol: tcp`"),
+        (Inspection::Tunnel { explicit: a }, Inspection::Tunnel { explicit: b }) if a != b => {
+            Some("`protocol: tcp`")
+        }
         (Inspection::Tunnel { explicit: true }, Inspection::Requests(_))
-        | (Inspection::Requests(_), Inspection::Tunnel { explicit: true }) => Some("`protocol: tcp`"),
+        | (Inspection::Requests(_), Inspection::Tunnel { explicit: true }) => {
+            Some("`protocol: tcp`")
+        }
         (Inspection::Requests(a), Inspection::Requests(b))
             if a.path.specificity() == b.path.specificity()
                 && a.processing != b.processing

@@ -41,18 +41,41 @@ pub enum Account {
 
 pub(super) fn filesystem(written: Option<&schema::Filesystem>) -> Result<Filesystem, Fault> {
     let Some(written) = written else {
-        return Ok(Filesystem { include_workdir: true, read_only: Vec::new(), read_write: Vec::new() });
+        return Ok(Filesystem {
+            include_workdir: true,
+            read_only: Vec::new(),
+            read_write: Vec::new(),
+        });
     };
-    if let Some(over) = written.read_only.iter().chain(&written.read_write).nth(MAX_PATHS) {
-        return Err(Fault::at(over.referenced, format!("more than {MAX_PATHS} paths; name their parents")));
+    if let Some(over) = written
+        .read_only
+        .iter()
+        .chain(&written.read_write)
+        .nth(MAX_PATHS)
+    {
+        return Err(Fault::at(
+            over.referenced,
+            format!("more than {MAX_PATHS} paths; name their parents"),
+        ));
     }
     if let Some(root) = written.read_write.iter().find(|path| is_root(&path.value)) {
-        return Err(Fault::at(root.referenced, "the whole filesystem can't be writable; name the directories"));
+        return Err(Fault::at(
+            root.referenced,
+            "the whole filesystem can't be writable; name the directories",
+        ));
     }
     Ok(Filesystem {
         include_workdir: written.include_workdir,
-        read_only: written.read_only.iter().map(path).collect::<Result<_, _>>()?,
-        read_write: written.read_write.iter().map(path).collect::<Result<_, _>>()?,
+        read_only: written
+            .read_only
+            .iter()
+            .map(path)
+            .collect::<Result<_, _>>()?,
+        read_write: written
+            .read_write
+            .iter()
+            .map(path)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -67,7 +90,10 @@ fn path(written: &Spanned<String>) -> Result<PathBuf, Fault> {
         return Err(Fault::at(place, "is not absolute; begin it with `/`"));
     }
     if path.len() > MAX_PATH_BYTES {
-        return Err(Fault::at(place, format!("is longer than {MAX_PATH_BYTES} bytes")));
+        return Err(Fault::at(
+            place,
+            format!("is longer than {MAX_PATH_BYTES} bytes"),
+        ));
     }
     if path.contains('\0') {
         return Err(Fault::at(place, "holds a NUL, which no path can"));
@@ -93,15 +119,26 @@ fn account(written: &Spanned<String>) -> Result<Account, Fault> {
             _ => return Err(Fault::at(place, "is no id; an id is at most 4294967294")),
         }
     } else {
-        let head = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-        let tail = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        let head = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        let tail = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         if !head || !tail || text.len() > 32 {
-            return Err(Fault::at(place, format!("{text:?} is neither an account's name nor an id")));
+            return Err(Fault::at(
+                place,
+                format!("{text:?} is neither an account's name nor an id"),
+            ));
         }
         Account::Name(text.to_owned())
     };
     if account == Account::Id(0) || account == Account::Name("root".to_owned()) {
-        return Err(Fault::at(place, "sandboxes never run as root; name an ordinary account"));
+        return Err(Fault::at(
+            place,
+            "sandboxes never run as root; name an ordinary account",
+        ));
     }
     Ok(account)
 }

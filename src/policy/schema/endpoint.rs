@@ -9,7 +9,10 @@ use super::rule::{Allow, OperationType, Rule};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the schema's switches, each with its own key")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the schema's switches, each with its own key"
+)]
 pub(in crate::policy) struct Endpoint {
     pub(in crate::policy) host: Option<Spanned<String>>,
     pub(in crate::policy) port: Option<Spanned<i64>>,

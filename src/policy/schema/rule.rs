@@ -69,7 +69,9 @@ impl<'de> Visitor<'de> for MatcherVisitor {
     }
 
     fn visit_str<E>(self, glob: &str) -> Result<Matcher, E> {
-        Ok(Matcher { globs: vec![glob.to_owned()] })
+        Ok(Matcher {
+            globs: vec![glob.to_owned()],
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Matcher, A::Error> {
