@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use serde_saphyr::granit_parser::{Event, Parser};
 use serde_saphyr::{Error, Location};
 
+/// A message's length, in characters.
+const MAX_MESSAGE: usize = 600;
+
 /// Why a policy file was refused: one clear error with file, line, key and the mend.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -48,7 +51,7 @@ pub enum LoadError {
     },
 }
 
-/// Which of the nodes that begin at one place is meant: `a:` begins a mapping and its first key.
+/// Which of the nodes that begin at one place is meant: `a: 1` begins a mapping and its first key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Node {
     Outermost,
@@ -80,8 +83,8 @@ impl Fault {
             file: file.to_owned(),
             line,
             column,
-            key: key_at(text, (line, column), self.node),
-            problem: self.problem,
+            key: printable(&key_at(text, (line, column), self.node)),
+            problem: printable(&self.problem),
         }
     }
 }
@@ -110,7 +113,35 @@ impl From<Error> for Fault {
                 Node::Innermost,
                 "the key stands here twice; keep one".to_owned(),
             ),
-            other => (Node::Innermost, other.to_string()),
+            Error::InvalidScalar { ty, .. } => {
+                (Node::Innermost, format!("has the wrong form; {}", form(ty)))
+            }
+            Error::SerdeInvalidType {
+                unexpected,
+                expected,
+                ..
+            } => (
+                Node::Innermost,
+                format!("found {unexpected}; write {expected}"),
+            ),
+            Error::Unexpected {
+                expected: "sequence start",
+                ..
+            } => (
+                Node::Innermost,
+                "a list belongs here; write `[...]` or lines that begin with `- `".to_owned(),
+            ),
+            Error::Unexpected {
+                expected: "mapping start",
+                ..
+            } => (
+                Node::Innermost,
+                "keys with values belong here; write `key: value`".to_owned(),
+            ),
+            other => (
+                Node::Innermost,
+                without_place(&other.to_string()).to_owned(),
+            ),
         };
         Self {
             location,
@@ -120,11 +151,44 @@ impl From<Error> for Fault {
     }
 }
 
+/// How a value of a Rust type is written.
+fn form(ty: &str) -> &'static str {
+    match ty {
+        "bool" => "write true or false",
+        "u32" | "u64" => "write a whole number, not negative",
+        "i64" => "write a whole number",
+        _ => "see the schema for what stands here",
+    }
+}
+
+/// One line of bounded length without control characters: keys and values come from the file, and
+/// what they say goes to a terminal or a log.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars().take(MAX_MESSAGE) {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The parser ends a message with the place that `LoadError` begins with.
+fn without_place(message: &str) -> &str {
+    message
+        .rsplit_once(" at line ")
+        .map_or(message, |(message, _)| message)
+}
+
 /// The nearest known name, or all of them.
 fn suggest(word: &str, known: &[&str]) -> String {
+    // The distance costs the product of the lengths; no known name is nearly that long.
+    let word: String = word.chars().take(64).collect();
     let nearest = known
         .iter()
-        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .map(|name| (strsim::damerau_levenshtein(&word, name), name))
         .min();
     match nearest {
         Some((distance, name)) if distance <= 2.max(word.chars().count() / 3) => {
@@ -155,35 +219,40 @@ fn key_at(text: &str, place: (u64, u64), node: Node) -> String {
         if start > place {
             break;
         }
-        let is_node = match &event {
-            Event::Scalar(word, ..) => {
-                enter(&mut levels, word);
-                true
-            }
-            Event::Alias(_) => {
-                enter(&mut levels, "");
-                true
-            }
+        match &event {
+            Event::Scalar(word, ..) => enter(&mut levels, word),
+            Event::Alias(_) => enter(&mut levels, ""),
             Event::MappingStart(..) => {
                 enter(&mut levels, "");
                 levels.push(Level::Mapping {
                     key: String::new(),
                     awaits: Awaits::Key,
                 });
-                true
             }
             Event::SequenceStart(..) => {
                 enter(&mut levels, "");
                 levels.push(Level::Sequence { index: None });
-                true
             }
-            Event::MappingEnd | Event::SequenceEnd => {
-                levels.pop();
-                false
+            Event::MappingEnd | Event::SequenceEnd => _ = levels.pop(),
+            _ => {}
+        }
+        // A sequence is never meant: faults are in what it holds.
+        let meant = matches!(
+            event,
+            Event::Scalar(..) | Event::Alias(_) | Event::MappingStart(..)
+        );
+        if meant && start == place && node == Node::Outermost {
+            // A key stands for the mapping that it is in: that is where a missing one belongs.
+            if let (
+                Event::Scalar(..),
+                Some(Level::Mapping {
+                    key,
+                    awaits: Awaits::Value,
+                }),
+            ) = (&event, levels.last_mut())
+            {
+                key.clear();
             }
-            _ => false,
-        };
-        if is_node && start == place && node == Node::Outermost {
             break;
         }
     }

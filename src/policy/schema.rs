@@ -92,7 +92,8 @@ pub(super) struct Binary {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Middleware {
-    pub(super) middleware: Spanned<String>,
+    #[serde(rename = "middleware")]
+    pub(super) name: Spanned<String>,
     pub(super) order: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) on_error: OnError,

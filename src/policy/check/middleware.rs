@@ -35,11 +35,8 @@ pub(super) fn check(
     let mut closed = Vec::new();
     for (name, entry) in written {
         let middleware = &entry.value;
-        if middleware.middleware.value.is_empty() {
-            return Err(Fault::at(
-                middleware.middleware.referenced,
-                "names no middleware",
-            ));
+        if middleware.name.value.is_empty() {
+            return Err(Fault::at(middleware.name.referenced, "names no middleware"));
         }
         if let Some(order) = &middleware.order
             && !orders.insert(order.value)
