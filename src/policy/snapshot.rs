@@ -99,7 +99,7 @@ impl Snapshot {
                 limit: MAX_BYTES,
             });
         }
-        let checked = schema::read(text)
+        let checked = crate::yaml::read::<schema::File>(text)
             .and_then(|file| check::check(&file))
             .map_err(|fault| fault.describe(name, text))?;
         let warnings = checked

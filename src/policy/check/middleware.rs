@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_saphyr::Spanned;
 
 use super::endpoint::Endpoint;
-use crate::policy::fault::Fault;
 use crate::policy::host::HostRule;
 use crate::policy::schema::{self, OnError, Tls};
+use crate::yaml::Fault;
 
 const MAX_MIDDLEWARES: usize = 10;
 
