@@ -129,6 +129,11 @@ pub(crate) fn curl(url: &str) -> String {
     format!("curl -sS --max-time 10 '{url}'")
 }
 
+/// The same through the proxy whatever NO_PROXY says.
+pub(crate) fn curl_by_proxy(url: &str) -> String {
+    format!("curl -sS --max-time 10 --noproxy '' '{url}'")
+}
+
 /// The same in a CONNECT tunnel. curl shows no body of a refused CONNECT, so `-v` and the status do;
 /// see `connect_request` for the body.
 pub(crate) fn curl_tunnel(url: &str) -> String {
@@ -142,8 +147,12 @@ pub(crate) fn connect_request(target: &str) -> String {
     ))
 }
 
-/// Any bytes to the proxy, given in the escapes of printf(1); prints what comes back within 5 s.
+/// Any bytes to the proxy, given in the escapes of printf(1), in one write; prints what comes back
+/// within 5 s.
 pub(crate) fn raw_request(escaped: &str) -> String {
     let escaped = escaped.replace('\'', r"'\''");
-    format!("exec 3<>/dev/tcp/127.0.0.1/3128; printf '{escaped}' >&3; timeout 5 cat <&3; true")
+    format!(
+        "trap '' PIPE; printf '{escaped}' > request; exec 3<>/dev/tcp/127.0.0.1/3128; \
+         dd bs=64k status=none < request >&3; timeout 5 cat <&3; true"
+    )
 }
