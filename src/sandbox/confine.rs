@@ -138,19 +138,20 @@ impl Detached {
     fn from_parent(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<Self, Failure> {
         step("setsid", rustix::process::setsid())?;
         step("signals", sys::signals::reset())?;
-        let [stdin, stdout, stderr] = stdio;
+        let [input, output, errors] = stdio;
         if terminal == Terminal::Controlling {
-            step("take terminal", rustix::process::ioctl_tiocsctty(&stdin))?;
+            step("take terminal", rustix::process::ioctl_tiocsctty(&input))?;
         }
-        step("stdin", rustix::stdio::dup2_stdin(&stdin))?;
-        step("stdout", rustix::stdio::dup2_stdout(&stdout))?;
-        step("stderr", rustix::stdio::dup2_stderr(&stderr))?;
+        step("stdin", rustix::stdio::dup2_stdin(&input))?;
+        step("stdout", rustix::stdio::dup2_stdout(&output))?;
+        step("stderr", rustix::stdio::dup2_stderr(&errors))?;
         step("keyring", sys::keyring::join_fresh_session())?;
         privileges::forbid_core_dumps()?;
         Ok(Self(()))
     }
 
     fn enter(self, entrance: &Entrance) -> Result<Entered, Failure> {
+        let Self(()) = self;
         let kinds = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::NETWORK
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
@@ -179,6 +180,7 @@ struct Entered(());
 
 impl Entered {
     fn drop_privileges(self, account: Account, report: &OwnedFd) -> Result<Unprivileged, Failure> {
+        let Self(()) = self;
         let dropped = privileges::drop_to(account)?;
         // After the drop, which clears it. The report's reader is the monitor: should it be gone
         // already, nobody would send the signal.
@@ -228,6 +230,12 @@ impl Confined {
         arguments: &[CString],
         environment: &[CString],
     ) -> Result<Infallible, Failure> {
+        // Consumed: nothing runs on the same proof twice.
+        let Self {
+            _dropped,
+            _restricted,
+            _filtered,
+        } = self;
         step("descriptors", sys::descriptors::close_on_exec_from(3))?;
         nix::unistd::execve(program, arguments, environment).map_err(|source| Failure::Exec {
             program: program.to_string_lossy().into_owned(),
