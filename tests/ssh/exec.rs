@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::support::{Daemon, Finished, Master, Setup, World, run_with_input};
+use super::support::{Daemon, Finished, Master, Setup, World};
 
 #[test]
 fn stdout_and_stderr_stay_apart_and_statuses_arrive() {

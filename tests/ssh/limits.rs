@@ -94,6 +94,9 @@ fn channels_are_counted_for_each_connection() {
     let mut busy: Vec<_> = (0..3)
         .map(|_| master.ssh().start("echo up; sleep 60"))
         .collect();
+    for channel in &busy {
+        channel.expect_output("up");
+    }
     let fourth = master.ssh().run("true");
     assert_eq!(
         fourth.code(),

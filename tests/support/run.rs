@@ -142,10 +142,15 @@ impl Running {
         self.child.wait().expect("waitpid");
     }
 
+    /// What it has written to standard output so far.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.so_far()).into_owned()
+    }
+
     /// Waits until this text has been written to standard output.
     #[track_caller]
     pub(crate) fn expect_output(&self, text: &str) {
-        let seen = || String::from_utf8_lossy(&self.stdout.so_far()).contains(text);
+        let seen = || self.output().contains(text);
         assert!(
             wait_until(Duration::from_secs(15), seen),
             "no {text:?} from {}",
