@@ -45,7 +45,9 @@ fn a_resize_reaches_the_program_with_its_pixels() {
         size()\n\
         time.sleep(3)\n";
     let mut command = interactive(&daemon);
-    command.arg("--").arg(format!("/usr/bin/python3 -I -c \"{watch}\"; exit 4"));
+    command
+        .arg("--")
+        .arg(format!("/usr/bin/python3 -I -c \"{watch}\"; exit 4"));
     let steps = Dialogue::default()
         .expect(r"SIZE \(30, 100, 1000, 600\)")
         .resize(132, 43, 1320, 860)
