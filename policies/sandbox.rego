@@ -3,14 +3,17 @@
 # data.policy is one policy file as src/policy/engine.rs lays it out; an endpoint is a number:
 #   endpoints   number -> {policy, ports}
 #   named       host -> numbers              hosts without a wildcard, and addresses
-#   wildcards   [{regex, endpoint}]          hosts with one
+#   children    domain -> numbers            `*.domain`
+#   below       domain -> numbers            `**.domain`
+#   wildcards   [{regex, endpoint}]          hosts with wildcards elsewhere
 #   anywhere    numbers                      endpoints that allow addresses instead of a host
 #   binaries    policy -> {exact, globs}     exact is a set; globs are regular expressions
-#   middlewares [{name, include, exclude}]   each side {named, wildcards, anywhere}
+#   middlewares [{name, include, exclude}]   each side {named, children, below, wildcards, anywhere}
 #
-# input is {host, is_name, port, caller, paths, exact}: paths are those of the executable and its
-# ancestors, exact the same as a merged-usr system spells them; caller is "known", "unknown" or,
-# where identity is not asked for, "anyone". A command line is no part of it and never grants.
+# input is {host, is_name, parents, port, caller, paths, exact}: parents are the domains that a name
+# lies in, nearest first; paths are those of the executable and its ancestors, exact the same as a
+# merged-usr system spells them; caller is "known", "unknown" or, where identity is not asked for,
+# "anyone". A command line is no part of it and never grants.
 package sandgate
 
 import rego.v1
@@ -32,6 +35,13 @@ decision := {
 }
 
 by_host contains endpoint if some endpoint in data.policy.named[input.host]
+
+by_host contains endpoint if some endpoint in data.policy.children[input.parents[0]]
+
+by_host contains endpoint if {
+	some parent in input.parents
+	some endpoint in data.policy.below[parent]
+}
 
 by_host contains wildcard.endpoint if {
 	input.is_name
@@ -80,6 +90,13 @@ middlewares contains middleware.name if {
 }
 
 covers(hosts) if input.host in hosts.named
+
+covers(hosts) if input.parents[0] in hosts.children
+
+covers(hosts) if {
+	some parent in input.parents
+	parent in hosts.below
+}
 
 covers(hosts) if hosts.anywhere
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Invoker};
+use crate::config::{Config, Invoker};
 use crate::policy::cases::{self, Status};
 use crate::server;
 
@@ -50,10 +50,10 @@ enum PolicyCommand {
 }
 
 impl Source {
-    fn read(&self) -> Result<Config, ConfigError> {
+    fn read(&self) -> anyhow::Result<Config> {
         match &self.config {
-            Some(path) => Config::load(path),
-            None => Config::builtin(&Invoker::from_environment()),
+            Some(path) => Ok(Config::load(path)?),
+            None => Ok(Config::builtin(&Invoker::from_environment())?),
         }
     }
 }
@@ -66,7 +66,7 @@ pub fn run() -> ExitCode {
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("sandgate: {error:#}");
+        eprintln!("sandgate: {}", server::explain(error.as_ref()));
         ExitCode::FAILURE
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::LoginName;
+use crate::yaml::Invalid;
 
 mod builtin;
 mod text;
@@ -27,18 +28,8 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The text is no valid configuration.
-    #[error("{0}")]
-    Text(String),
-    /// A value can't be used.
-    #[error("{}: {key}: {problem}", file.display())]
-    Value {
-        /// The configuration file.
-        file: PathBuf,
-        /// The key, with dots.
-        key: String,
-        /// What is wrong, and the mend.
-        problem: String,
-    },
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
 }
 
 /// The whole configuration, checked. Paths are absolute or relative to the working directory.
@@ -153,6 +144,6 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        text::parse(path, &text)
+        Ok(text::parse(path, &text)?)
     }
 }

@@ -1,7 +1,7 @@
 //! sandgate: an SSH server whose sessions run in sandboxes.
 //!
 //! The modules form floors and imports only go down (`tests/floors.rs` holds the tree to it):
-//! server, cli | ssh | sandbox, egress | audit | policy | config, model | sys.
+//! server, cli | ssh | sandbox, egress | audit | policy | config, model, yaml | sys.
 
 pub mod audit;
 pub mod cli;
@@ -17,3 +17,4 @@ pub mod ssh;
     reason = "the one floor that may: every unsafe syscall is wrapped here"
 )]
 pub mod sys;
+pub mod yaml;

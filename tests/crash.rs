@@ -18,6 +18,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -98,11 +99,7 @@ impl<'w> Busy<'w> {
             "processes left after {SOON:?}: {:?}",
             self.daemon.processes()
         );
-        assert_eq!(
-            self.namespaces.still_kept(),
-            BTreeSet::new(),
-            "namespaces are left"
-        );
+        no_namespace_is_kept(&self.namespaces);
         assert_eq!(sandbox_cgroups(world), BTreeSet::new(), "cgroups are left");
         let mounts: Vec<_> = host_mounts().difference(&self.mounts).cloned().collect();
         let ours: Vec<_> = mounts.iter().filter(|line| is_ours(line, world)).collect();
@@ -118,15 +115,20 @@ impl<'w> Busy<'w> {
     }
 }
 
+#[track_caller]
+fn no_namespace_is_kept(namespaces: &Namespaces) {
+    wait_until(SOON, || namespaces.still_kept().is_empty());
+    assert_eq!(namespaces.still_kept(), [""; 0], "namespaces are left");
+}
+
 fn is_ours(mount: &str, world: &World) -> bool {
     mount.contains("sandgate") || mount.contains(&world.id)
 }
 
-fn sandbox_cgroups(world: &World) -> BTreeSet<String> {
-    let names = cgroups_below(&world.cgroup).into_iter();
-    names
-        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-        .collect()
+/// Everything that a daemon made below the world's cgroup; sandboxes' names come again in a next
+/// daemon, the way to them does not.
+fn sandbox_cgroups(world: &World) -> BTreeSet<PathBuf> {
+    cgroups_below(&world.cgroup).into_iter().collect()
 }
 
 /// A new daemon in the same place serves, sandboxes and all.
@@ -178,11 +180,7 @@ fn is_swept_by_the_next_start(mut busy: Busy<'_>) {
         "processes left after {SOON:?}: {:?}",
         busy.daemon.processes()
     );
-    assert_eq!(
-        busy.namespaces.still_kept(),
-        BTreeSet::new(),
-        "namespaces are left"
-    );
+    no_namespace_is_kept(&busy.namespaces);
     let left = sandbox_cgroups(world);
     let daemon = Daemon::start(world, &Setup::closed().in_system_mounts());
     daemon.ssh().run("true").expect_code(0);

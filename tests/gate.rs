@@ -66,18 +66,22 @@ fn the_monitor_is_one_thread_of_root_without_a_network() {
         .expect_code(0);
     let monitor = daemon.monitor();
     assert_eq!(threads(monitor), [monitor]);
+    let inits = support::children(monitor)
+        .into_iter()
+        .map(|process| process.pid);
+    let places: Vec<u32> = std::iter::once(monitor).chain(inits).collect();
     assert_eq!(status(monitor, "Uid").unwrap(), "0\t0\t0\t0");
-    for (family, inodes) in sockets(monitor) {
+    for (family, inodes) in sockets(monitor, &places) {
         let fine = family == "unix SEQPACKET" || family == "netlink";
         assert!(fine, "the monitor holds a {family} socket: {inodes:?}");
     }
     // The opposite, by the same means: the gate holds what listens.
-    assert!(sockets(daemon.gate()).contains_key("tcp"));
+    assert!(sockets(daemon.gate(), &[daemon.gate()]).contains_key("tcp"));
 }
 
-/// The sockets of a process by kind, from /proc/PID/fd and the tables of its network namespace.
-/// What no table lists belongs to another namespace: for the monitor, sandboxes' sockets.
-fn sockets(pid: u32) -> BTreeMap<&'static str, Vec<u64>> {
+/// The sockets of a process by kind, from /proc/PID/fd and the tables of the network namespaces that
+/// some processes are in (for the monitor its own and its sandboxes').
+fn sockets(pid: u32, places: &[u32]) -> BTreeMap<&'static str, Vec<u64>> {
     // Which column of which table is the inode.
     const TABLES: [(&str, &str, usize); 8] = [
         ("tcp", "tcp", 9),
@@ -90,8 +94,11 @@ fn sockets(pid: u32) -> BTreeMap<&'static str, Vec<u64>> {
         ("unix", "unix", 6),
     ];
     let mut kinds = BTreeMap::new();
-    for (file, kind, column) in TABLES {
-        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+    let pairs = places
+        .iter()
+        .flat_map(|place| TABLES.map(|table| (place, table)));
+    for (place, (file, kind, column)) in pairs {
+        let table = fs::read_to_string(format!("/proc/{place}/net/{file}")).unwrap_or_default();
         for line in table.lines().skip(1) {
             let words: Vec<_> = line.split_whitespace().collect();
             let Some(inode) = words.get(column).and_then(|word| word.parse::<u64>().ok()) else {
@@ -116,7 +123,11 @@ fn sockets(pid: u32) -> BTreeMap<&'static str, Vec<u64>> {
             .and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']'));
         if let Some(inode) = inode.and_then(|digits| digits.parse().ok()) {
             found
-                .entry(*kinds.get(&inode).unwrap_or(&"foreign"))
+                .entry(
+                    *kinds
+                        .get(&inode)
+                        .unwrap_or(&"socket of an unknown kind, or foreign"),
+                )
                 .or_default()
                 .push(inode);
         }
@@ -162,7 +173,9 @@ fn the_gate_reads_no_file_of_the_host() {
     let trail = world.dir.join("audit.jsonl");
     for path in open.iter().filter(|path| path.is_absolute()) {
         let text = path.to_string_lossy();
+        // /var/tmp is where input spills to, into files without a name.
         let fine = path == &trail
+            || text == "/var/tmp"
             || text.starts_with("/dev/")
             || text.contains("(deleted)")
             || text.starts_with(world.dir.join("std").to_str().unwrap());

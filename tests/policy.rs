@@ -1,13 +1,21 @@
 //! Policies against the cases of their schema, the shipped policies, and the decoder's seeds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sandgate::model::Generation;
-use sandgate::policy::Snapshot;
-use sandgate::policy::cases::{self, Outcome, Status};
+use sandgate::model::{Destination, Generation, Identity, Peer};
+use sandgate::policy::cases::{self, Answer, Outcome, Status};
+use sandgate::policy::{Account, Compatibility, Flow, LoadError, Snapshot, Verdict};
 
-fn at(relative: &str) -> std::path::PathBuf {
+fn at(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+fn files(directory: &str, keep: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(at(directory)).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| keep(path))
+        .collect()
 }
 
 fn count(outcomes: &[Outcome], status: Status) -> usize {
@@ -15,6 +23,18 @@ fn count(outcomes: &[Outcome], status: Status) -> usize {
         .iter()
         .filter(|outcome| outcome.status == status)
         .count()
+}
+
+/// What is wrong with a text, without `version: 1`, which stands before it on a line of its own.
+fn problem(text: &str) -> String {
+    match Snapshot::parse("p.yaml", &format!("version: 1\n{text}"), Generation(1)) {
+        Ok(_) => panic!("{text} loads"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn load(text: &str) -> Snapshot {
+    Snapshot::parse("p.yaml", &format!("version: 1\n{text}"), Generation(1)).unwrap()
 }
 
 #[test]
@@ -31,7 +51,13 @@ fn every_load_and_connect_case_has_its_verdict() {
         })
         .collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    // 28 + 17 loads and 33 connects; the 61 requests wait for inspection.
+    let loads = outcomes
+        .iter()
+        .filter(|outcome| outcome.id.starts_with("load-"));
+    let (accepted, refused): (Vec<_>, Vec<_>) =
+        loads.partition(|outcome| outcome.verdict == Some(Answer::Allow));
+    assert_eq!((accepted.len(), refused.len()), (17, 28));
+    // 33 connects besides; the 61 requests wait for inspection.
     assert_eq!(
         (
             count(&outcomes, Status::Passed),
@@ -42,11 +68,285 @@ fn every_load_and_connect_case_has_its_verdict() {
 }
 
 #[test]
-fn errs() {
-    let o = cases::run(&at("tests/policy-cases/requests.json")).unwrap();
-    for o in o {
-        if let Some(r) = o.reason {
-            println!("{:30} {r}", o.id);
-        }
+fn a_wrong_expectation_fails_its_case() {
+    let list = at("tests/policy-cases/requests.json");
+    let mut all: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(&list).unwrap()).unwrap();
+    all.retain(|case| case["input"]["kind"] != "http");
+    for case in &mut all {
+        case["expect"] = if case["expect"] == "allow" {
+            "deny".into()
+        } else {
+            "allow".into()
+        };
+        case["policy_file"] = at("tests/policy-cases")
+            .join(case["policy_file"].as_str().unwrap())
+            .to_str()
+            .into();
+    }
+    let turned = std::env::temp_dir().join(format!("sandgate-cases-{}.json", std::process::id()));
+    std::fs::write(&turned, serde_json::to_vec(&all).unwrap()).unwrap();
+    let outcomes = cases::run(&turned);
+    std::fs::remove_file(&turned).unwrap();
+    assert_eq!(count(&outcomes.unwrap(), Status::Failed), 45 + 33);
+}
+
+#[test]
+fn a_case_whose_policy_does_not_load_fails() {
+    let list = std::env::temp_dir().join(format!("sandgate-broken-{}.json", std::process::id()));
+    let case = r#"[{"id": "x", "policy_file": "no-such.yaml", "expect": "deny",
+        "input": {"kind": "connect", "host": "a.example", "port": 443, "binary": "/x"}}]"#;
+    std::fs::write(&list, case).unwrap();
+    let outcomes = cases::run(&list);
+    std::fs::remove_file(&list).unwrap();
+    assert_eq!(count(&outcomes.unwrap(), Status::Failed), 1);
+    assert!(cases::run(Path::new("/nonexistent")).is_err());
+}
+
+#[test]
+fn every_shipped_policy_loads_without_a_warning() {
+    let shipped = files("policies", |path| {
+        path.extension().is_some_and(|ext| ext == "yaml")
+    });
+    assert_eq!(shipped.len(), 3);
+    for path in shipped {
+        let snapshot = Snapshot::load(&path, Generation(1)).unwrap();
+        assert!(
+            snapshot.warnings().is_empty(),
+            "{}: {:?}",
+            path.display(),
+            snapshot.warnings()
+        );
+        assert_eq!(snapshot.landlock(), Compatibility::HardRequirement);
+        assert_eq!(
+            snapshot.run_as().user,
+            Some(Account::Name("sandbox".to_owned()))
+        );
+        assert!(
+            snapshot
+                .filesystem()
+                .read_write
+                .contains(&PathBuf::from("/sandbox"))
+        );
+    }
+}
+
+fn judge(snapshot: &Snapshot, binary: &str, destination: &str) -> Verdict {
+    let identity = Identity {
+        session: None,
+        pid: 9,
+        binary: binary.into(),
+        ancestors: Vec::new(),
+    };
+    snapshot.judge(&Flow {
+        peer: Peer::Known(identity),
+        destination: Destination::parse(destination).unwrap(),
+    })
+}
+
+#[test]
+fn the_builtin_policy_lets_nothing_out_and_the_agents_something() {
+    let builtin = Snapshot::builtin(Generation(5)).unwrap();
+    assert_eq!(builtin.generation(), Generation(5));
+    let Verdict::Deny(denial) = judge(&builtin, "/usr/bin/git", "github.com:443") else {
+        panic!("allowed")
+    };
+    assert_eq!(denial.reason, "network connections not allowed by policy");
+    let agent = Snapshot::load(&at("policies/agent.yaml"), Generation(1)).unwrap();
+    assert!(matches!(
+        judge(&agent, "/usr/bin/git", "github.com:443"),
+        Verdict::Allow(_)
+    ));
+    assert!(matches!(
+        judge(&agent, "/usr/bin/curl", "github.com:443"),
+        Verdict::Deny(_)
+    ));
+}
+
+#[test]
+fn an_error_names_place_key_and_mend() {
+    for (text, expected) in [
+        (
+            "network_polices: {}",
+            "p.yaml:2:1: network_polices: unknown key `network_polices`; did you mean `network_policies`?",
+        ),
+        (
+            "network_policies:\n  web:\n    endpoints:\n      - host: a.example\n        prot: 443",
+            "p.yaml:6:9: network_policies.web.endpoints[0].prot: unknown key `prot`; did you mean `port`?",
+        ),
+        (
+            "network_policies: {web: {endpoints: [{port: 1, host: x.example}, {host: a.example, port: 0}]}}",
+            "p.yaml:2:90: network_policies.web.endpoints[1].port: 0 is no port; a port is 1 to 65535",
+        ),
+        (
+            "network_policies: {web: {endpoints: [{host: a.example, port: 443, protocol: rst}]}}",
+            "p.yaml:2:77: network_policies.web.endpoints[0].protocol: unknown value `rst`; did you mean `rest`?",
+        ),
+        (
+            "network_policies: {web: {endpoints: [{host: a.example, port: x}]}}",
+            "p.yaml:2:62: network_policies.web.endpoints[0].port: has the wrong form; write a whole number",
+        ),
+        (
+            "network_policies: {web: {binaries: [{harness: true}]}}",
+            "p.yaml:2:38: network_policies.web.binaries[0]: the key `path` is missing; add it",
+        ),
+        (
+            "process: {run_as_user: root}",
+            "p.yaml:2:24: process.run_as_user: sandboxes never run as root; name an ordinary account",
+        ),
+        (
+            "network_policies: []",
+            "p.yaml:2:19: network_policies: keys with values belong here; write `key: value`",
+        ),
+        (
+            "process: {}\nprocess: {}",
+            "p.yaml:3:1: process: the key stands here twice; keep one",
+        ),
+        (
+            "filesystem_policy: {read_write: [/tmp, //.]}",
+            "p.yaml:2:40: filesystem_policy.read_write[1]: the whole filesystem can't be writable; name the directories",
+        ),
+    ] {
+        assert_eq!(problem(text), expected);
+    }
+    let control = problem("process: {\"\\e[2J\\n\": 1}");
+    assert!(
+        control.starts_with("p.yaml:2:11: process.\\u{1b}[2J\\n: unknown key `\\u{1b}[2J\\n`"),
+        "{control}"
+    );
+    let missing = Snapshot::parse("p.yaml", "process: {}", Generation(1))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(missing, "p.yaml:1:1: the key `version` is missing; add it");
+    let version = Snapshot::parse("p.yaml", "version: 2", Generation(1))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        version,
+        "p.yaml:1:10: version: version 2 is not known; this is version 1"
+    );
+    let absent = Snapshot::load(Path::new("/nonexistent.yaml"), Generation(1))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        absent,
+        "cannot read /nonexistent.yaml: No such file or directory (os error 2)"
+    );
+    let huge = Snapshot::parse("p.yaml", &"#".repeat((1 << 20) + 1), Generation(1));
+    assert!(matches!(huge, Err(LoadError::TooLarge { .. })));
+}
+
+#[test]
+fn the_standing_parts_are_as_written() {
+    let snapshot = load(
+        "filesystem_policy: {read_only: [/usr], read_write: [/tmp, /data]}\nprocess: {run_as_user: 1234, run_as_group: users}",
+    );
+    assert!(
+        !snapshot.filesystem().include_workdir,
+        "a section without the key has it off"
+    );
+    assert_eq!(snapshot.filesystem().read_only, [PathBuf::from("/usr")]);
+    assert_eq!(
+        snapshot.filesystem().read_write,
+        [PathBuf::from("/tmp"), PathBuf::from("/data")]
+    );
+    assert_eq!(snapshot.run_as().user, Some(Account::Id(1234)));
+    assert_eq!(
+        snapshot.run_as().group,
+        Some(Account::Name("users".to_owned()))
+    );
+    assert_eq!(snapshot.landlock(), Compatibility::BestEffort);
+    let empty = load("");
+    assert!(
+        empty.filesystem().include_workdir,
+        "without the section it is on"
+    );
+    assert_eq!(
+        (&empty.run_as().user, &empty.run_as().group),
+        (&None, &None)
+    );
+}
+
+#[test]
+fn what_a_sandbox_must_not_get_is_refused() {
+    for bad in [
+        "process: {run_as_user: root}",
+        "process: {run_as_group: '0'}",
+        "process: {run_as_user: '000'}",
+        "process: {run_as_user: 4294967295}",
+        "process: {run_as_user: ''}",
+        "process: {run_as_user: a b}",
+        "filesystem_policy: {read_only: [usr]}",
+        "filesystem_policy: {read_only: [/usr/../etc]}",
+        "filesystem_policy: {read_write: [/]}",
+        "filesystem_policy: {read_write: ['/./']}",
+        "filesystem_policy: {read_write: [\"/a\\0b\"]}",
+        "network_policies: {p: {endpoints: [{host: a.example}]}}",
+        "network_policies: {p: {endpoints: [{port: 443}]}}",
+        "network_policies: {p: {endpoints: [{protocol: tcp, port: 443, allowed_ips: [10.0.0.1]}]}}",
+        "network_policies: {p: {endpoints: [{host: a.example, port: 443, allowed_ips: [10.0.0.0/33]}]}}",
+        "network_policies: {p: {endpoints: [{host: a.example, port: 443, deny_rules: [{method: GET}]}]}}",
+        "network_policies: {p: {endpoints: [{host: a.example, port: 443, tls: off}]}}",
+        "network_policies: {p: {binaries: [{path: '/usr/[*'}]}}",
+    ] {
+        problem(bad);
+    }
+    let paths = vec!["/x"; 257].join(", ");
+    problem(&format!("filesystem_policy: {{read_only: [{paths}]}}"));
+}
+
+#[test]
+fn what_is_likely_a_mistake_is_warned_of() {
+    for (text, expected) in [
+        (
+            "network_policies: {p: {endpoints: [{host: a.example, port: 443, protocol: rest, access: full}], binaries: [{path: /x}]}}",
+            "p.yaml:2:36: network_policies.p.endpoints[0]: `enforcement` is omitted, which means audit",
+        ),
+        (
+            "network_policies: {p: {endpoints: [{host: a.example, port: 443, protocol: rest, enforcement: enforce, access: readonly}], binaries: [{path: /x}]}}",
+            "p.yaml:2:111: network_policies.p.endpoints[0].access: \"readonly\" is no preset, so it allows nothing",
+        ),
+        (
+            "network_policies: {p: {endpoints: [{host: a.example, port: 443}]}}",
+            "p.yaml:2:23: network_policies.p: `binaries` is empty, so this policy allows nothing",
+        ),
+        (
+            "network_policies: {p: {binaries: [{path: curl}]}}",
+            "p.yaml:2:42: network_policies.p.binaries[0].path: never matches",
+        ),
+    ] {
+        let snapshot = load(text);
+        assert_eq!(
+            snapshot.warnings().len(),
+            1,
+            "{text}: {:?}",
+            snapshot.warnings()
+        );
+        assert!(
+            snapshot.warnings()[0].starts_with(expected),
+            "{:?}",
+            snapshot.warnings()
+        );
+    }
+}
+
+#[test]
+fn the_decoders_seeds_come_out_as_they_are_named() {
+    let seeds = files("fuzz/seeds/policy_yaml", |_| true);
+    assert!(seeds.len() >= 15, "{seeds:?}");
+    for seed in seeds {
+        let loaded = Snapshot::load(&seed, Generation(1));
+        assert!(
+            !matches!(loaded, Err(LoadError::Compile { .. })),
+            "{}: {loaded:?}",
+            seed.display()
+        );
+        let good = seed
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("ok-");
+        assert_eq!(loaded.is_ok(), good, "{}: {loaded:?}", seed.display());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, Login, Uids, text};
+use super::{Config, Login, Uids, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -63,7 +63,7 @@ pub fn client_identity() -> PathBuf {
 impl Config {
     /// Serves 127.0.0.1:2222 for login `sandbox` under the built-in policy. Accepts keys/authorized_keys;
     /// without that file the invoker's own public keys; without those a client key under keys/.
-    pub fn builtin(invoker: &Invoker) -> Result<Self, ConfigError> {
+    pub fn builtin(invoker: &Invoker) -> Result<Self, crate::model::Invalid> {
         let explicit = PathBuf::from("keys/authorized_keys");
         let own = invoker.public_keys();
         let (authorized_keys, client_key) = if explicit.exists() {
@@ -80,8 +80,7 @@ impl Config {
             shell: text::default_shell(),
             accept_env: Vec::new(),
         };
-        let name = LoginName::try_from("sandbox".to_owned())
-            .map_err(|e| ConfigError::Text(e.to_string()))?;
+        let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {
             source: PathBuf::from("built-in default"),
             listen: vec![([127, 0, 0, 1], 2222).into()],

@@ -6,26 +6,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
 
-use super::{Config, ConfigError, Gap, Limits, Login, Uids};
+use super::{Config, Gap, Limits, Login, Uids};
 use crate::model::LoginName;
+use crate::yaml::{self, Fault, Invalid};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(default = "default_listen")]
-    listen: Vec<SocketAddr>,
-    host_keys: Vec<PathBuf>,
+    listen: Option<Spanned<Vec<Spanned<String>>>>,
+    host_keys: Spanned<Vec<PathBuf>>,
     audit: Option<PathBuf>,
-    #[serde(default = "default_spill")]
-    spill: PathBuf,
-    logins: BTreeMap<LoginName, LoginFile>,
+    spill: Option<PathBuf>,
+    logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
-    #[serde(default)]
-    uids: Uids,
-    #[serde(default = "default_pool")]
-    pool: usize,
+    uids: Option<Spanned<Uids>>,
+    pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
 }
@@ -33,53 +31,195 @@ struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoginFile {
-    authorized_keys: Vec<PathBuf>,
+    authorized_keys: Spanned<Vec<PathBuf>>,
     policy: PathBuf,
-    #[serde(default = "default_shell")]
-    shell: PathBuf,
+    shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
-    accept_env: Vec<String>,
+    accept_env: Vec<Spanned<String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LimitsFile {
-    connections: usize,
-    unauthenticated: usize,
-    channels: usize,
-    sandboxes: usize,
-    login_grace: u64,
-    auth_tries: usize,
+    connections: Option<Spanned<usize>>,
+    unauthenticated: Option<Spanned<usize>>,
+    channels: Option<Spanned<usize>>,
+    sandboxes: Option<Spanned<usize>>,
+    login_grace: Option<Spanned<usize>>,
+    auth_tries: Option<Spanned<usize>>,
 }
 
-impl Default for LimitsFile {
-    fn default() -> Self {
-        Self {
-            connections: 512,
-            unauthenticated: 64,
-            channels: 64,
-            sandboxes: 64,
-            login_grace: 60,
-            auth_tries: 6,
-        }
+/// Reads configuration text; `path` is its name in messages and the base of its relative paths.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
+    let file: Result<File, Fault> = yaml::read(text);
+    file.and_then(|file| check(path, file))
+        .map_err(|fault| fault.describe(&path.to_string_lossy(), text))
+}
+
+fn check(path: &Path, file: File) -> Result<Config, Fault> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    if file.host_keys.value.is_empty() {
+        return wrong(
+            file.host_keys.referenced,
+            "name at least one file; it is made at the first start",
+        );
     }
+    if file.logins.value.is_empty() {
+        return wrong(file.logins.referenced, "name at least one login");
+    }
+    let mut logins = BTreeMap::new();
+    for (name, login) in file.logins.value {
+        logins.insert(name, check_login(base, login)?);
+    }
+    let uids = file.uids.map_or(Ok(Uids::default()), check_uids)?;
+    let limits = check_limits(&file.limits, uids)?;
+    let pool = check_pool(file.pool, logins.len(), limits.sandboxes)?;
+    Ok(Config {
+        source: path.to_owned(),
+        listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
+        host_keys: file.host_keys.value.iter().map(|p| base.join(p)).collect(),
+        audit: file.audit.map(|p| base.join(p)),
+        spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
+        logins,
+        limits,
+        uids,
+        pool,
+        accept_weaker: file.accept_weaker,
+        client_key: None,
+    })
 }
 
-impl From<LimitsFile> for Limits {
-    fn from(file: LimitsFile) -> Self {
-        Self {
-            connections: file.connections,
-            unauthenticated: file.unauthenticated,
-            channels: file.channels,
-            sandboxes: file.sandboxes,
-            login_grace: Duration::from_secs(file.login_grace),
-            auth_tries: file.auth_tries,
+fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::at(place, problem))
+}
+
+fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>, Fault> {
+    if listen.value.is_empty() {
+        return wrong(
+            listen.referenced,
+            "name at least one address, such as 127.0.0.1:2222",
+        );
+    }
+    let address = |text: Spanned<String>| {
+        let problem = || {
+            format!(
+                "{:?} is no address with a port; write one like 127.0.0.1:2222 or '[::1]:2222'",
+                text.value
+            )
+        };
+        text.value
+            .parse()
+            .map_err(|_| Fault::at(text.referenced, problem()))
+    };
+    listen.value.into_iter().map(address).collect()
+}
+
+fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
+    let keys = login.authorized_keys;
+    if keys.value.is_empty() || keys.value.len() > 16 {
+        return wrong(keys.referenced, "name 1 to 16 files");
+    }
+    let shell = match login.shell {
+        Some(shell) if !shell.value.is_absolute() => {
+            return wrong(shell.referenced, "give an absolute path inside the sandbox");
         }
+        Some(shell) => shell.value,
+        None => default_shell(),
+    };
+    if let Some(bad) = login
+        .accept_env
+        .iter()
+        .find(|pattern| !is_variable_pattern(&pattern.value))
+    {
+        let problem = format!(
+            "{:?} is no variable name (letters, digits, '_', at most a '*' at its end)",
+            bad.value
+        );
+        return wrong(bad.referenced, problem);
+    }
+    Ok(Login {
+        authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
+        policy: Some(base.join(login.policy)),
+        shell,
+        accept_env: login
+            .accept_env
+            .into_iter()
+            .map(|pattern| pattern.value)
+            .collect(),
+    })
+}
+
+fn is_variable_pattern(pattern: &str) -> bool {
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
+    let default = default_limits();
+    let bounded = |value: &Option<Spanned<usize>>, default: usize, most: usize| match value {
+        Some(value) if value.value == 0 || value.value > most => wrong(
+            value.referenced,
+            format!("{} is out of range: 1 to {most}", value.value),
+        ),
+        Some(value) => Ok(value.value),
+        None => Ok(default),
+    };
+    let grace = usize::try_from(default.login_grace.as_secs()).unwrap_or(usize::MAX);
+    Ok(Limits {
+        connections: bounded(&file.connections, default.connections, 65_536)?,
+        unauthenticated: bounded(&file.unauthenticated, default.unauthenticated, 65_536)?,
+        channels: bounded(&file.channels, default.channels, 1024)?,
+        sandboxes: bounded(&file.sandboxes, default.sandboxes, uids.count as usize)?,
+        login_grace: Duration::from_secs(bounded(&file.login_grace, grace, 3600)? as u64),
+        auth_tries: bounded(&file.auth_tries, default.auth_tries, 100)?,
+    })
+}
+
+fn check_pool(
+    pool: Option<Spanned<usize>>,
+    logins: usize,
+    sandboxes: usize,
+) -> Result<usize, Fault> {
+    let (size, place) = pool.map_or((default_pool(), Location::UNKNOWN), |pool| {
+        (pool.value, pool.referenced)
+    });
+    let pooled = size.saturating_mul(logins);
+    if size == 0 || pooled >= sandboxes {
+        let problem = format!(
+            "pool is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"
+        );
+        return wrong(place, problem);
+    }
+    Ok(size)
+}
+
+fn check_uids(uids: Spanned<Uids>) -> Result<Uids, Fault> {
+    let Uids { gate, first, count } = uids.value;
+    let end = first.checked_add(count).filter(|end| *end < u32::MAX);
+    match end {
+        Some(end) if (first..end).contains(&gate) => wrong(
+            uids.referenced,
+            format!("gate {gate} lies among the sandboxes' own ids; give it one outside them"),
+        ),
+        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids.value),
+        _ => wrong(
+            uids.referenced,
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0",
+        ),
     }
 }
 
 pub(super) fn default_limits() -> Limits {
-    LimitsFile::default().into()
+    Limits {
+        connections: 512,
+        unauthenticated: 64,
+        channels: 64,
+        sandboxes: 64,
+        login_grace: Duration::from_secs(60),
+        auth_tries: 6,
+    }
 }
 
 fn default_listen() -> Vec<SocketAddr> {
@@ -96,171 +236,6 @@ pub(super) fn default_shell() -> PathBuf {
 
 pub(super) fn default_pool() -> usize {
     2
-}
-
-/// Reads configuration text; `path` is its name in messages and the base of its relative paths.
-pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let file: File =
-        serde_saphyr::from_str(text).map_err(|e| ConfigError::Text(explain(path, &e)))?;
-    let base = path.parent().unwrap_or(Path::new(""));
-    let logins = file
-        .logins
-        .into_iter()
-        .map(|(name, login)| {
-            let login = Login {
-                authorized_keys: login.authorized_keys.iter().map(|p| base.join(p)).collect(),
-                policy: Some(base.join(login.policy)),
-                shell: login.shell,
-                accept_env: login.accept_env,
-            };
-            (name, login)
-        })
-        .collect();
-    let config = Config {
-        source: path.to_owned(),
-        listen: file.listen,
-        host_keys: file.host_keys.iter().map(|p| base.join(p)).collect(),
-        audit: file.audit.map(|p| base.join(p)),
-        spill: base.join(file.spill),
-        logins,
-        limits: file.limits.into(),
-        uids: file.uids,
-        pool: file.pool,
-        accept_weaker: file.accept_weaker,
-        client_key: None,
-    };
-    check(&config)?;
-    Ok(config)
-}
-
-fn check(config: &Config) -> Result<(), ConfigError> {
-    let wrong = |key: &str, problem: String| {
-        Err(ConfigError::Value {
-            file: config.source.clone(),
-            key: key.to_owned(),
-            problem,
-        })
-    };
-    if config.listen.is_empty() {
-        return wrong(
-            "listen",
-            "name at least one address, such as 127.0.0.1:2222".into(),
-        );
-    }
-    if config.host_keys.is_empty() {
-        return wrong(
-            "host_keys",
-            "name at least one file; it is made at the first start".into(),
-        );
-    }
-    if config.logins.is_empty() {
-        return wrong("logins", "name at least one login".into());
-    }
-    for (name, login) in &config.logins {
-        if login.authorized_keys.is_empty() || login.authorized_keys.len() > 16 {
-            return wrong(
-                &format!("logins.{name}.authorized_keys"),
-                "name 1 to 16 files".into(),
-            );
-        }
-        if !login.shell.is_absolute() {
-            return wrong(
-                &format!("logins.{name}.shell"),
-                "give an absolute path inside the sandbox".into(),
-            );
-        }
-        if let Some(bad) = login
-            .accept_env
-            .iter()
-            .find(|pattern| !is_variable_pattern(pattern))
-        {
-            return wrong(
-                &format!("logins.{name}.accept_env"),
-                format!(
-                    "{bad:?} is no variable name (letters, digits, '_', with at most a '*' at its end)"
-                ),
-            );
-        }
-    }
-    let limits = &config.limits;
-    for (key, value, most) in [
-        ("limits.connections", limits.connections, 65_536),
-        ("limits.unauthenticated", limits.unauthenticated, 65_536),
-        ("limits.channels", limits.channels, 1024),
-        (
-            "limits.sandboxes",
-            limits.sandboxes,
-            config.uids.count as usize,
-        ),
-        ("limits.auth_tries", limits.auth_tries, 100),
-    ] {
-        if value == 0 || value > most {
-            return wrong(key, format!("{value} is out of range: 1 to {most}"));
-        }
-    }
-    if limits.login_grace.is_zero() || limits.login_grace > Duration::from_secs(3600) {
-        return wrong("limits.login_grace", "give 1 to 3600 seconds".into());
-    }
-    let pooled = config.pool.saturating_mul(config.logins.len());
-    if config.pool == 0 || pooled >= limits.sandboxes {
-        return wrong(
-            "pool",
-            format!(
-                "at least 1, and {pooled} sandboxes in the pools must stay below limits.sandboxes ({})",
-                limits.sandboxes
-            ),
-        );
-    }
-    let uids = &config.uids;
-    let end = uids.first.checked_add(uids.count);
-    if uids.gate == 0
-        || uids.first < 1000
-        || uids.count == 0
-        || end.is_none_or(|end| end > u32::MAX - 1)
-    {
-        return wrong("uids", "ids start at 1000 or higher, hold at least one, end below 2^32-2, and the gate's is not root's".into());
-    }
-    if end.is_some_and(|end| (uids.first..end).contains(&uids.gate)) {
-        return wrong(
-            "uids.gate",
-            format!(
-                "{} lies among the sandboxes' own ids; give the gate one outside them",
-                uids.gate
-            ),
-        );
-    }
-    Ok(())
-}
-
-fn is_variable_pattern(pattern: &str) -> bool {
-    let name = pattern.strip_suffix('*').unwrap_or(pattern);
-    !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// `file:line:column: message`, with the nearest known key where one is unknown.
-fn explain(path: &Path, error: &serde_saphyr::Error) -> String {
-    let message = error.without_snippet().to_string();
-    let place = error
-        .location()
-        .map(|at| format!(":{}:{}", at.line(), at.column()))
-        .unwrap_or_default();
-    format!("{}{place}: {message}{}", path.display(), nearest(&message))
-}
-
-/// Serde lists what it expected behind an unknown field; the closest of those is what was meant.
-fn nearest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.contains("unknown")) else {
-        return String::new();
-    };
-    quoted
-        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
-        .filter(|(distance, _)| *distance <= 3)
-        .min()
-        .map(|(_, known)| format!("; did you mean `{known}`?"))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -299,8 +274,9 @@ mod tests {
             ("limits: {channels: 0}", "limits.channels"),
             ("limits: {login_grace: 0}", "limits.login_grace"),
             ("pool: 64", "pool"),
+            ("listen: [127.0.0.1]", "listen[0]"),
             ("uids: {first: 10}", "uids"),
-            ("uids: {gate: 1900000005}", "uids.gate"),
+            ("uids: {gate: 1900000005}", "uids"),
             ("listen: []", "listen"),
         ] {
             let said = refusal(&format!("{GOOD}{addition}\n"));

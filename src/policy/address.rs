@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Public,
 }
 
-/// Metadata services that don't live on the link: AWS and GCP over IPv6, Azure's WireServer,
+/// Metadata services that don't live on the link: AWS and GCP over IPv6, Azure's `WireServer`,
 /// Alibaba, Oracle. Their neighbours are ordinary addresses.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),

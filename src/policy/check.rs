@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::Fault;
 use super::pattern::file_regex;
 use super::schema::{self, Compatibility, File};
+use crate::yaml::Fault;
 
 mod endpoint;
 mod middleware;

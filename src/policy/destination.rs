@@ -74,13 +74,13 @@ impl Permit {
     /// good ones gives nothing away by a retry.
     pub fn vet(&self, addresses: &[IpAddr], own: &[IpAddr]) -> Result<Vetted, Denial> {
         if addresses.is_empty() {
-            return Err(self.refuse("resolves to no address".to_owned()));
+            return Err(self.refuse("resolves to no address"));
         }
         let mut vetted = Vec::with_capacity(addresses.len());
         for address in addresses {
             let address = address.to_canonical();
             if let Err(why) = self.admits(address, own) {
-                return Err(self.refuse(why));
+                return Err(self.refuse(&why));
             }
             let pinned = SocketAddr::new(address, self.destination.port);
             if !vetted.contains(&pinned) {
@@ -93,7 +93,7 @@ impl Permit {
         })
     }
 
-    fn refuse(&self, why: String) -> Denial {
+    fn refuse(&self, why: &str) -> Denial {
         Denial {
             reason: format!("{}: {why} (policy `{}`)", self.destination, self.policy),
             rule: Some(self.policy.clone()),
@@ -106,23 +106,23 @@ impl Permit {
         let named = self.names(address);
         let kind = kind(address);
         if let Kind::Never(what) = kind {
-            return Err(format!("{address} is {what}, which no policy opens"));
+            return Err(format!("{address} ({what}) is closed to every policy"));
         }
         let is_own = own.iter().any(|mine| mine.to_canonical() == address);
         if is_own && !named {
             return Err(format!(
-                "{address} belongs to this host; only `allowed_ips` or a literal address opens it"
+                "{address} (this host's own) is open only where policy names the address itself"
             ));
         }
         if kind == Kind::Metadata && !named {
             return Err(format!(
-                "{address} is a metadata service; only `allowed_ips` or a literal address opens it"
+                "{address} (a metadata service) is open only where policy names the address itself"
             ));
         }
         if CONTROL_PLANE.contains(&self.destination.port) && !named && !self.reach.exact {
             let port = self.destination.port;
             return Err(format!(
-                "port {port} is a cluster's control plane; only an exact host opens it"
+                "port {port} (a cluster's control plane) is open only to an exact host"
             ));
         }
         if !self.reach.allowed.is_empty() {
@@ -136,7 +136,7 @@ impl Permit {
         match kind {
             _ if named || self.reach.exact => Ok(()),
             Kind::Internal(what) => Err(format!(
-                "{address} is {what}; only an exact host or `allowed_ips` opens it"
+                "{address} ({what}) is open only to an exact host or `allowed_ips`"
             )),
             Kind::Public => Ok(()),
             Kind::Never(_) | Kind::Metadata => Err(format!("{address} is not public")),
@@ -179,5 +179,4 @@ impl Vetted {
 }
 
 #[cfg(test)]
-#[path = "destination_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{CompiledPolicy, Value};
 
 use super::check::{Checked, Endpoint, Middleware};
-use super::host::HostRule;
+use super::host::{HostRule, Shape};
 
 const MODULE: &str = include_str!("../../policies/sandbox.rego");
 const ENTRYPOINT: &str = "data.sandgate.decision";
@@ -88,6 +88,20 @@ pub(super) struct Engine {
 impl Engine {
     /// Compiles the built-in module with the data of a file.
     pub(super) fn compile(checked: &Checked) -> Result<Self, EngineError> {
+        Self::build(MODULE, data(checked))
+    }
+
+    /// Rules that a test makes up, in Rego without its preamble.
+    #[cfg(test)]
+    pub(super) fn of(rules: &str) -> Self {
+        Self::build(
+            &format!("package sandgate\nimport rego.v1\n{rules}"),
+            Value::new_object(),
+        )
+        .unwrap()
+    }
+
+    fn build(module: &str, data: Value) -> Result<Self, EngineError> {
         // Both are process-wide in regorus, and always set to the same.
         regorus::cache::configure(regorus::cache::Config {
             regex: PATTERNS,
@@ -97,10 +111,10 @@ impl Engine {
         let mut engine = regorus::Engine::new();
         engine.set_strict_builtin_errors(true);
         engine
-            .add_policy("sandbox.rego".to_owned(), MODULE.to_owned())
+            .add_policy("sandbox.rego".to_owned(), module.to_owned())
             .map_err(|error| EngineError(error.into()))?;
         engine
-            .add_data(object([("policy", data(checked))]))
+            .add_data(object([("policy", data)]))
             .map_err(|error| EngineError(error.into()))?;
         let compiled = engine
             .compile_with_entrypoint(&ENTRYPOINT.into())
@@ -134,48 +148,69 @@ fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
         .into()
 }
 
-fn set<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    items
-        .into_iter()
-        .map(Value::from)
-        .collect::<BTreeSet<_>>()
+/// Hosts as the module looks them up: each kind of key with what stands under it.
+#[derive(Default)]
+struct Hosts {
+    named: BTreeMap<Value, Vec<Value>>,
+    children: BTreeMap<Value, Vec<Value>>,
+    below: BTreeMap<Value, Vec<Value>>,
+    wildcards: Vec<(Value, Value)>,
+    anywhere: Vec<Value>,
+}
+
+impl Hosts {
+    fn add(&mut self, host: &HostRule, value: Value) {
+        let (map, key) = match host {
+            HostRule::Anywhere => return self.anywhere.push(value),
+            HostRule::Name(name) => (&mut self.named, name.clone()),
+            HostRule::Address(address) => (&mut self.named, address.to_string()),
+            HostRule::Wildcard(wildcard) => match wildcard.shape() {
+                Shape::Children(domain) => (&mut self.children, domain.clone()),
+                Shape::Below(domain) => (&mut self.below, domain.clone()),
+                Shape::Regex(regex) => return self.wildcards.push((regex.as_str().into(), value)),
+            },
+        };
+        map.entry(key.into()).or_default().push(value);
+    }
+}
+
+/// A map from each key to a list.
+fn lists(map: BTreeMap<Value, Vec<Value>>) -> Value {
+    map.into_iter()
+        .map(|(key, values)| (key, Value::from(values)))
+        .collect::<BTreeMap<_, _>>()
         .into()
 }
 
+/// The keys alone.
+fn keys(map: BTreeMap<Value, Vec<Value>>) -> Value {
+    map.into_keys().collect::<BTreeSet<_>>().into()
+}
+
 fn data(checked: &Checked) -> Value {
-    let mut named: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let (mut wildcards, mut anywhere) = (Vec::new(), Vec::new());
+    let mut hosts = Hosts::default();
     for (number, endpoint) in checked.endpoints.iter().enumerate() {
-        let number = Value::from(number);
-        match &endpoint.host {
-            HostRule::Name(name) => named.entry(name.clone()).or_default().push(number),
-            HostRule::Address(address) => {
-                named.entry(address.to_string()).or_default().push(number)
-            }
-            HostRule::Wildcard(wildcard) => {
-                wildcards.push(object([
-                    ("regex", wildcard.regex().into()),
-                    ("endpoint", number),
-                ]));
-            }
-            HostRule::Anywhere => anywhere.push(number),
-        }
+        hosts.add(&endpoint.host, number.into());
     }
+    let wildcards = hosts
+        .wildcards
+        .into_iter()
+        .map(|(regex, number)| object([("regex", regex), ("endpoint", number)]));
     let binaries: BTreeMap<Value, Value> = checked
         .binaries
         .iter()
         .map(|(policy, binaries)| {
-            let exact = set(binaries.exact.iter().map(String::as_str));
+            let exact: BTreeSet<Value> = binaries
+                .exact
+                .iter()
+                .map(|path| path.as_str().into())
+                .collect();
             let globs = strings(binaries.globs.iter().map(String::as_str));
             (
                 policy.as_str().into(),
-                object([("exact", exact), ("globs", globs)]),
+                object([("exact", exact.into()), ("globs", globs)]),
             )
         })
-        .collect();
-    let named: BTreeMap<Value, Value> = named
-        .into_iter()
-        .map(|(host, numbers)| (host.into(), numbers.into()))
         .collect();
     object([
         (
@@ -187,9 +222,11 @@ fn data(checked: &Checked) -> Value {
                 .collect::<Vec<_>>()
                 .into(),
         ),
-        ("named", named.into()),
-        ("wildcards", wildcards.into()),
-        ("anywhere", anywhere.into()),
+        ("named", lists(hosts.named)),
+        ("children", lists(hosts.children)),
+        ("below", lists(hosts.below)),
+        ("wildcards", wildcards.collect::<Vec<_>>().into()),
+        ("anywhere", hosts.anywhere.into()),
         ("binaries", binaries.into()),
         (
             "middlewares",
@@ -223,20 +260,26 @@ fn middleware(middleware: &Middleware) -> Value {
     ])
 }
 
+/// The hosts that one side of a middleware lists.
 fn hosts(rules: &[HostRule]) -> Value {
-    let (mut named, mut wildcards, mut anywhere) = (BTreeSet::new(), Vec::new(), false);
+    let mut hosts = Hosts::default();
     for rule in rules {
-        match rule {
-            HostRule::Name(name) => _ = named.insert(Value::from(name.as_str())),
-            HostRule::Address(address) => _ = named.insert(Value::from(address.to_string())),
-            HostRule::Wildcard(wildcard) => wildcards.push(Value::from(wildcard.regex())),
-            HostRule::Anywhere => anywhere = true,
-        }
+        hosts.add(rule, Value::Null);
     }
     object([
-        ("named", named.into()),
-        ("wildcards", wildcards.into()),
-        ("anywhere", anywhere.into()),
+        ("named", keys(hosts.named)),
+        ("children", keys(hosts.children)),
+        ("below", keys(hosts.below)),
+        (
+            "wildcards",
+            hosts
+                .wildcards
+                .into_iter()
+                .map(|(regex, _)| regex)
+                .collect::<Vec<_>>()
+                .into(),
+        ),
+        ("anywhere", (!hosts.anywhere.is_empty()).into()),
     ])
 }
 
@@ -246,6 +289,13 @@ fn input(question: &Question<'_>) -> Value {
         Caller::Unknown => ("unknown", &[][..]),
         Caller::Anyone => ("anyone", &[][..]),
     };
+    let parents =
+        std::iter::successors(Some(question.host), |name| Some(name.split_once('.')?.1)).skip(1);
+    let parents = if question.is_name {
+        strings(parents)
+    } else {
+        Value::new_array()
+    };
     let exact: Vec<Value> = paths
         .iter()
         .map(|path| Value::from(&*super::check::merged(path)))
@@ -253,6 +303,7 @@ fn input(question: &Question<'_>) -> Value {
     object([
         ("host", question.host.into()),
         ("is_name", question.is_name.into()),
+        ("parents", parents),
         ("port", u32::from(question.port).into()),
         ("caller", caller.into()),
         ("paths", strings(paths.iter().copied())),

@@ -1,9 +1,8 @@
-//! What is wrong with a policy file: the place, the key, and the mend.
+//! Why a policy file is refused.
 
 use std::path::PathBuf;
 
-use serde_saphyr::granit_parser::{Event, Parser};
-use serde_saphyr::{Error, Location};
+use crate::yaml::Invalid;
 
 /// Why a policy file was refused: one clear error with file, line, key and the mend.
 #[derive(Debug, thiserror::Error)]
@@ -25,19 +24,8 @@ pub enum LoadError {
         limit: u64,
     },
     /// The text is no policy.
-    #[error("{file}:{line}:{column}: {key}{problem}")]
-    Invalid {
-        /// The file.
-        file: String,
-        /// The line, from 1; 0 where the parser knows none.
-        line: u64,
-        /// The column in characters, from 1; 0 where the parser knows none.
-        column: u64,
-        /// The key with its parents and `: `, or nothing at the top.
-        key: String,
-        /// What is wrong, and the mend.
-        problem: String,
-    },
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The rules don't compile.
     #[error("{file}: the rules do not compile: {source}")]
     Compile {
@@ -46,169 +34,4 @@ pub enum LoadError {
         /// Why not.
         source: super::engine::EngineError,
     },
-}
-
-/// Which of the nodes that begin at one place is meant: `a:` begins a mapping and its first key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
-    Outermost,
-    Innermost,
-}
-
-/// A fault at a place in the text.
-#[derive(Debug, Clone)]
-pub(super) struct Fault {
-    location: Location,
-    node: Node,
-    problem: String,
-}
-
-impl Fault {
-    /// Something is wrong with the value at a place.
-    pub(super) fn at(location: Location, problem: impl Into<String>) -> Self {
-        Self {
-            location,
-            node: Node::Outermost,
-            problem: problem.into(),
-        }
-    }
-
-    /// The fault in words, with the key's full name found again in `text`.
-    pub(super) fn describe(self, file: &str, text: &str) -> LoadError {
-        let (line, column) = (self.location.line(), self.location.column());
-        LoadError::Invalid {
-            file: file.to_owned(),
-            line,
-            column,
-            key: key_at(text, (line, column), self.node),
-            problem: self.problem,
-        }
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        let location = error.location().unwrap_or(Location::UNKNOWN);
-        let (node, problem) = match &error {
-            Error::SerdeUnknownField {
-                field, expected, ..
-            } => (
-                Node::Innermost,
-                format!("unknown key `{field}`; {}", suggest(field, expected)),
-            ),
-            Error::SerdeUnknownVariant {
-                variant, expected, ..
-            } => (
-                Node::Innermost,
-                format!("unknown value `{variant}`; {}", suggest(variant, expected)),
-            ),
-            Error::SerdeMissingField { field, .. } => (
-                Node::Outermost,
-                format!("the key `{field}` is missing; add it"),
-            ),
-            Error::DuplicateMappingKey { .. } => (
-                Node::Innermost,
-                "the key stands here twice; keep one".to_owned(),
-            ),
-            other => (Node::Innermost, other.to_string()),
-        };
-        Self {
-            location,
-            node,
-            problem,
-        }
-    }
-}
-
-/// The nearest known name, or all of them.
-fn suggest(word: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(word, name), name))
-        .min();
-    match nearest {
-        Some((distance, name)) if distance <= 2.max(word.chars().count() / 3) => {
-            format!("did you mean `{name}`?")
-        }
-        _ if known.is_empty() => "remove it".to_owned(),
-        _ => format!("known here: {}", known.join(", ")),
-    }
-}
-
-/// A collection on the way down to a node.
-enum Level {
-    Mapping { key: String, awaits: Awaits },
-    Sequence { index: Option<usize> },
-}
-
-#[derive(PartialEq, Eq)]
-enum Awaits {
-    Key,
-    Value,
-}
-
-/// The full name of the key at a place, such as `network_policies.p.endpoints[0].port`, and `: `.
-fn key_at(text: &str, place: (u64, u64), node: Node) -> String {
-    let mut levels: Vec<Level> = Vec::new();
-    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
-        let start = (span.start.line() as u64, span.start.col() as u64 + 1);
-        if start > place {
-            break;
-        }
-        let is_node = match &event {
-            Event::Scalar(word, ..) => {
-                enter(&mut levels, word);
-                true
-            }
-            Event::Alias(_) => {
-                enter(&mut levels, "");
-                true
-            }
-            Event::MappingStart(..) => {
-                enter(&mut levels, "");
-                levels.push(Level::Mapping {
-                    key: String::new(),
-                    awaits: Awaits::Key,
-                });
-                true
-            }
-            Event::SequenceStart(..) => {
-                enter(&mut levels, "");
-                levels.push(Level::Sequence { index: None });
-                true
-            }
-            Event::MappingEnd | Event::SequenceEnd => {
-                levels.pop();
-                false
-            }
-            _ => false,
-        };
-        if is_node && start == place && node == Node::Outermost {
-            break;
-        }
-    }
-    let mut name = String::new();
-    for level in &levels {
-        match level {
-            Level::Mapping { key, .. } if key.is_empty() => {}
-            Level::Mapping { key, .. } if name.is_empty() => name.clone_from(key),
-            Level::Mapping { key, .. } => name = format!("{name}.{key}"),
-            Level::Sequence { index: Some(index) } => name = format!("{name}[{index}]"),
-            Level::Sequence { index: None } => {}
-        }
-    }
-    if name.is_empty() { name } else { name + ": " }
-}
-
-/// A node begins in the innermost collection.
-fn enter(levels: &mut [Level], word: &str) {
-    match levels.last_mut() {
-        Some(Level::Mapping { key, awaits }) if *awaits == Awaits::Key => {
-            word.clone_into(key);
-            *awaits = Awaits::Value;
-        }
-        Some(Level::Mapping { awaits, .. }) => *awaits = Awaits::Key,
-        Some(Level::Sequence { index }) => *index = Some(index.map_or(0, |i| i + 1)),
-        None => {}
-    }
 }

@@ -20,14 +20,25 @@ pub(super) enum HostRule {
 /// A host with `*` or `**` in it.
 #[derive(Debug)]
 pub(super) struct Wildcard {
-    regex: String,
+    shape: Shape,
     tokens: Vec<Token>,
 }
 
+/// How a name is looked up. The first two need no search.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// `*.domain`: the names one label below it.
+    Children(String),
+    /// `**.domain`: all names below it.
+    Below(String),
+    /// Whatever else: a regular expression over lower-case names, anchored at both ends.
+    Regex(String),
+}
+
 impl Wildcard {
-    /// A regular expression over lower-case names, anchored at both ends.
-    pub(super) fn regex(&self) -> &str {
-        &self.regex
+    /// How a name is looked up.
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
     }
 }
 
@@ -148,5 +159,10 @@ fn wildcard(text: &str) -> Result<Wildcard, String> {
         }
     }
     regex.push('$');
-    Ok(Wildcard { regex, tokens })
+    let shape = match text.split_once('.') {
+        Some(("*", domain)) if !domain.contains('*') => Shape::Children(domain.to_owned()),
+        Some(("**", domain)) if !domain.contains('*') => Shape::Below(domain.to_owned()),
+        _ => Shape::Regex(regex),
+    };
+    Ok(Wildcard { shape, tokens })
 }

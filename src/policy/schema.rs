@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_saphyr::{DuplicateKeyPolicy, Spanned};
-
-use super::fault::Fault;
+use serde_saphyr::Spanned;
 
 mod endpoint;
 mod rule;
@@ -92,7 +90,8 @@ pub(super) struct Binary {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Middleware {
-    pub(super) middleware: Spanned<String>,
+    #[serde(rename = "middleware")]
+    pub(super) name: Spanned<String>,
     pub(super) order: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) on_error: OnError,
@@ -119,24 +118,4 @@ pub(super) struct Coverage {
     pub(super) include: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) exclude: Vec<Spanned<String>>,
-}
-
-/// Reads the text; nothing is checked beyond keys and types.
-pub(super) fn read(text: &str) -> Result<File, Fault> {
-    let options = serde_saphyr::options! {
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        // `yes` and `on` are strings in YAML 1.2, as in the parser that these files were written for.
-        strict_booleans: true,
-        reject_unsupported_tags: true,
-        with_snippet: false,
-        // A policy needs a few thousand events; the rest is room for an alias bomb.
-        budget: serde_saphyr::budget! {
-            max_events: 200_000,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-            max_depth: 32,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-    };
-    Ok(serde_saphyr::from_str_with_options(text, options)?)
 }

@@ -1,5 +1,6 @@
 //! An immutable, numbered policy, and its judgement of a flow.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -39,7 +40,7 @@ pub enum Verdict {
 pub struct Denial {
     /// The network policy (its map key) that came nearest or that denied; `None` when nothing matched.
     pub rule: Option<String>,
-    /// One sentence for people: `policy \`github\` allows github.com:443, but not for /usr/bin/curl`.
+    /// One sentence for people: "no network policy names example.com".
     pub reason: String,
     /// The snapshot that judged.
     pub generation: Generation,
@@ -98,7 +99,7 @@ impl Snapshot {
                 limit: MAX_BYTES,
             });
         }
-        let checked = schema::read(text)
+        let checked = crate::yaml::read::<schema::File>(text)
             .and_then(|file| check::check(&file))
             .map_err(|fault| fault.describe(name, text))?;
         let warnings = checked
@@ -289,13 +290,12 @@ impl Snapshot {
             }
             Stage::Host => format!("no network policy names {host}"),
             Stage::Port => {
-                let mut ports: Vec<String> = endpoints
+                let ports: BTreeSet<u16> = endpoints
                     .iter()
                     .filter_map(|number| self.checked.endpoints.get(*number))
-                    .flat_map(|endpoint| endpoint.ports.iter().map(u16::to_string))
+                    .flat_map(|endpoint| endpoint.ports.iter().copied())
                     .collect();
-                ports.sort();
-                ports.dedup();
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
                 format!(
                     "policy `{policy}` names {host}, but not port {port}; it has {}",
                     ports.join(", ")
@@ -309,3 +309,6 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,9 @@ impl Tree {
     /// Sweeps what dead daemons left here and makes this daemon's directory.
     pub(crate) fn create() -> io::Result<Self> {
         let parent = own_directory()?;
+        // Between making a directory and locking it, it looks like a dead daemon's: one start at a time.
+        let starting = open_directory(&parent, ".")?;
+        rustix::fs::flock(&starting, FlockOperation::LockExclusive)?;
         for name in children(&parent)? {
             if name.starts_with(PREFIX) {
                 sweep_if_dead(&parent, &name)?;

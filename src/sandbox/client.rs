@@ -286,7 +286,9 @@ impl Monitor {
                 };
                 let waiting = lock(&self.0.waiting).remove(&number);
                 // Dropping an unclaimed reply gives back what it holds.
-                drop(waiting.map(|waiting| waiting.send(reply)));
+                if let Some(waiting) = waiting {
+                    drop(waiting.send(reply));
+                }
             }
             Message::Exited { session, exit } => {
                 let waiting = lock(&self.0.exits).remove(&session);

@@ -21,6 +21,9 @@ use super::privileges::{self, Dropped, PrivilegeError};
 use super::seccomp::{self, Filter, SeccompError};
 use crate::sys;
 
+#[cfg(debug_assertions)]
+pub mod ablation;
+
 /// Everything that one session's child needs.
 pub(super) struct Prepared<'a> {
     pub(super) entrance: &'a Entrance,
@@ -50,8 +53,15 @@ pub(super) struct Entrance {
     expected: [u64; KINDS.len()],
 }
 
-/// The namespaces that a session is checked to be in; `pid` by the fork, the others by setns(2).
-const KINDS: [&str; 6] = ["mnt", "net", "pid", "ipc", "uts", "cgroup"];
+/// The namespaces that a session enters and is then checked to be in, as /proc/PID/ns names them.
+const KINDS: [(&str, ThreadNameSpaceType); 6] = [
+    ("mnt", ThreadNameSpaceType::MOUNT),
+    ("net", ThreadNameSpaceType::NETWORK),
+    ("pid", ThreadNameSpaceType::PROCESS_ID),
+    ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+    ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+    ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+];
 
 /// Why a session did not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +94,7 @@ impl Entrance {
     /// Notes which namespaces the init `pid` is in; `init` is its pidfd.
     pub(super) fn of(pid: rustix::process::Pid, init: OwnedFd) -> io::Result<Self> {
         let mut expected = [0; KINDS.len()];
-        for (inode, kind) in expected.iter_mut().zip(KINDS) {
+        for (inode, (kind, _)) in expected.iter_mut().zip(KINDS) {
             *inode = rustix::fs::stat(format!("/proc/{pid}/ns/{kind}"))?.st_ino;
         }
         Ok(Self { init, expected })
@@ -129,6 +139,16 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
     confined.exec(&program, &arguments, &environment)
 }
 
+fn take_stdio(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<(), Failure> {
+    let [input, output, errors] = stdio;
+    if terminal == Terminal::Controlling {
+        step("take terminal", rustix::process::ioctl_tiocsctty(&input))?;
+    }
+    step("stdin", rustix::stdio::dup2_stdin(&input))?;
+    step("stdout", rustix::stdio::dup2_stdout(&output))?;
+    step("stderr", rustix::stdio::dup2_stderr(&errors))
+}
+
 /// Has a session and, where asked for, a terminal of its own, default signals, no inherited key.
 struct Detached(());
 
@@ -138,29 +158,24 @@ impl Detached {
     fn from_parent(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<Self, Failure> {
         step("setsid", rustix::process::setsid())?;
         step("signals", sys::signals::reset())?;
-        let [stdin, stdout, stderr] = stdio;
-        if terminal == Terminal::Controlling {
-            step("take terminal", rustix::process::ioctl_tiocsctty(&stdin))?;
-        }
-        step("stdin", rustix::stdio::dup2_stdin(&stdin))?;
-        step("stdout", rustix::stdio::dup2_stdout(&stdout))?;
-        step("stderr", rustix::stdio::dup2_stderr(&stderr))?;
+        take_stdio(stdio, terminal)?;
         step("keyring", sys::keyring::join_fresh_session())?;
         privileges::forbid_core_dumps()?;
         Ok(Self(()))
     }
 
     fn enter(self, entrance: &Entrance) -> Result<Entered, Failure> {
-        let kinds = ThreadNameSpaceType::MOUNT
-            | ThreadNameSpaceType::NETWORK
-            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-            | ThreadNameSpaceType::CONTROL_GROUP;
+        let Self(()) = self;
+        let kinds = KINDS
+            .iter()
+            .fold(ThreadNameSpaceType::empty(), |all, (_, kind)| all | *kind);
+        // The pid namespace was entered by the fork: setns(2) would move later children only.
+        let kinds = kinds - ThreadNameSpaceType::PROCESS_ID;
         step(
             "enter",
             move_into_thread_name_spaces(entrance.init.as_fd(), kinds),
         )?;
-        for (expected, kind) in entrance.expected.iter().zip(KINDS) {
+        for (expected, (kind, _)) in entrance.expected.iter().zip(KINDS) {
             let own = step(
                 "read namespace",
                 rustix::fs::stat(format!("/proc/self/ns/{kind}")),
@@ -179,6 +194,7 @@ struct Entered(());
 
 impl Entered {
     fn drop_privileges(self, account: Account, report: &OwnedFd) -> Result<Unprivileged, Failure> {
+        let Self(()) = self;
         let dropped = privileges::drop_to(account)?;
         // After the drop, which clears it. The report's reader is the monitor: should it be gone
         // already, nobody would send the signal.
@@ -228,10 +244,24 @@ impl Confined {
         arguments: &[CString],
         environment: &[CString],
     ) -> Result<Infallible, Failure> {
+        // Consumed: nothing runs on the same proof twice.
+        let Self {
+            _dropped,
+            _restricted,
+            _filtered,
+        } = self;
         step("descriptors", sys::descriptors::close_on_exec_from(3))?;
-        nix::unistd::execve(program, arguments, environment).map_err(|source| Failure::Exec {
-            program: program.to_string_lossy().into_owned(),
-            source: source.into(),
-        })
+        execute(program, arguments, environment)
     }
+}
+
+fn execute(
+    program: &CString,
+    arguments: &[CString],
+    environment: &[CString],
+) -> Result<Infallible, Failure> {
+    nix::unistd::execve(program, arguments, environment).map_err(|source| Failure::Exec {
+        program: program.to_string_lossy().into_owned(),
+        source: source.into(),
+    })
 }

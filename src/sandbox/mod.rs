@@ -22,6 +22,8 @@ pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
 pub use client::{Lease, Lost, Monitor, Refusal, Session, Stdio};
+#[cfg(debug_assertions)]
+pub use confine::ablation;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{Charter, MonitorError, run as serve_as_monitor};

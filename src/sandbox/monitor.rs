@@ -192,18 +192,14 @@ impl Monitor {
             for event in &ready {
                 let data = event.data;
                 match Source::of(data) {
-                    Some(Source::Gate) => {
-                        if !self.read_gate()? {
-                            return Ok(());
-                        }
-                    }
+                    Some(Source::Gate) if !self.read_gate()? => return Ok(()),
+                    Some(Source::Gate) | None => {}
                     Some(Source::Birth(id)) => self.sandboxes.born(&mut self.context, id)?,
                     Some(Source::InitEnd(id)) => {
-                        self.sandboxes.init_ended(&mut self.context, id)?
+                        self.sandboxes.init_ended(&mut self.context, id)?;
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
-                    None => {}
                 }
             }
             let now = Instant::now();

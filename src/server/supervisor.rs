@@ -34,6 +34,8 @@ impl Supervisor {
         .into_iter()
         .collect();
         signals.thread_block()?;
+        // What a killed monitor leaves is reaped here; an init elsewhere might not.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self { signals })
     }
 
@@ -57,6 +59,10 @@ impl Supervisor {
             }
         }
         tree.raze()?;
+        while let Ok(Some(_)) =
+            rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+        {
+        }
         let clean = asked && succeeded(gate_status.as_ref());
         if !clean {
             tracing::error!(gate = %describe(gate_status.as_ref()), monitor = %describe(monitor_status.as_ref()), "stopped");
@@ -82,7 +88,7 @@ impl Supervisor {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => return Ok((true, None, None)),
                 Signal::SIGHUP => {
-                    tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet")
+                    tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet");
                 }
                 _ => {}
             }
@@ -121,25 +127,11 @@ pub(super) fn end_child(outcome: Result<(), impl std::error::Error>) -> Infallib
     let status = match outcome {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("sandgate: {}", chain(&error));
+            eprintln!("sandgate: {}", super::explain(&error));
             1
         }
     };
     sys::clone::exit_now(status)
-}
-
-/// An error and its sources on one line, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn end(child: &Child, signal: rustix::process::Signal) -> io::Result<Option<WaitIdStatus>> {

@@ -5,11 +5,22 @@ use std::io;
 /// Gives every signal its default action and blocks none. What is ignored survives execve(2), and
 /// the Rust runtime ignores SIGPIPE.
 pub fn reset() -> io::Result<()> {
+    // What SIG_DFL, no flags, no restorer and an empty mask look like to the kernel.
+    let default = [0_u64; 4];
     for number in 1..=libc::SIGRTMAX() {
-        let changeable = number != libc::SIGKILL && number != libc::SIGSTOP;
-        // 32 and 33 belong to the C library (nptl(7)), which refuses them.
-        if changeable && !(32..34).contains(&number) {
-            set(number, libc::SIG_DFL)?;
+        if number != libc::SIGKILL && number != libc::SIGSTOP {
+            // The call itself and not the C library, which hides signals 32 and 33 (nptl(7)); they can
+            // be inherited as ignored too.
+            // SAFETY: the kernel reads a struct sigaction of four words (rt_sigaction(2)) and writes nothing.
+            super::check(unsafe {
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    number,
+                    default.as_ptr(),
+                    std::ptr::null::<u8>(),
+                    size_of::<u64>(),
+                )
+            })?;
         }
     }
     nix::sys::signal::SigSet::empty()

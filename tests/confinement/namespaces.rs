@@ -109,7 +109,6 @@ fn the_hosts_files_are_not_there() {
         "/boot",
         "/srv",
         "/etc/shadow",
-        "/etc/hostname",
         "/etc/fstab",
         "/var/log",
         "/sys/kernel",

@@ -136,6 +136,8 @@ fn resource_limits_and_masks_are_sane() {
     assert_eq!(lines.next(), Some("0"), "{session}");
     for set in ["SigBlk", "SigIgn"] {
         let line = session.lines().find(|line| line.starts_with(set)).unwrap();
-        assert!(line.ends_with("\t0000000000000000"), "{line}");
+        let mask = u64::from_str_radix(line.split('\t').nth(1).unwrap(), 16).unwrap();
+        // glibc's posix_spawn(3) leaves its own two signals, 32 and 33, ignored for good.
+        assert_eq!(mask & !(0b11 << 31), 0, "{line}");
     }
 }

@@ -1,5 +1,7 @@
 //! What policy allows arrives, where it was vetted to go, and is written down.
 
+use serde_json::json;
+
 use super::attempt::{Attempt, curl, curl_tunnel};
 use super::support::{Daemon, Setup, World};
 
@@ -7,19 +9,22 @@ use super::support::{Daemon, Setup, World};
 fn an_allowed_host_is_reached_in_both_forms() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::default());
-    for line in [
-        curl("http://allowed.example:8080/x?y"),
-        curl_tunnel("http://allowed.example:8080/x?y"),
+    let url = "http://allowed.example:8080/x?y";
+    for (line, via) in [
+        (curl(url), json!("1.1 sandgate")),
+        (curl_tunnel(url), json!(null)),
     ] {
         let attempt = Attempt::make(&daemon, &line);
-        attempt.reached("203.0.113.10", 8080, "web");
+        attempt.reached("20.30.40.10", 8080, "web");
         let seen = attempt.answer();
         assert_eq!(
             seen["target"], "/x?y",
             "the upstream sees the origin form: {seen}"
         );
         assert_eq!(seen["headers"]["host"], "allowed.example:8080", "{seen}");
-        for name in ["proxy-connection", "via", "forwarded", "x-forwarded-for"] {
+        // RFC 9110 §7.6.3; the bytes in a tunnel are nobody's but the two ends'.
+        assert_eq!(seen["headers"]["via"], via, "{seen}");
+        for name in ["proxy-connection", "forwarded", "x-forwarded-for"] {
             assert!(
                 seen["headers"].get(name).is_none(),
                 "{name} went out: {seen}"
@@ -54,7 +59,7 @@ fn an_allowed_request_names_its_process() {
 fn a_host_name_has_no_case() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::default());
-    Attempt::make(&daemon, &curl("http://ALLOWED.Example/")).reached("203.0.113.10", 80, "web");
+    Attempt::make(&daemon, &curl("http://ALLOWED.Example/")).reached("20.30.40.10", 80, "web");
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn an_ipv6_upstream_is_reached() {
     let daemon = Daemon::start(&world, &Setup::default());
     for name in ["six.example", "six.wild.example"] {
         let attempt = Attempt::make(&daemon, &curl(&format!("http://{name}/")));
-        attempt.reached("2001:db8:1::10", 80, "web");
+        attempt.reached("2a00:1:1::10", 80, "web");
     }
 }
 
@@ -72,7 +77,7 @@ fn a_wildcard_reaches_public_addresses() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::default());
     let attempt = Attempt::make(&daemon, &curl("http://public.wild.example/"));
-    attempt.reached("203.0.113.10", 80, "web");
+    attempt.reached("20.30.40.10", 80, "web");
 }
 
 #[test]
@@ -81,8 +86,8 @@ fn a_private_address_is_reached_where_policy_names_it() {
     let daemon = Daemon::start(&world, &Setup::default());
     Attempt::make(&daemon, &curl("http://private.example/")).reached("10.9.9.9", 80, "inside");
     Attempt::make(&daemon, &curl("http://ula.example/")).reached("fd00:9::9", 80, "ranges");
-    let literal = Attempt::make(&daemon, &curl("http://203.0.113.10:8080/"));
-    literal.reached("203.0.113.10", 8080, "literal");
+    let literal = Attempt::make(&daemon, &curl("http://20.30.40.10:8080/"));
+    literal.reached("20.30.40.10", 8080, "literal");
 }
 
 #[test]
@@ -101,13 +106,13 @@ fn an_ancestor_grants_and_its_sockets_may_be_ipv6() {
     );
     let spawn = "/usr/bin/python3 -I -c 'import subprocess as s; \
         s.run([\"curl\", \"-sS\", \"http://allowed.example/\"], check=True)'";
-    Attempt::make(&daemon, spawn).reached("203.0.113.10", 80, "py");
+    Attempt::make(&daemon, spawn).reached("20.30.40.10", 80, "py");
     Attempt::make(&daemon, &curl("http://allowed.example/")).was_denied("allowed.example", 80);
     let six = "/usr/bin/python3 -I -c 'import socket; s = socket.socket(socket.AF_INET6); \
         s.connect((\"::ffff:127.0.0.1\", 3128)); \
         s.sendall(b\"GET http://allowed.example/ HTTP/1.1\\r\\nHost: allowed.example\\r\\nConnection: close\\r\\n\\r\\n\"); \
         print(s.makefile().read())'";
-    Attempt::make(&daemon, six).reached("203.0.113.10", 80, "py");
+    Attempt::make(&daemon, six).reached("20.30.40.10", 80, "py");
 }
 
 #[test]
@@ -132,7 +137,7 @@ fn a_name_is_resolved_once_and_the_vetted_address_is_dialled() {
     let daemon = Daemon::start(&world, &Setup::default());
     // The first answer is public, every later one is private: a second lookup would go there.
     let attempt = Attempt::make(&daemon, &curl("http://rebind.wild.example/"));
-    attempt.reached("203.0.113.10", 80, "web");
+    attempt.reached("20.30.40.10", 80, "web");
     let again = Attempt::make(&daemon, &curl("http://rebind.wild.example/"));
     again.was_denied("rebind.wild.example", 80);
 }

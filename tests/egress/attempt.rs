@@ -45,10 +45,8 @@ impl Attempt {
             .iter()
             .filter(|a| matches!(a, Arrival::Connection(..)))
             .collect();
-        assert_eq!(
-            connections,
-            [&Arrival::Connection(address.to_owned(), port)]
-        );
+        let wanted = Arrival::Connection(address.to_owned(), port);
+        assert_eq!(connections, [&wanted], "{:?} {}", self.events, self.session);
         assert_eq!(self.host, []);
         let event = self.only_event("allow");
         assert_eq!(event.text("/rule"), rule, "{event:?}");
@@ -129,13 +127,18 @@ pub(crate) fn curl(url: &str) -> String {
     format!("curl -sS --max-time 10 '{url}'")
 }
 
+/// The same through the proxy whatever NO_PROXY says.
+pub(crate) fn curl_by_proxy(url: &str) -> String {
+    format!("curl -sS --max-time 10 --noproxy '' '{url}'")
+}
+
 /// The same in a CONNECT tunnel. curl shows no body of a refused CONNECT, so `-v` and the status do;
 /// see `connect_request` for the body.
 pub(crate) fn curl_tunnel(url: &str) -> String {
     format!("curl -sS --max-time 10 --proxytunnel '{url}'")
 }
 
-/// A CONNECT request by hand, from bash (whose binary is what the policy then sees).
+/// A CONNECT request by hand, from Python (whose binary is what the policy then sees).
 pub(crate) fn connect_request(target: &str) -> String {
     raw_request(&format!(
         r"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
@@ -143,7 +146,14 @@ pub(crate) fn connect_request(target: &str) -> String {
 }
 
 /// Any bytes to the proxy, given in the escapes of printf(1); prints what comes back within 5 s.
+/// One process alone holds the connection: two would leave open which of them asks.
 pub(crate) fn raw_request(escaped: &str) -> String {
+    const SEND: &str = "import socket, sys\n\
+        s = socket.create_connection((\"127.0.0.1\", 3128), 5)\n\
+        s.sendall(sys.stdin.buffer.read())\n\
+        try:\n\
+        \x20   while data := s.recv(65536): sys.stdout.buffer.write(data)\n\
+        except OSError: pass";
     let escaped = escaped.replace('\'', r"'\''");
-    format!("exec 3<>/dev/tcp/127.0.0.1/3128; printf '{escaped}' >&3; timeout 5 cat <&3; true")
+    format!("printf '{escaped}' | /usr/bin/python3 -I -c '{SEND}'")
 }

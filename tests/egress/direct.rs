@@ -13,14 +13,14 @@ fn without_the_proxy_variables_there_is_no_way_out() {
     let daemon = Daemon::start(&world, &Setup::default());
     for url in [
         "http://allowed.example/",
-        "http://203.0.113.10/",
+        "http://20.30.40.10/",
         "http://10.9.9.9/",
         "http://169.254.169.254/",
-        "http://203.0.113.1:8080/",
+        "http://20.30.40.1:8080/",
         "http://127.0.0.1:8080/",
-        "http://[2001:db8:1::10]/",
+        "http://[2a00:1:1::10]/",
         "http://[::1]:8080/",
-        "http://[::ffff:203.0.113.10]/",
+        "http://[::ffff:20.30.40.10]/",
     ] {
         let line = format!("{NO_PROXY} {url}");
         let attempt = Attempt::make(&daemon, &line);
@@ -64,10 +64,10 @@ fn datagrams_and_raw_connections_have_no_route() {
         .input(program)
         .run("cat > attack && chmod +x attack")
         .expect_code(0);
-    let verbs = "udp-send:203.0.113.10,53 udp-send:203.0.113.1,53 udp-send:10.9.9.9,53 \
-        tcp-connect:203.0.113.10,80 tcp-connect:10.9.9.9,80 tcp-connect:169.254.169.254,80 \
-        tcp-connect:203.0.113.1,8080 tcp-connect:203.0.113.1,2222 tcp-connect:2001:db8:1::10,80 \
-        tcp-connect:::ffff:203.0.113.10,80";
+    let verbs = "udp-send:20.30.40.10,53 udp-send:20.30.40.1,53 udp-send:10.9.9.9,53 \
+        tcp-connect:20.30.40.10,80 tcp-connect:10.9.9.9,80 tcp-connect:169.254.169.254,80 \
+        tcp-connect:20.30.40.1,8080 tcp-connect:20.30.40.1,2222 tcp-connect:2a00:1:1::10,80 \
+        tcp-connect:::ffff:20.30.40.10,80";
     let inside = master
         .ssh()
         .run(format!("./attack {verbs}"))

@@ -32,11 +32,11 @@ fn the_plain_form_gets_through() {
     let daemon = Daemon::start(&world, &any_binary());
     let get = r"GET http://allowed.example/ HTTP/1.1\r\nHost: allowed.example\r\nConnection: close\r\n\r\n";
     let attempt = Attempt::make(&daemon, &raw_request(get));
-    attempt.reached("203.0.113.10", 80, "any");
+    attempt.reached("20.30.40.10", 80, "any");
     assert_eq!(status(&attempt), "HTTP/1.1 200 OK");
     let tunnel = r"CONNECT allowed.example:80 HTTP/1.1\r\nHost: allowed.example:80\r\n\r\n";
     let attempt = Attempt::make(&daemon, &raw_request(tunnel));
-    attempt.reached("203.0.113.10", 80, "any");
+    attempt.reached("20.30.40.10", 80, "any");
     assert!(
         status(&attempt).starts_with("HTTP/1.1 200"),
         "{}",

@@ -43,7 +43,7 @@ fn an_allowed_get_is_forwarded_and_leaves_one_event() {
             json!({
                 "kind": "egress", "session": 5, "sandbox": 3, "login": "sandbox", "key": "SHA256:test",
                 "process": {"pid": 4242, "binary": "/usr/bin/curl", "ancestors": ["/usr/bin/bash"]},
-                "destination": {"host": "up.example", "port": 80}, "addresses": ["203.0.113.2"],
+                "destination": {"host": "up.example", "port": 80}, "addresses": ["20.30.40.2"],
                 "verdict": "allow", "rule": "web", "generation": 1, "reason": null,
             })
         );
@@ -150,7 +150,7 @@ fn an_address_that_is_never_reached_is_denied_after_resolving() {
             "[::1]",
             "[::ffff:127.0.0.1]",
             "0.0.0.0",
-            "203.0.113.2",
+            "20.30.40.2",
         ] {
             assert_eq!(
                 world.curl(&[&format!("http://{literal}/")]).await.status,

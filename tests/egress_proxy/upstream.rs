@@ -48,7 +48,7 @@ pub(crate) fn start() -> (Upstream, Arc<Counts>) {
             return;
         }
         ip(&[
-            "addr add 203.0.113.2/24 dev in",
+            "addr add 20.30.40.2/24 dev in",
             "addr add 2001:db8::2/64 dev in nodad",
             "link set in up",
         ]);

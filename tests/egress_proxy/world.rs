@@ -26,13 +26,13 @@ use tokio::sync::watch;
 use crate::upstream::{self, Counts};
 
 const HOSTS: &str = "
-203.0.113.2         up.example other.example both.example
+20.30.40.2         up.example other.example both.example
 2001:db8::2         six.example both.example
 127.0.0.1           rebind.example mixed.example
-203.0.113.2         mixed.example
+20.30.40.2         mixed.example
 169.254.169.254     metadata.example
 ::ffff:127.0.0.1    mapped.example
-203.0.113.1         gate.example
+20.30.40.1         gate.example
 ";
 
 pub(crate) const POLICY: &str = "
@@ -127,7 +127,7 @@ fn with_trail<F: Future<Output = ()>>(trail: File, test: impl FnOnce(World) -> F
             upstream.thread
         )]);
         ip(&[
-            "addr add 203.0.113.1/24 dev out",
+            "addr add 20.30.40.1/24 dev out",
             "addr add 2001:db8::1/64 dev out nodad",
             "link set out up",
         ]);

@@ -36,6 +36,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -319,9 +320,9 @@ static long read_environment(const char *a) {
     if (fd < 0) return -1;
     return read(fd, &byte, 1) < 0 ? -1 : 0;
 }
-/* Copies itself into memory and executes that: code that no file rule has seen. */
-static int copy_in_memory(void) {
-    int from = open("/proc/self/exe", O_RDONLY), to = memfd_create("attack", 0);
+/* Copies itself (or the program named) into memory and executes that: code that no file rule has seen. */
+static int copy_in_memory(const char *program) {
+    int from = open(*program ? program : "/proc/self/exe", O_RDONLY), to = memfd_create("attack", 0);
     char buffer[65536];
     if (from < 0 || to < 0) return -1;
     for (ssize_t n; (n = read(from, buffer, sizeof buffer)) > 0;)
@@ -330,14 +331,12 @@ static int copy_in_memory(void) {
 }
 static char *const NO_WORDS[] = {(char[]){"attack"}, NULL};
 static long memfd_exec(const char *a) {
-    (void)a;
-    int fd = copy_in_memory();
+    int fd = copy_in_memory(a);
     return fd < 0 ? -1 : syscall(SYS_execveat, fd, "", NO_WORDS, NO_WORDS + 1, AT_EMPTY_PATH);
 }
 static long memfd_exec_path(const char *a) {
-    (void)a;
     char path[64];
-    int fd = copy_in_memory();
+    int fd = copy_in_memory(a);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return fd < 0 ? -1 : execve(path, NO_WORDS, NO_WORDS + 1);
 }
@@ -402,7 +401,26 @@ static long inherited_descriptors(const char *a) {
     return -1;
 }
 
+/* ---- what leaks where a single layer is missing (tests/layers.rs) ---- */
+
+/* Finds a key by name in the session keyring that the daemon was started with. */
+static long session_key(const char *a) { return syscall(SYS_request_key, "user", a, NULL, 0) < 0 ? -1 : 0; }
+/* Attaches a System V segment by its id. */
+static long attach_segment(const char *a) { return shmat(atoi(a), NULL, SHM_RDONLY) == (void *)-1 ? -1 : 0; }
+/* Sees the host's name. */
+static long host_is_named(const char *a) {
+    char name[256] = {0};
+    if (gethostname(name, sizeof name - 1) < 0) return -1;
+    if (strcmp(name, a) == 0) return 0;
+    errno = ENOENT;
+    return -1;
+}
+/* Asks for an executable memory file by name. */
+static long memfd_flag(const char *a) { (void)a; return opened(memfd_create("attack", 0x10 /* MFD_EXEC */)); }
+
 static const struct { const char *verb; attack *run; } ATTACKS[] = {
+    {"session-key", session_key}, {"attach-segment", attach_segment}, {"host-is-named", host_is_named},
+    {"memfd-flag", memfd_flag},
     {"packet-socket", packet_socket}, {"raw-socket", raw_socket}, {"raw-socket6", raw_socket6},
     {"vsock-socket", vsock_socket}, {"alg-socket", alg_socket}, {"netfilter-socket", netfilter_socket},
     {"generic-netlink", generic_netlink}, {"xfrm-socket", xfrm_socket}, {"sctp-socket", sctp_socket},

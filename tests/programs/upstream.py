@@ -17,17 +17,17 @@ PORTS = [80, 443, 6443, 8080]
 
 # Name -> successive answers; the last one stays. An answer is a list of addresses.
 NAMES = {
-    "allowed.example": [["203.0.113.10"]],
-    "denied.example": [["203.0.113.11"]],
-    "six.example": [["2001:db8:1::10"]],
+    "allowed.example": [["20.30.40.10"]],
+    "denied.example": [["20.30.40.11"]],
+    "six.example": [["2a00:1:1::10"]],
     "private.example": [["10.9.9.9"]],
     "ula.example": [["fd00:9::9"]],
     "metadata.example": [["169.254.169.254"]],
     "loopback.example": [["127.0.0.1"]],
     "zero.example": [["0.0.0.0"]],
     # Below *.wild.example a policy names no host exactly: only public addresses pass.
-    "public.wild.example": [["203.0.113.10"]],
-    "six.wild.example": [["2001:db8:1::10"]],
+    "public.wild.example": [["20.30.40.10"]],
+    "six.wild.example": [["2a00:1:1::10"]],
     "private.wild.example": [["10.9.9.9"]],
     "cgnat.wild.example": [["100.64.9.9"]],
     "ula.wild.example": [["fd00:9::9"]],
@@ -35,11 +35,12 @@ NAMES = {
     "loopback.wild.example": [["127.0.0.1"]],
     "loopback6.wild.example": [["::1"]],
     "zero.wild.example": [["0.0.0.0"]],
-    "own.wild.example": [["203.0.113.1"]],
+    "documentation.wild.example": [["203.0.113.10"]],
+    "own.wild.example": [["20.30.40.1"]],
     "mapped.wild.example": [["::ffff:10.9.9.9"]],
     "mappedmeta.wild.example": [["::ffff:169.254.169.254"]],
-    "mixed.wild.example": [["203.0.113.10", "10.9.9.9"]],
-    "rebind.wild.example": [["203.0.113.10"], ["10.9.9.9"]],
+    "mixed.wild.example": [["20.30.40.10", "10.9.9.9"]],
+    "rebind.wild.example": [["20.30.40.10"], ["10.9.9.9"]],
 }
 
 LOG = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -136,7 +137,7 @@ def dns_answer(question, asked):
 
 def dns():
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("203.0.113.10", 53))
+    server.bind(("20.30.40.10", 53))
     asked = {}
     while True:
         question, peer = server.recvfrom(4096)

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::support::{Daemon, Setup, World, run, venv};
 
 #[test]
-fn ssh_audit_finds_no_failure_and_no_warning() {
+fn ssh_audit_finds_no_failure_and_no_avoidable_warning() {
     let world = World::new();
     let _daemon = Daemon::start(&world, &Setup::closed());
     let mut command = world.on_host(venv().join("bin/ssh-audit").to_str().unwrap());
@@ -22,6 +22,9 @@ fn ssh_audit_finds_no_failure_and_no_warning() {
             for level in ["fail", "warn"] {
                 let notes = algorithm["notes"][level].as_array();
                 for note in notes.into_iter().flatten() {
+                    if is_unavoidable(&algorithm["algorithm"], note) {
+                        continue;
+                    }
                     complaints.push(format!(
                         "{kind} {}: {level}: {note}",
                         algorithm["algorithm"]
@@ -37,6 +40,12 @@ fn ssh_audit_finds_no_failure_and_no_warning() {
         "{}",
         report["cves"]
     );
+}
+
+/// Debian 12's client knows no post-quantum exchange that russh has, so that one without stays.
+fn is_unavoidable(algorithm: &Value, note: &Value) -> bool {
+    algorithm == "curve25519-sha256"
+        && note == "does not provide protection against post-quantum attacks"
 }
 
 #[test]
@@ -56,7 +65,11 @@ fn modern_algorithms_are_taken_and_old_ones_are_not() {
         ("-oHostKeyAlgorithms=ssh-ed25519", true),
         ("-oHostKeyAlgorithms=ssh-rsa", false),
     ] {
-        let session = daemon.ssh().option(option).run("true");
+        let session = daemon
+            .ssh()
+            .option(option)
+            .option("-oLogLevel=INFO")
+            .run("true");
         assert_eq!(session.code() == 0, taken, "{option}: {session}");
         assert!(
             taken || session.err().contains("no matching"),

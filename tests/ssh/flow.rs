@@ -30,17 +30,34 @@ fn watch(daemon: &Daemon<'_>, master: &Master, seconds: u64) -> (Duration, u64) 
     (slowest, largest)
 }
 
+/// What the shared connection's client has read so far, its channels' inputs above all.
+fn fed(master: &Master) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", master.id())).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_stopped_reader_and_a_stopped_stdin_disturb_nobody() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
     let master = daemon.ssh().master();
     master.ssh().run("true").expect_code(0);
-    let _reader = pipeline(&master, "cat /dev/zero", r#""$@" | sleep 100"#);
-    let _writer = pipeline(&master, "sleep 100", r#"head -c 1G /dev/zero | "$@""#);
+    let mut reader = pipeline(&master, "cat /dev/zero", r#""$@" | sleep 100"#);
+    let mut writer = pipeline(&master, "sleep 100", r#"head -c 1G /dev/zero | "$@""#);
     let (slowest, largest) = watch(&daemon, &master, 20);
     assert!(slowest < Duration::from_secs(1), "`true` took {slowest:?}");
     assert!(largest < 100 * 1024, "the gate grew to {largest} KiB");
+    // It was put to the test: the gigabyte was under way, and both sessions live.
+    assert!(
+        fed(&master) > 100_000_000,
+        "only {} bytes were fed",
+        fed(&master)
+    );
+    assert!(
+        !reader.has_ended() && !writer.has_ended(),
+        "a channel was given up"
+    );
 }
 
 #[test]

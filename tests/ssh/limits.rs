@@ -58,16 +58,13 @@ fn too_many_strangers_are_turned_away_and_friends_get_in_once_they_leave() {
     let world = World::new();
     let daemon = Daemon::start(&world, &limited("unauthenticated: 4"));
     let mut strangers = silent_connections(&world, 4, 30);
-    let full = wait_until(Duration::from_secs(10), || {
-        daemon
-            .ssh()
-            .option("-oConnectTimeout=2")
-            .seconds(10)
-            .run("true")
-            .code()
-            == 255
-    });
-    assert!(full, "a fifth connection got in beside four strangers");
+    strangers.expect_output("held");
+    let fifth = daemon.ssh().option("-oConnectTimeout=2").run("true");
+    assert_eq!(
+        fifth.code(),
+        255,
+        "a fifth connection beside four strangers: {fifth}"
+    );
     strangers.kill();
     let free = wait_until(Duration::from_secs(10), || {
         daemon.ssh().run("true").code() == 0
@@ -97,10 +94,15 @@ fn channels_are_counted_for_each_connection() {
     let mut busy: Vec<_> = (0..3)
         .map(|_| master.ssh().start("echo up; sleep 60"))
         .collect();
-    let full = wait_until(Duration::from_secs(10), || {
-        master.ssh().run("true").code() == 255
-    });
-    assert!(full, "a fourth channel was opened beside three");
+    for channel in &busy {
+        channel.expect_output("up");
+    }
+    let fourth = master.ssh().run("true");
+    assert_eq!(
+        fourth.code(),
+        255,
+        "a fourth channel beside three: {fourth}"
+    );
     master.control("check").expect_code(0);
     busy[0].kill();
     let free = wait_until(Duration::from_secs(10), || {

@@ -41,7 +41,7 @@ network_policies:
   literal:
     name: literal
     endpoints:
-      - {host: 203.0.113.10, port: 8080}
+      - {host: 20.30.40.10, port: 8080}
     binaries:
       - {path: /usr/bin/curl}
 ";

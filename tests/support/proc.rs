@@ -132,25 +132,22 @@ impl Namespaces {
         Self(self.0.difference(&other.0).cloned().collect())
     }
 
-    /// Those that a process, a descriptor or a mount still keeps.
-    pub(crate) fn still_kept(&self) -> BTreeSet<String> {
-        let mut kept = BTreeSet::new();
-        for pid in all_pids() {
-            if Process::read(pid).is_none() {
-                continue;
-            }
-            kept.extend(links_in(&format!("/proc/{pid}/ns")));
-            kept.extend(links_in(&format!("/proc/{pid}/fd")));
+    /// Those that a process, a descriptor or a mount still keeps, and whose.
+    pub(crate) fn still_kept(&self) -> Vec<String> {
+        let mut kept = Vec::new();
+        for process in all_pids().into_iter().filter_map(Process::read) {
+            let pid = process.pid;
             let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
             // 100 99 0:4 net:[4026532000] /run/netns/NAME rw - nsfs nsfs rw
-            kept.extend(
-                mounts
-                    .lines()
-                    .filter_map(|l| l.split(' ').nth(3))
-                    .map(str::to_owned),
-            );
+            let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(3));
+            let names = links_in(&format!("/proc/{pid}/ns"))
+                .into_iter()
+                .chain(links_in(&format!("/proc/{pid}/fd")))
+                .chain(mounted.map(str::to_owned));
+            let ours = names.filter(|name| self.0.contains(name));
+            kept.extend(ours.map(|name| format!("{name} by {process:?}")));
         }
-        self.0.intersection(&kept).cloned().collect()
+        kept
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,8 +66,14 @@ pub(crate) struct Running {
     started: Instant,
     limit: Duration,
     stdin: Option<ChildStdin>,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stdout: Gathered,
+    stderr: Gathered,
+}
+
+/// A pipe that a thread reads to its end, and what has come out of it so far.
+struct Gathered {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
 }
 
 impl Running {
@@ -80,8 +87,8 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {line}: {error}"));
-        let stdout = child.stdout.take().map(gather);
-        let stderr = child.stderr.take().map(gather);
+        let stdout = Gathered::from(child.stdout.take().expect("piped"));
+        let stderr = Gathered::from(child.stderr.take().expect("piped"));
         let stdin = child.stdin.take();
         Self {
             child,
@@ -135,19 +142,25 @@ impl Running {
         self.child.wait().expect("waitpid");
     }
 
+    /// What it has written to standard output so far.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.so_far()).into_owned()
+    }
+
+    /// Waits until this text has been written to standard output.
+    #[track_caller]
+    pub(crate) fn expect_output(&self, text: &str) {
+        let seen = || self.output().contains(text);
+        assert!(
+            wait_until(Duration::from_secs(15), seen),
+            "no {text:?} from {}",
+            self.line
+        );
+    }
+
     fn collect(&mut self, status: ExitStatus) -> Finished {
         let took = self.started.elapsed();
-        // A background process may still hold a pipe; what has arrived by then is what counts.
-        let stdout = self
-            .stdout
-            .take()
-            .map(|t| join_within(t, &self.line))
-            .unwrap_or_default();
-        let stderr = self
-            .stderr
-            .take()
-            .map(|t| join_within(t, &self.line))
-            .unwrap_or_default();
+        let (stdout, stderr) = (self.stdout.whole(&self.line), self.stderr.whole(&self.line));
         Finished {
             line: self.line.clone(),
             status,
@@ -158,32 +171,43 @@ impl Running {
     }
 }
 
+impl Gathered {
+    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&bytes);
+        let thread = std::thread::spawn(move || {
+            let mut block = [0; 65536];
+            loop {
+                let count = pipe.read(&mut block).expect("reading a pipe");
+                if count == 0 {
+                    return;
+                }
+                sink.lock()
+                    .expect("its lock")
+                    .extend_from_slice(&block[..count]);
+            }
+        });
+        Self { bytes, thread }
+    }
+
+    fn so_far(&self) -> Vec<u8> {
+        self.bytes.lock().expect("its lock").clone()
+    }
+
+    /// Everything, once the program has ended; somebody else who keeps the pipe open is an error.
+    fn whole(&mut self, line: &str) -> Vec<u8> {
+        let closed = wait_until(Duration::from_secs(10), || self.thread.is_finished());
+        assert!(closed, "its output stayed open after its end: {line}");
+        std::mem::take(&mut *self.bytes.lock().expect("its lock"))
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
         }
     }
-}
-
-fn gather(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).expect("reading a pipe");
-        bytes
-    })
-}
-
-fn join_within(thread: JoinHandle<Vec<u8>>, line: &str) -> Vec<u8> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !thread.is_finished() {
-        assert!(
-            Instant::now() < deadline,
-            "its output stayed open after its end: {line}"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    thread.join().expect("a reading thread")
 }
 
 /// Runs a program to its end, without input, for at most `seconds`.
@@ -214,6 +238,6 @@ pub(crate) fn wait_until(limit: Duration, mut question: impl FnMut() -> bool) ->
         if Instant::now() > deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

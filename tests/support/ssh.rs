@@ -71,17 +71,9 @@ impl Ssh {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("/usr/bin/nsenter");
         command.arg(format!("--net={}", self.namespace.display()));
-        command.args([
-            "/usr/bin/ssh",
-            "-F",
-            "none",
-            "-p",
-            "2222",
-            "-l",
-            &self.user,
-            "-i",
-        ]);
-        command.arg(&self.key);
+        // ssh keeps the first value of an option: the caller's come before these.
+        command.args(["/usr/bin/ssh", "-F", "none", "-p", "2222", "-l", &self.user]);
+        command.args(&self.options).arg("-i").arg(&self.key);
         for option in [
             "BatchMode=yes",
             "StrictHostKeyChecking=no",
@@ -97,7 +89,7 @@ impl Ssh {
             "UserKnownHostsFile={}/known_hosts",
             self.dir.display()
         ));
-        command.args(&self.options).arg("127.0.0.1");
+        command.arg("127.0.0.1");
         command
             .env_remove("SSH_AUTH_SOCK")
             .env_remove("LANG")
@@ -172,8 +164,9 @@ impl Master {
             input: Vec::new(),
             seconds: self.ssh.seconds,
         }
-        .option("-o")
-        .option("ControlMaster=no")
+        .option("-oControlMaster=no")
+        // Where the shared connection refuses, ssh would silently open one of its own.
+        .option("-oProxyCommand=/bin/false")
     }
 
     /// The pid of the client process that holds the connection.

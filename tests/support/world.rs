@@ -30,9 +30,10 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A gate's host and what it can reach: names, addresses and servers of the test's own.
 ///
-/// The gate's namespace has 203.0.113.1 and 2001:db8:1::1; the upstream's has public, private,
+/// The gate's namespace has 20.30.40.1 and 2a00:1:1::1; the upstream's has public, private,
 /// link-local and unique-local addresses, and the gate's namespace really reaches all of them, so
-/// that a refusal is policy and not a missing route.
+/// that a refusal is policy and not a missing route. The public ones have to look public: those for
+/// documentation are refused like private ones. Nothing leaves the two namespaces.
 pub(crate) struct World {
     /// Unique among all worlds that live.
     pub(crate) id: String,
@@ -44,7 +45,7 @@ pub(crate) struct World {
     pub(crate) cgroup: PathBuf,
     /// The servers on the far side.
     pub(crate) upstream: Upstream,
-    /// The same servers on the gate's own host (loopback and 203.0.113.1).
+    /// The same servers on the gate's own host (loopback and 20.30.40.1).
     pub(crate) host: Upstream,
 }
 
@@ -59,7 +60,7 @@ impl World {
         fs::create_dir(&dir).expect("the world's directory");
         fs::write(
             dir.join("resolv.conf"),
-            "nameserver 203.0.113.10\noptions timeout:2\n",
+            "nameserver 20.30.40.10\noptions timeout:2\n",
         )
         .expect("resolv.conf");
         fs::write(
@@ -159,22 +160,24 @@ fn make_namespaces(id: &str) {
     ip(&[], &format!("netns add {id}g\nnetns add {id}u\n"));
     let gate = "link set lo up\n\
         link add wire type veth peer name wire netns UP\n\
-        addr add 203.0.113.1/24 dev wire\n\
-        addr add 2001:db8:1::1/64 dev wire nodad\n\
+        addr add 20.30.40.1/24 dev wire\n\
+        addr add 2a00:1:1::1/64 dev wire nodad\n\
         link set wire up\n\
         route add 10.9.9.9/32 dev wire\n\
         route add 100.64.9.9/32 dev wire\n\
+        route add 203.0.113.10/32 dev wire\n\
         route add 169.254.169.254/32 dev wire\n\
-        route add 198.51.100.0/24 via 203.0.113.10\n\
+        route add 20.30.41.0/24 via 20.30.40.10\n\
         route add fd00:9::9/128 dev wire\n\
-        route add 2001:db8:2::/64 via 2001:db8:1::10\n";
+        route add 2a00:1:2::/64 via 2a00:1:1::10\n";
     let upstream = "link set lo up\n\
-        addr add 203.0.113.10/24 dev wire\n\
-        addr add 203.0.113.11/24 dev wire\n\
+        addr add 20.30.40.10/24 dev wire\n\
+        addr add 20.30.40.11/24 dev wire\n\
         addr add 10.9.9.9/32 dev wire\n\
         addr add 100.64.9.9/32 dev wire\n\
+        addr add 203.0.113.10/32 dev wire\n\
         addr add 169.254.169.254/32 dev wire\n\
-        addr add 2001:db8:1::10/64 dev wire nodad\n\
+        addr add 2a00:1:1::10/64 dev wire nodad\n\
         addr add fd00:9::9/128 dev wire nodad\n\
         link set wire up\n";
     // The upstream's link exists once the gate's half has run up to `link add`; routes need the

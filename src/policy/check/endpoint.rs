@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use serde_saphyr::{Location, Spanned};
 
 use super::rules;
-use crate::policy::fault::Fault;
 use crate::policy::host::HostRule;
 use crate::policy::pattern::PathPattern;
 use crate::policy::schema::{
     CredentialBinding, Endpoint as Written, Enforcement, McpOptions, PersistedQueries, Protocol,
     RegisteredQuery, RpcOptions, Tls,
 };
+use crate::yaml::Fault;
 
 /// An endpoint of a network policy.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_saphyr::Spanned;
 
 use super::endpoint::Endpoint;
-use crate::policy::fault::Fault;
 use crate::policy::host::HostRule;
 use crate::policy::schema::{self, OnError, Tls};
+use crate::yaml::Fault;
 
 const MAX_MIDDLEWARES: usize = 10;
 
@@ -35,11 +35,8 @@ pub(super) fn check(
     let mut closed = Vec::new();
     for (name, entry) in written {
         let middleware = &entry.value;
-        if middleware.middleware.value.is_empty() {
-            return Err(Fault::at(
-                middleware.middleware.referenced,
-                "names no middleware",
-            ));
+        if middleware.name.value.is_empty() {
+            return Err(Fault::at(middleware.name.referenced, "names no middleware"));
         }
         if let Some(order) = &middleware.order
             && !orders.insert(order.value)

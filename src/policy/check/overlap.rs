@@ -1,7 +1,7 @@
 //! Endpoints that speak of the same place must agree on what is done there.
 
 use super::endpoint::{Endpoint, Inspection};
-use crate::policy::fault::Fault;
+use crate::yaml::Fault;
 
 /// Refuses a file in which one connection or request could be treated in two ways.
 pub(super) fn check(endpoints: &[Endpoint]) -> Result<(), Fault> {

@@ -2,9 +2,9 @@
 
 use serde_saphyr::{Location, Spanned};
 
-use crate::policy::fault::Fault;
 use crate::policy::pattern::tokens;
 use crate::policy::schema::{Endpoint, Enforcement, Matcher, PersistedQueries, Protocol, Rule};
+use crate::yaml::Fault;
 
 /// What a preset may be called.
 const PRESETS: [&str; 3] = ["read-only", "read-write", "full"];

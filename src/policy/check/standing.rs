@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_saphyr::Spanned;
 
-use crate::policy::fault::Fault;
 use crate::policy::schema;
+use crate::yaml::Fault;
 
 const MAX_PATHS: usize = 256;
 const MAX_PATH_BYTES: usize = 4096;

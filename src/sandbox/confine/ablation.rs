@@ -1,0 +1,238 @@
+//! Confinement with layers left out, to show what each of them holds (tests/layers.rs).
+//!
+//! Only in builds with debug assertions: a release has no code that could leave a layer out.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use super::{
+    Account, Entrance, Failure, KINDS, Terminal, execute, map, privileges, step, take_stdio,
+};
+use crate::model::LoginName;
+use crate::sandbox::blueprint::{Access, Blueprint, HOME, Listed};
+use crate::sandbox::cgroup::Tree;
+use crate::sandbox::init::{self, Birth};
+use crate::sandbox::landlock::Kernel;
+use crate::sandbox::network::Network;
+use crate::sandbox::seccomp::Filter;
+use crate::sys;
+use crate::sys::clone::{self, Child, SingleThreaded};
+
+/// What can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// A session of its own (setsid(2)).
+    Session,
+    /// A fresh session keyring.
+    Keyring,
+    /// One of the namespaces, by its name under /proc/PID/ns.
+    Namespace(&'static str),
+    /// The change of ids, the capabilities.
+    Privileges,
+    /// The paths, and scopes.
+    Landlock,
+    /// The system calls.
+    Seccomp,
+    /// Closing what the daemon has open.
+    Descriptors,
+}
+
+impl FromStr for Layer {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "session" => Self::Session,
+            "keyring" => Self::Keyring,
+            "privileges" => Self::Privileges,
+            "landlock" => Self::Landlock,
+            "seccomp" => Self::Seccomp,
+            "descriptors" => Self::Descriptors,
+            other => match KINDS.iter().find(|(kind, _)| *kind == other) {
+                Some((kind, _)) => Self::Namespace(kind),
+                None => return Err(format!("no layer is called {other}")),
+            },
+        })
+    }
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Experiment {
+    /// What is left out.
+    pub without: BTreeSet<Layer>,
+    /// A directory that the sandbox sees too, for the attacker's program.
+    pub shared: PathBuf,
+    /// The program and its arguments.
+    pub command: Vec<CString>,
+    /// Its ids.
+    pub uid: u32,
+}
+
+/// Builds a sandbox as the monitor does, runs one command in what is left of its confinement, and
+/// clears up. Returns the command's exit status.
+pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
+    let one_thread = SingleThreaded::prove()?;
+    let tree = Tree::create()?;
+    let outcome = build_and_run(&one_thread, &tree, experiment);
+    tree.raze()?;
+    outcome
+}
+
+fn build_and_run(
+    one_thread: &SingleThreaded,
+    tree: &Tree,
+    experiment: Experiment,
+) -> Result<i32, Box<dyn std::error::Error>> {
+    let account = Account {
+        uid: experiment.uid,
+        gid: experiment.uid,
+    };
+    let blueprint = blueprint(experiment.shared.clone())?;
+    let group = tree.group("ablation")?;
+    let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let birth = Birth {
+        blueprint: &blueprint,
+        account,
+        host_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
+        filter: &Filter::init()?,
+        seal_memory_files: true,
+        report: write,
+    };
+    let Child { pid, pidfd } =
+        clone::fork(one_thread, init::NAMESPACES, Some(group.as_fd()), || {
+            init::run(birth)
+        })?;
+    await_silence(report)?;
+    let entrance = Entrance::of(pid, pidfd)?;
+    let open = |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+    let (_network, _listener) = Network::prepare(
+        &open("/proc/self/ns/net", OFlags::RDONLY)?,
+        open(&format!("/proc/{pid}/ns/net"), OFlags::RDONLY)?,
+    )?;
+    let ruleset = Kernel::probe()?.sandbox(
+        &open(&format!("/proc/{pid}/root"), OFlags::PATH)?,
+        &blueprint,
+    )?;
+    let filter = Filter::session()?;
+    if !experiment.without.contains(&Layer::Namespace("pid")) {
+        move_into_thread_name_spaces(entrance.init().as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
+    }
+    let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let child = clone::fork(one_thread, 0, Some(group.as_fd()), move || {
+        let Err(failure) = attempt(&experiment, &entrance, account, ruleset, &filter);
+        let told = io::Write::write_all(
+            &mut std::fs::File::from(write),
+            failure.to_string().as_bytes(),
+        );
+        clone::exit_now(if told.is_ok() { 255 } else { 254 })
+    })?;
+    await_silence(report)?;
+    let status =
+        rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED)?;
+    let status = status.ok_or("the command has no status")?;
+    Ok(status
+        .exit_status()
+        .unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)))
+}
+
+/// The layers in the order of `super::start`, each only where it is not left out.
+fn attempt(
+    experiment: &Experiment,
+    entrance: &Entrance,
+    account: Account,
+    ruleset: landlock::RulesetCreated,
+    filter: &Filter,
+) -> Result<std::convert::Infallible, Failure> {
+    let with = |layer| !experiment.without.contains(&layer);
+    if with(Layer::Session) {
+        step("setsid", rustix::process::setsid())?;
+    }
+    step("signals", sys::signals::reset())?;
+    take_stdio(own_stdio()?, Terminal::None)?;
+    if with(Layer::Keyring) {
+        step("keyring", sys::keyring::join_fresh_session())?;
+    }
+    let kinds = KINDS
+        .iter()
+        .filter(|(kind, flag)| {
+            *flag != ThreadNameSpaceType::PROCESS_ID && with(Layer::Namespace(kind))
+        })
+        .fold(ThreadNameSpaceType::empty(), |all, (_, flag)| all | *flag);
+    if !kinds.is_empty() {
+        step(
+            "enter",
+            move_into_thread_name_spaces(entrance.init().as_fd(), kinds),
+        )?;
+    }
+    if with(Layer::Privileges) {
+        privileges::drop_to(account)?;
+    }
+    if with(Layer::Landlock) {
+        map::enforce(ruleset)?;
+    }
+    if with(Layer::Seccomp) {
+        filter.apply()?;
+    }
+    if with(Layer::Descriptors) {
+        step("descriptors", sys::descriptors::close_on_exec_from(3))?;
+    }
+    match experiment.command.as_slice() {
+        [program, ..] => execute(program, &experiment.command, &[]),
+        [] => step("command", Err(io::Error::other("no command"))),
+    }
+}
+
+fn own_stdio() -> Result<[OwnedFd; 3], Failure> {
+    let copy = |fd: std::os::fd::BorrowedFd<'_>| step("stdio", fd.try_clone_to_owned());
+    Ok([
+        copy(rustix::stdio::stdin())?,
+        copy(rustix::stdio::stdout())?,
+        copy(rustix::stdio::stderr())?,
+    ])
+}
+
+fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
+    let listed = |path: &str, access| Listed {
+        path: path.into(),
+        access,
+    };
+    let mut paths: Vec<Listed> = ["/usr", "/bin", "/lib", "/lib64", "/etc"]
+        .map(|path| listed(path, Access::ReadOnly))
+        .into();
+    paths.push(Listed {
+        path: shared,
+        access: Access::ReadOnly,
+    });
+    paths.push(listed(HOME, Access::ReadWrite));
+    paths.push(listed("/tmp", Access::ReadWrite));
+    Ok(Blueprint {
+        login: LoginName::try_from("ablation".to_owned())?,
+        authorized_keys: vec![],
+        shell: "/bin/sh".into(),
+        account: None,
+        paths,
+    })
+}
+
+/// Waits until the other end is closed; what it says first is what went wrong.
+fn await_silence(report: OwnedFd) -> Result<(), String> {
+    let mut problem = String::new();
+    std::fs::File::from(report)
+        .read_to_string(&mut problem)
+        .map_err(|e| e.to_string())?;
+    if problem.is_empty() {
+        Ok(())
+    } else {
+        Err(problem)
+    }
+}

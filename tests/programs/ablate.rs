@@ -1,0 +1,32 @@
+//! Runs a command in a sandbox that lacks the layers named in its first argument.
+//!
+//! `ablate LAYER,... SHARED_DIRECTORY UID COMMAND ARGUMENT...`
+
+#[cfg(debug_assertions)]
+fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
+    use std::ffi::CString;
+    let mut arguments = std::env::args().skip(1);
+    let mut next = |what: &str| arguments.next().ok_or_else(|| format!("{what} is missing"));
+    let without = next("a list of layers")?;
+    let without = without
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::parse)
+        .collect::<Result<_, String>>()?;
+    let shared = next("a directory")?.into();
+    let uid = next("a uid")?.parse()?;
+    let command = arguments.map(CString::new).collect::<Result<_, _>>()?;
+    let status = sandgate::sandbox::ablation::run(sandgate::sandbox::ablation::Experiment {
+        without,
+        shared,
+        command,
+        uid,
+    })?;
+    Ok(u8::try_from(status).unwrap_or(u8::MAX).into())
+}
+
+#[cfg(not(debug_assertions))]
+fn main() {
+    eprintln!("ablate: release builds leave no layer out");
+    std::process::exit(2);
+}
