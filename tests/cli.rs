@@ -76,7 +76,11 @@ fn a_denial_is_explained_as_the_proxy_would_judge() {
             "neither for /usr/bin/wget",
         ),
         ("github.com:22", "/usr/bin/git", "git_hosting"),
-        ("example.com:443", "/usr/bin/git", "not allowed"),
+        (
+            "example.com:443",
+            "/usr/bin/git",
+            "no network policy names example.com",
+        ),
     ] {
         let denied = ask(to, binary);
         assert_eq!(denied.status.code(), Some(1), "{denied:?}");

@@ -111,6 +111,7 @@ fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
 fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), GateError> {
     let own = checked.config().uids.gate;
     sandbox::forbid_core_dumps()?;
+    sandbox::raise_open_files()?;
     sandbox::drop_to(Account { uid: own, gid: own })?;
     // After the change of ids, which clears it; before the filter, which would refuse it.
     supervisor::die_with(parent)?;
