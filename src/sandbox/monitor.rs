@@ -272,7 +272,7 @@ impl Monitor {
                     .answer(number, answer.map(|()| (Answer::Done, vec![])))?;
             }
             Request::HangUp { session } => {
-                self.sessions.hang_up(session)?;
+                self.sessions.hang_up(session);
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
             Request::Identify {

@@ -180,9 +180,9 @@ impl Sessions {
 
     /// The session's channel is closed. A program that still runs is hung up and then killed with all
     /// it started; what an ended one left in the background lives as long as its sandbox.
-    pub(super) fn hang_up(&mut self, id: SessionId) -> Result<(), MonitorError> {
+    pub(super) fn hang_up(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
-            return Ok(());
+            return;
         };
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
@@ -192,7 +192,6 @@ impl Sessions {
             }
             session.kill_at = Some(Instant::now() + GRACE);
         }
-        Ok(())
     }
 
     /// Signals the terminal's foreground group, or the leader's. The gate may name only what kill(1)
