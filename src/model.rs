@@ -1,7 +1,9 @@
 //! The project's values: names, ids and addresses, each checked once where it is made.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -193,6 +195,7 @@ impl fmt::Display for Destination {
 
 /// The process behind a connection, as the monitor saw it when the connection was judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "IdentityBytes", into = "IdentityBytes")]
 pub struct Identity {
     /// The session whose cgroup created the socket; `None` for what outlived its session.
     pub session: Option<SessionId>,
@@ -202,6 +205,40 @@ pub struct Identity {
     pub binary: PathBuf,
     /// The executables of its ancestors inside the sandbox, nearest first.
     pub ancestors: Vec<PathBuf>,
+}
+
+/// What is sent of an `Identity`. The sandbox chooses the names of its programs, and serde's own form
+/// of a path refuses those that are not UTF-8.
+#[derive(Serialize, Deserialize)]
+struct IdentityBytes {
+    session: Option<SessionId>,
+    pid: u32,
+    binary: Vec<u8>,
+    ancestors: Vec<Vec<u8>>,
+}
+
+impl From<Identity> for IdentityBytes {
+    fn from(identity: Identity) -> Self {
+        let bytes = |path: PathBuf| path.into_os_string().into_vec();
+        Self {
+            session: identity.session,
+            pid: identity.pid,
+            binary: bytes(identity.binary),
+            ancestors: identity.ancestors.into_iter().map(bytes).collect(),
+        }
+    }
+}
+
+impl From<IdentityBytes> for Identity {
+    fn from(sent: IdentityBytes) -> Self {
+        let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
+        Self {
+            session: sent.session,
+            pid: sent.pid,
+            binary: path(sent.binary),
+            ancestors: sent.ancestors.into_iter().map(path).collect(),
+        }
+    }
 }
 
 /// Who is calling.

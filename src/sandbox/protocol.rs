@@ -227,7 +227,12 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::model::Identity;
 
     fn spawn(program: Program) -> Numbered {
         let spawn = Spawn {
@@ -251,6 +256,22 @@ mod tests {
             Numbered::try_from(&*encode(&numbered).unwrap()),
             Ok(numbered)
         );
+    }
+
+    #[test]
+    fn a_program_whose_name_is_not_utf8_can_be_named() {
+        let path = PathBuf::from(OsStr::from_bytes(b"/sandbox/\xff"));
+        let identity = Identity {
+            session: Some(SessionId(1)),
+            pid: 7,
+            binary: path.clone(),
+            ancestors: vec![path],
+        };
+        let message = Message::Answer {
+            number: 1,
+            answer: Ok(Answer::Identified(Peer::Known(identity))),
+        };
+        assert_eq!(Message::try_from(&*encode(&message).unwrap()), Ok(message));
     }
 
     #[test]

@@ -40,6 +40,20 @@ fn a_denied_tunnel_is_403() {
 }
 
 #[test]
+fn a_binary_whose_name_is_no_text_is_denied_and_ends_nothing_else() {
+    let world = World::new();
+    let mut daemon = Daemon::start(&world, &Setup::default());
+    let line = format!(
+        r"cp /usr/bin/curl $'odd\xff' && ./$'odd\xff' {}",
+        curl("http://allowed.example/").trim_start_matches("curl ")
+    );
+    Attempt::make(&daemon, &line)
+        .was_denied("allowed.example", 80)
+        .without_a_question();
+    assert!(!daemon.has_ended(), "{}", daemon.stderr());
+}
+
+#[test]
 fn a_port_that_no_rule_names_is_denied() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::default());

@@ -6,6 +6,7 @@ set -euo pipefail
 [ "$1" = serve ]
 dir=$(dirname "$3")
 uid=$(sed -n 's/.*first: \([0-9]*\).*/\1/p' "$3")
+port=$(sed -n 's/^listen:.*:\([0-9]*\)".*/\1/p' "$3")
 
 mkdir -p "$dir/home" /run/sshd
 chown "$uid:$uid" "$dir/home"
@@ -17,10 +18,10 @@ for file in passwd group shadow; do mount --bind "$dir/$file" "/etc/$file"; done
 [ -e "$dir/host_ed25519" ] || ssh-keygen -q -t ed25519 -N '' -f "$dir/host_ed25519"
 
 (
-    until (: < /dev/tcp/127.0.0.1/2222) 2>/dev/null; do sleep 0.05; done
-    echo "ssh -p 2222 sandbox@127.0.0.1"
+    until (: < /dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.05; done
+    echo "ssh -p $port sandbox@127.0.0.1"
 ) &
-exec /usr/sbin/sshd -D -e -f /dev/null -p 2222 -h "$dir/host_ed25519" \
+exec /usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "$dir/host_ed25519" \
     -o ListenAddress=127.0.0.1 -o AuthorizedKeysFile="$dir/authorized_keys" -o StrictModes=no \
     -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no -o MaxSessions=100 \
     -o "AcceptEnv=LANG LC_* COLORTERM GIT_PROTOCOL SGT_OPERATOR SGTX_*" -o PrintMotd=no \
