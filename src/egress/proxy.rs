@@ -28,7 +28,7 @@ use crate::model::{Connection, Subject};
 use crate::policy::{Flow, Snapshot};
 
 /// Connections of one sandbox at once; more wait in the listener's backlog.
-const CONNECTIONS: usize = 1024;
+const CONNECTIONS: usize = 256;
 /// The time for a request's head, also the longest that an idle connection is kept.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed; the usual cause (EMFILE) lasts.

@@ -2,6 +2,7 @@
 //!
 //! The hierarchy is reached through a detached mount of our own, wherever the host mounts it.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -131,37 +132,47 @@ impl Group {
         Ok(pids)
     }
 
-    /// Signals what is in it and wanted. A pid may be used anew between reading and signalling:
-    /// only what is still a member once its pidfd is held gets one.
+    /// Signals what is in it and wanted. A pid may be used anew between reading and signalling: only
+    /// what is still a member once its pidfd is held gets one. A batch of pidfds at a time: a sandbox
+    /// chooses how many processes it has, but not how many descriptors this takes.
     pub(super) fn signal(
         &self,
         signals: &[Signal],
         wanted: impl Fn(Pid) -> bool,
     ) -> io::Result<()> {
-        let held: Vec<(Pid, OwnedFd)> = self
+        const BATCH: usize = 256;
+        let targets: Vec<Pid> = self
             .processes()?
             .into_iter()
-            .filter_map(|pid| {
-                Some((
-                    pid,
-                    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?,
-                ))
-            })
+            .filter(|pid| wanted(*pid))
             .collect();
-        let members = self.processes()?;
-        for (_, pidfd) in held
-            .iter()
-            .filter(|(pid, _)| members.contains(pid) && wanted(*pid))
-        {
-            for signal in signals {
-                match rustix::process::pidfd_send_signal(pidfd, *signal) {
-                    Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        for batch in targets.chunks(BATCH) {
+            let mut held = Vec::with_capacity(batch.len());
+            for pid in batch {
+                match rustix::process::pidfd_open(*pid, PidfdFlags::empty()) {
+                    Ok(pidfd) => held.push((pid, pidfd)),
+                    // It has ended meanwhile.
+                    Err(rustix::io::Errno::SRCH) => {}
                     Err(e) => return Err(e.into()),
                 }
+            }
+            let members: HashSet<Pid> = self.processes()?.into_iter().collect();
+            for (_, pidfd) in held.iter().filter(|(pid, _)| members.contains(pid)) {
+                send(pidfd, signals)?;
             }
         }
         Ok(())
     }
+}
+
+fn send(pidfd: &OwnedFd, signals: &[Signal]) -> io::Result<()> {
+    for signal in signals {
+        match rustix::process::pidfd_send_signal(pidfd, *signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
 }
 
 impl AsFd for Group {

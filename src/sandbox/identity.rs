@@ -52,29 +52,49 @@ fn holders(inode: u32, members: &[Pid]) -> Result<Vec<(Pid, PathBuf)>, String> {
         ));
     }
     let wanted = PathBuf::from(format!("socket:[{inode}]"));
-    let mut seen = 0;
+    let mut budget = MOST_DESCRIPTORS;
     let mut holders = Vec::new();
     for &pid in members {
-        // A process that ends meanwhile holds nothing any more.
-        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-            continue;
-        };
-        for descriptor in descriptors.flatten() {
-            seen += 1;
-            if seen > MOST_DESCRIPTORS {
-                return Err(format!(
-                    "the sandbox holds more than {MOST_DESCRIPTORS} descriptors"
-                ));
-            }
-            if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == wanted) {
-                if let Ok(binary) = executable(pid) {
-                    holders.push((pid, binary));
-                }
-                break;
+        if holds(pid, &wanted, &mut budget)? {
+            // A process that ends meanwhile holds nothing any more.
+            if let Ok(binary) = executable(pid) {
+                holders.push((pid, binary));
             }
         }
     }
     Ok(holders)
+}
+
+/// Looks through one process. Its threads share one table (the sessions' filter lets them have no other),
+/// but the first thread's view of it is gone when that has ended before the others.
+fn holds(pid: Pid, wanted: &Path, budget: &mut usize) -> Result<bool, String> {
+    let own = Path::new("/proc").join(pid.to_string());
+    if let Some(found) = search(&own.join("fd"), wanted, budget)? {
+        return Ok(found);
+    }
+    let threads = std::fs::read_dir(own.join("task"));
+    for thread in threads.into_iter().flatten().flatten() {
+        if let Some(found) = search(&thread.path().join("fd"), wanted, budget)? {
+            return Ok(found);
+        }
+    }
+    Ok(false)
+}
+
+/// `None` where there is nothing to look through: the process has ended, or its first thread has.
+fn search(directory: &Path, wanted: &Path, budget: &mut usize) -> Result<Option<bool>, String> {
+    let mut looked = None;
+    let descriptors = std::fs::read_dir(directory);
+    for descriptor in descriptors.into_iter().flatten().flatten() {
+        *budget = budget
+            .checked_sub(1)
+            .ok_or_else(|| format!("the sandbox holds more than {MOST_DESCRIPTORS} descriptors"))?;
+        if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == wanted) {
+            return Ok(Some(true));
+        }
+        looked = Some(false);
+    }
+    Ok(looked)
 }
 
 /// The path as the sandbox sees it: its mounts hang below no other root.

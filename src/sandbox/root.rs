@@ -23,6 +23,12 @@ const LOCKED_DOWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 /// Size of each private tmpfs in bytes: what a sandbox can pin in memory through its files.
 const SCRATCH: &str = "1073741824";
 
+/// Files in each private tmpfs: an empty one costs the kernel memory that its size does not count.
+const MOST_FILES: &str = "131072";
+
+/// PTYs of one sandbox: the kernel has a few thousand for all (kernel.pty.max).
+const MOST_TERMINALS: &str = "256";
+
 const ROOT: Account = Account { uid: 0, gid: 0 };
 
 /// Why a root could not be made.
@@ -256,6 +262,7 @@ fn private_mounts(
             ("newinstance", None),
             ("ptmxmode", Some("0666")),
             ("mode", Some("0620")),
+            ("max", Some(MOST_TERMINALS)),
         ],
     )?;
     mount_at(root, "/dev/pts", &terminals)?;
@@ -293,6 +300,7 @@ fn tmpfs(mode: &str, owner: Account, size: &str) -> Result<OwnedFd, RootError> {
         ("uid", Some(&*uid)),
         ("gid", Some(&*gid)),
         ("size", Some(size)),
+        ("nr_inodes", Some(MOST_FILES)),
     ];
     let mount = filesystem("tmpfs", &options)?;
     at(

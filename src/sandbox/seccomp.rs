@@ -114,39 +114,36 @@ fn preamble() -> BpfProgram {
 }
 
 fn session_conditions() -> Result<Rules, SeccompError> {
+    use calls::{MFD_EXEC, NAMESPACES, SHARED_FILES, THREAD, UNSHARE_FILES};
+    let process = masked(0, NAMESPACES | THREAD, 0)?;
+    let thread = masked(0, NAMESPACES | THREAD | SHARED_FILES, THREAD | SHARED_FILES)?;
+    let harmless = calls::INJECTING_IOCTLS.map(|request| differs(1, request));
+    let harmless: Vec<_> = harmless.into_iter().collect::<Result<_, _>>()?;
+    let personalities = calls::PERSONALITIES.iter();
+    let personalities = personalities.map(|&persona| rule([equal_u32(0, persona)?]));
     Ok(vec![
-        (
-            libc::SYS_clone,
-            vec![rule([masked(0, calls::NAMESPACES, 0)?])?],
-        ),
+        (libc::SYS_clone, vec![rule([process])?, rule([thread])?]),
         (
             libc::SYS_unshare,
-            vec![rule([masked(0, calls::NAMESPACES, 0)?])?],
+            vec![rule([masked(0, NAMESPACES | SHARED_FILES, 0)?])?],
+        ),
+        (
+            libc::SYS_close_range,
+            vec![rule([masked(2, UNSHARE_FILES, 0)?])?],
         ),
         (libc::SYS_socket, sockets()?),
         (
             libc::SYS_socketpair,
             vec![rule([equal(0, libc::AF_UNIX)?])?],
         ),
-        (
-            libc::SYS_ioctl,
-            vec![rule(
-                calls::INJECTING_IOCTLS
-                    .map(|request| differs(1, request))
-                    .into_iter()
-                    .collect::<Result<Vec<_>, _>>()?,
-            )?],
-        ),
+        (libc::SYS_ioctl, vec![rule(harmless)?]),
         (
             libc::SYS_memfd_create,
-            vec![rule([masked(1, calls::MFD_EXEC, 0)?])?],
+            vec![rule([masked(1, MFD_EXEC, 0)?])?],
         ),
         (
             libc::SYS_personality,
-            calls::PERSONALITIES
-                .iter()
-                .map(|&p| rule([equal_u32(0, p)?]))
-                .collect::<Result<_, _>>()?,
+            personalities.collect::<Result<_, _>>()?,
         ),
     ])
 }

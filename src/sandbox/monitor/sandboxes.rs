@@ -396,7 +396,12 @@ fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Op
         Err(rustix::io::Errno::CHILD) => true,
         Err(e) => return Err(e.into()),
     };
-    let gone = reaped && context.tree.remove(&remains.name)?;
+    let gone = reaped
+        && context.tree.remove(&remains.name).unwrap_or_else(|error| {
+            // It is dead; its directory and its id are kept until this works.
+            tracing::warn!(cgroup = %remains.name, %error, "cannot remove");
+            false
+        });
     Ok(if gone { None } else { Some(remains) })
 }
 

@@ -170,7 +170,9 @@ impl Sessions {
         let failed = matches!(session.phase, Phase::Failed);
         session.phase = Phase::Ended;
         // What it left in the background keeps the directory; the sandbox's end removes both.
-        context.tree.remove(&session.group_name)?;
+        if let Err(error) = context.tree.remove(&session.group_name) {
+            tracing::warn!(session = %id, %error, "its cgroup stays until its sandbox ends");
+        }
         if failed {
             self.sessions.remove(&id);
             return Ok(());
@@ -210,14 +212,15 @@ impl Sessions {
             return Ok(Err(format!("session {id} does not run")));
         };
         let leader = session.leader.pid;
-        let target = if session.has_terminal {
-            identity::foreground_group(leader)
+        let sent = if session.has_terminal {
+            let group = identity::foreground_group(leader);
+            session.group.signal(&[signal], |pid| {
+                group.is_some() && identity::process_group(pid) == group
+            })
         } else {
-            Some(leader)
+            // The leader is not reaped while it runs, so nobody else can have its number.
+            rustix::process::kill_process_group(leader, signal).map_err(io::Error::from)
         };
-        let sent = session.group.signal(&[signal], |pid| {
-            target.is_some() && identity::process_group(pid) == target
-        });
         Ok(sent.map_err(|e| e.to_string()))
     }
 
@@ -285,6 +288,7 @@ fn fork_session(
         environment: environment::compose(blueprint, spawn.environment)?,
         report: write,
     };
+    let cgroup = group.id()?;
     let leader = inside_pid_namespace(context, place, || {
         clone::fork(&context.one_thread, 0, Some(group.as_fd()), || {
             confine::become_session(prepared)
@@ -293,7 +297,7 @@ fn fork_session(
     Ok(Session {
         sandbox: place.id,
         leader,
-        cgroup: group.id()?,
+        cgroup,
         group,
         group_name: format!("{}/{name}", place.group_name()),
         has_terminal,

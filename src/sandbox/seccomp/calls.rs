@@ -15,6 +15,14 @@ pub(super) const NAMESPACES: u64 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
 
+/// Threads, and tables of descriptors: a thread with a table of its own could hold a connection where
+/// the search for its owner (src/sandbox/identity.rs) does not look.
+pub(super) const THREAD: u64 = CLONE_THREAD as u64;
+pub(super) const SHARED_FILES: u64 = CLONE_FILES as u64;
+
+/// close_range(2): CLOSE_RANGE_UNSHARE.
+pub(super) const UNSHARE_FILES: u64 = 2;
+
 /// The part of socket(2)'s type that is not SOCK_CLOEXEC or SOCK_NONBLOCK.
 pub(super) const SOCKET_TYPE: u64 = 0xf;
 
@@ -103,7 +111,7 @@ pub(super) const SESSION: &[c_long] = &[
     // memory
     SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_mincore, SYS_msync, SYS_mlock, SYS_mlock2,
     SYS_mlockall, SYS_munlock, SYS_munlockall, SYS_membarrier, SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect,
-    SYS_process_madvise, SYS_process_mrelease, SYS_mseal, MAP_SHADOW_STACK, SYS_memfd_secret, SYS_remap_file_pages,
+    SYS_process_madvise, SYS_process_mrelease, SYS_mseal, MAP_SHADOW_STACK, SYS_remap_file_pages,
     SYS_get_mempolicy, SYS_mbind, SYS_set_mempolicy, SYS_set_mempolicy_home_node,
     // processes and threads
     SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_wait4, SYS_waitid, SYS_getpid, SYS_getppid, SYS_gettid,
@@ -126,7 +134,7 @@ pub(super) const SESSION: &[c_long] = &[
     SYS_setitimer, SYS_timer_create, SYS_timer_delete, SYS_timer_getoverrun, SYS_timer_gettime, SYS_timer_settime,
     SYS_timerfd_create, SYS_timerfd_gettime, SYS_timerfd_settime, SYS_signalfd4, SYS_eventfd2,
     // files
-    SYS_openat, SYS_openat2, SYS_close, SYS_close_range, SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64,
+    SYS_openat, SYS_openat2, SYS_close, SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64,
     SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek, SYS_dup, SYS_dup3, SYS_fcntl,
     SYS_flock, SYS_fsync, SYS_fdatasync, SYS_sync, SYS_syncfs, SYS_sync_file_range, SYS_fadvise64, SYS_readahead,
     SYS_fallocate, SYS_truncate, SYS_ftruncate, SYS_sendfile, SYS_splice, SYS_tee, SYS_vmsplice, SYS_copy_file_range,
@@ -136,7 +144,7 @@ pub(super) const SESSION: &[c_long] = &[
     SYS_getxattr, SYS_lgetxattr, SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr, SYS_setxattr,
     SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr,
     SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
-    SYS_pipe2, SYS_io_setup, SYS_io_submit, SYS_io_getevents, SYS_io_cancel, SYS_io_destroy,
+    SYS_pipe2,
     SYS_name_to_handle_at, CACHESTAT,
     // waiting
     SYS_ppoll, SYS_pselect6, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2,
