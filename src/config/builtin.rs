@@ -81,7 +81,7 @@ impl Config {
             (vec![explicit], None)
         } else if own.is_empty() {
             let key = PathBuf::from("keys/client_ed25519");
-            let public = key.with_extension("pub");
+            let public = PathBuf::from("keys/client_ed25519.pub");
             let owner = invoker.owner;
             (vec![public], Some(ClientKey { path: key, owner }))
         } else {

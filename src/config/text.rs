@@ -73,7 +73,8 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     }
     let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
-    let pool = check_pool(file.pool, logins.len(), limits.sandboxes)?;
+    let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
+    let pool = check_pool(file.pool, places, logins.len(), limits.sandboxes)?;
     Ok(Config {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
@@ -157,7 +158,8 @@ fn is_variable_pattern(pattern: &str) -> bool {
 }
 
 fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
-    let default = default_limits();
+    let mut default = default_limits();
+    default.sandboxes = default.sandboxes.min(uids.count as usize);
     let bounded = |value: &Option<Spanned<usize>>, default: usize, most: usize| match value {
         Some(value) if value.value == 0 || value.value > most => wrong(
             value.referenced,
@@ -179,18 +181,18 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
 
 fn check_pool(
     pool: Option<Spanned<usize>>,
+    sandboxes_at: Option<Location>,
     logins: usize,
     sandboxes: usize,
 ) -> Result<usize, Fault> {
-    let (size, place) = pool.map_or((default_pool(), Location::UNKNOWN), |pool| {
-        (pool.value, pool.referenced)
-    });
+    let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
+    let size = pool.map_or_else(default_pool, |pool| pool.value);
     let pooled = size.saturating_mul(logins);
     if size == 0 || pooled >= sandboxes {
         let problem = format!(
-            "pool is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"
+            "pool ({size}) is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"
         );
-        return wrong(place, problem);
+        return wrong(written.unwrap_or(Location::UNKNOWN), problem);
     }
     Ok(size)
 }

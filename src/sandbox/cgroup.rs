@@ -62,7 +62,10 @@ impl Tree {
         rustix::fs::flock(&starting, FlockOperation::LockExclusive)?;
         for name in children(&parent)? {
             if name.starts_with(PREFIX) {
-                sweep_if_dead(&parent, &name)?;
+                // What can't be cleared away now has a name of its own and is no reason not to serve.
+                if let Err(error) = sweep_if_dead(&parent, &name) {
+                    tracing::warn!(cgroup = name, %error, "not swept");
+                }
             }
         }
         let name = format!("{PREFIX}{}", rustix::process::getpid());

@@ -22,6 +22,8 @@ pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
     /// What travelled with it.
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// Descriptors travelled with it for which this process had no room (EMFILE): they are gone.
+    pub(crate) incomplete: bool,
 }
 
 impl Channel {
@@ -53,18 +55,17 @@ pub(super) fn send(
     Ok(())
 }
 
-/// Takes one message; `WouldBlock` when there is none. A truncated one is an error.
-pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Received> {
-    let mut bytes = vec![0; LONGEST];
+/// A buffer for `receive`, to be used again and again.
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; LONGEST]
+}
+
+/// Takes one message; `WouldBlock` when there is none. One whose bytes are cut short is an error.
+pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let got = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
-        flags,
-    )?;
+    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let descriptors = control
         .drain()
         .filter_map(|message| match message {
@@ -73,17 +74,18 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Received> {
         })
         .flatten()
         .collect();
-    if got
-        .flags
-        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-    {
+    if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a message was truncated",
         ));
     }
-    bytes.truncate(got.bytes);
-    Ok(Received { bytes, descriptors })
+    let bytes = buffer.get(..got.bytes).unwrap_or_default().to_vec();
+    Ok(Received {
+        bytes,
+        descriptors,
+        incomplete: got.flags.contains(ReturnFlags::CTRUNC),
+    })
 }
 
 impl From<Channel> for OwnedFd {

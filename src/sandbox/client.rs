@@ -248,14 +248,15 @@ impl Monitor {
         socket: AsyncFd<OwnedFd>,
         mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
     ) -> Lost {
+        let mut buffer = channel::buffer();
         loop {
             let result = tokio::select! {
-                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => match received {
+                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd(), &mut buffer)) => match received {
                     Ok(received) => self.take(received),
                     Err(e) => Err(e.into()),
                 },
                 request = outgoing.recv() => match request {
-                    Some(bytes) => self.put(&socket, &bytes).await,
+                    Some(bytes) => self.put(&socket, &bytes, &mut buffer).await,
                     None => Err(Lost::Gone),
                 },
             };
@@ -269,30 +270,51 @@ impl Monitor {
 
     /// Sends one request; goes on reading while the monitor's queue is full, so that the two can't
     /// wait for each other.
-    async fn put(&self, socket: &AsyncFd<OwnedFd>, bytes: &[u8]) -> Result<(), Lost> {
+    async fn put(
+        &self,
+        socket: &AsyncFd<OwnedFd>,
+        bytes: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<(), Lost> {
         loop {
             tokio::select! {
                 biased;
-                sent = socket.async_io(tokio::io::Interest::WRITABLE, |socket| channel::send(socket.as_fd(), bytes, &[])) => return Ok(sent?),
-                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd())) => self.take(received?)?,
+                sent = socket.async_io(tokio::io::Interest::WRITABLE, |socket| channel::send(socket.as_fd(), bytes, &[])) => match sent {
+                    // The kernel has no room for so large a message just now (unix(7)).
+                    Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    sent => return Ok(sent?),
+                },
+                received = socket.async_io(tokio::io::Interest::READABLE, |socket| channel::receive(socket.as_fd(), buffer)) => self.take(received?)?,
             }
         }
     }
 
-    fn take(&self, Received { bytes, descriptors }: Received) -> Result<(), Lost> {
+    fn take(&self, received: Received) -> Result<(), Lost> {
+        let Received {
+            bytes,
+            descriptors,
+            incomplete,
+        } = received;
         if bytes.is_empty() {
             return Err(Lost::Gone);
         }
         match Message::try_from(&*bytes)? {
             Message::Answer { number, answer } => {
                 let reply = match answer {
-                    Ok(answer) => Ok(self.own(answer, descriptors)?),
+                    Ok(answer) => self.own(answer, descriptors, incomplete),
                     Err(reason) => Err(Refusal(reason)),
                 };
                 let waiting = lock(&self.0.waiting).remove(&number);
                 // Dropping an unclaimed reply gives back what it holds.
                 if let Some(waiting) = waiting {
                     drop(waiting.send(reply));
+                }
+            }
+            Message::Gone(sandbox) => {
+                for pool in lock(&self.0.pools).values_mut() {
+                    pool.ready.retain(|lease| lease.id != sandbox);
                 }
             }
             Message::Exited { session, exit } => {
@@ -305,34 +327,45 @@ impl Monitor {
         Ok(())
     }
 
-    /// Gives what an answer brought its owner. A session's exit can follow at once: whoever waits for
-    /// it is noted before the answer is passed on.
-    fn own(&self, answer: Answer, descriptors: Vec<OwnedFd>) -> Result<Given, Lost> {
+    /// Gives what an answer brought its owner. What came without its descriptors, because this process
+    /// has no room for more, is given back. A session's exit can follow at once: whoever waits for it is
+    /// noted before the answer is passed on.
+    fn own(&self, answer: Answer, descriptors: Vec<OwnedFd>, incomplete: bool) -> Reply {
         let monitor = self.clone();
-        Ok(match answer {
-            Answer::Keys => Given::Keys(descriptors),
+        let lacking = || {
+            Refusal(
+                "too many open files: raise the daemon's limit (LimitNOFILE=, ulimit -n)".into(),
+            )
+        };
+        match answer {
+            Answer::Keys if incomplete => Err(lacking()),
+            Answer::Keys => Ok(Given::Keys(descriptors)),
             Answer::Built(id) => {
-                let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Malformed)?;
-                Given::Sandbox(Lease {
+                let mut lease = Lease {
                     monitor,
                     id,
-                    listener: Some(listener.into()),
-                })
+                    listener: None,
+                };
+                let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| lacking())?;
+                lease.listener = Some(listener.into());
+                Ok(Given::Sandbox(lease))
             }
             Answer::Started(id) => {
                 let (sender, exit) = oneshot::channel();
-                lock(&self.0.exits).insert(id, sender);
-                let stdio = Stdio::own(descriptors)?;
-                Given::Session(Session {
+                let mut session = Session {
                     monitor,
                     id,
-                    stdio: Some(stdio),
+                    stdio: None,
                     exit: Some(exit),
-                })
+                };
+                let stdio = Stdio::own(descriptors).map_err(|e| Refusal(format!("stdio: {e}")))?;
+                lock(&self.0.exits).insert(id, sender);
+                session.stdio = Some(stdio);
+                Ok(Given::Session(session))
             }
-            Answer::Identified(peer) => Given::Peer(peer),
-            Answer::Done => Given::Done,
-        })
+            Answer::Identified(peer) => Ok(Given::Peer(peer)),
+            Answer::Done => Ok(Given::Done),
+        }
     }
 }
 
@@ -395,13 +428,13 @@ pub enum Stdio {
 }
 
 impl Stdio {
-    fn own(descriptors: Vec<OwnedFd>) -> Result<Self, Lost> {
+    fn own(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
         let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
             Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
             Err(descriptors) => descriptors,
         };
-        let [stdin, stdout, stderr] =
-            <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Malformed)?;
+        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors)
+            .map_err(|_| io::Error::other("descriptors are missing: too many open files"))?;
         Ok(Self::Pipes {
             stdin: pipe::Sender::from_owned_fd(stdin)?,
             stdout: pipe::Receiver::from_owned_fd(stdout)?,

@@ -131,11 +131,11 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
         program,
         arguments,
         environment,
-        report,
+        report: _report,
     } = prepared;
     let detached = Detached::from_parent(stdio, terminal, open_files)?;
     let entered = detached.enter(entrance)?;
-    let unprivileged = entered.drop_privileges(account, &report)?;
+    let unprivileged = entered.drop_privileges(account)?;
     let restricted = unprivileged.restrict(ruleset)?;
     let confined = restricted.filter(filter)?;
     confined.exec(&program, &arguments, &environment)
@@ -168,6 +168,7 @@ impl Detached {
         step("keyring", sys::keyring::join_fresh_session())?;
         privileges::forbid_core_dumps()?;
         privileges::limit_open_files(open_files)?;
+        privileges::limit_processes()?;
         Ok(Self(()))
     }
 
@@ -200,16 +201,15 @@ impl Detached {
 struct Entered(());
 
 impl Entered {
-    fn drop_privileges(self, account: Account, report: &OwnedFd) -> Result<Unprivileged, Failure> {
+    fn drop_privileges(self, account: Account) -> Result<Unprivileged, Failure> {
         let Self(()) = self;
         let dropped = privileges::drop_to(account)?;
-        // After the drop, which clears it. The report's reader is the monitor: should it be gone
-        // already, nobody would send the signal.
+        // After the drop, which clears it. A monitor that is gone by now has taken the sandbox's init and
+        // so all of this pid namespace with it.
         step(
             "death signal",
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL)),
         )?;
-        step("monitor", super::init::require_reader(report))?;
         step("change directory", rustix::process::chdir(HOME))?;
         Ok(Unprivileged(dropped))
     }

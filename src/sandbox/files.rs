@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::blueprint::{Account, Blueprint, HOME};
-use super::root::{RootError, inside, mount_point};
+use super::root::{RootError, inside, is_ours, mount_point};
 use crate::sys::mount::{Depth, add_attributes};
 
 /// What these files are called; a policy that does not list /etc still has them.
@@ -54,13 +54,18 @@ fn contents(blueprint: &Blueprint, account: Account) -> [String; 5] {
 
 fn place(root: BorrowedFd<'_>, path: &Path, text: &[u8]) -> io::Result<()> {
     let path = final_target(root, path)?;
-    mount_point(&root, path.parent().unwrap_or(Path::new("/")), true).map_err(io::Error::other)?;
-    match write(root, &path, text) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EROFS | libc::EEXIST)) => {
-            cover(root, &path, text)
-        }
-        other => other,
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let exists =
+        |path: &Path| rustix::fs::statat(root, inside(path), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    if exists(&path) {
+        return cover(root, &path, text);
     }
+    if exists(parent) && !is_ours(&root, &path)? {
+        // A tree of the host that lacks the file: it is not made there, and the sandbox lacks it too.
+        return Ok(());
+    }
+    mount_point(&root, parent, true).map_err(io::Error::other)?;
+    write(root, &path, text)
 }
 
 /// Follows links inside the new root by hand: an absolute target counts from there, not from the host.

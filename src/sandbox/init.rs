@@ -77,7 +77,7 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
 /// Fails when nobody reads `report` any more. Its reader is the monitor: should that have ended before
 /// the death signal was asked for, no signal comes (a parent outside the pid namespace reads as 0, so
 /// getppid(2) says nothing).
-pub(super) fn require_reader(report: &OwnedFd) -> io::Result<()> {
+fn require_reader(report: &OwnedFd) -> io::Result<()> {
     let mut watched = [PollFd::new(report, PollFlags::empty())];
     rustix::event::poll(&mut watched, Some(&Timespec::default()))?;
     let orphaned = watched

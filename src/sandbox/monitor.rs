@@ -143,6 +143,8 @@ struct Context {
 #[derive(Debug)]
 struct Monitor {
     context: Context,
+    /// What the gate's messages are read into.
+    buffer: Vec<u8>,
     sandboxes: Sandboxes,
     sessions: Sessions,
 }
@@ -174,6 +176,7 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
     let sandboxes = Sandboxes::new(context.charter.uids);
     let mut monitor = Monitor {
         context,
+        buffer: channel::buffer(),
         sandboxes,
         sessions: Sessions::default(),
     };
@@ -231,17 +234,18 @@ impl Monitor {
     /// `false` when the gate is gone.
     fn read_gate(&mut self) -> Result<bool, MonitorError> {
         loop {
-            let received = match channel::receive(self.context.outbox.channel().as_fd()) {
-                Ok(received) => received,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
-                Err(e) => return Err(e.into()),
-            };
+            let received =
+                match channel::receive(self.context.outbox.channel().as_fd(), &mut self.buffer) {
+                    Ok(received) => received,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+                    Err(e) => return Err(e.into()),
+                };
             if received.bytes.is_empty() {
                 return Ok(false);
             }
             // Descriptors only ever travel from the monitor to the gate.
-            if !received.descriptors.is_empty() {
+            if received.incomplete || !received.descriptors.is_empty() {
                 return Err(Malformed.into());
             }
             self.answer(Numbered::try_from(&*received.bytes)?)?;

@@ -98,7 +98,11 @@ impl Network {
         };
         let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
         match exchange(&self.diagnosis, &mut message, NLM_F_REQUEST)? {
-            Some(SockDiagMessage::InetResponse(response)) => {
+            // Without an established match the kernel looks for a listener on the port: that is somebody else.
+            Some(SockDiagMessage::InetResponse(response))
+                if response.header.state != TCP_LISTEN
+                    && response.header.socket_id.destination_port == connection.proxy.port() =>
+            {
                 let cgroup = response.nlas.iter().find_map(cgroup_id);
                 Ok(Some(Owner {
                     inode: response.header.inode,
@@ -109,6 +113,9 @@ impl Network {
         }
     }
 }
+
+/// include/net/tcp_states.h.
+const TCP_LISTEN: u8 = 10;
 
 /// INET_DIAG_CGROUP_ID, which the packet crate does not name.
 fn cgroup_id(attribute: &Nla) -> Option<u64> {

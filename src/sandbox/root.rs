@@ -366,6 +366,17 @@ pub(super) fn mount_point(
     {
         mount_point(root, parent, true)?;
     }
+    if rustix::fs::statat(root, inside(path), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Ok(());
+    }
+    if !at("mount point", path, is_ours(root, path))? {
+        // It would be made on the host, through a tree that policy lists for writing.
+        return at(
+            "mount point",
+            path,
+            Err(io::Error::from_raw_os_error(libc::EROFS)),
+        );
+    }
     let made = if is_directory {
         rustix::fs::mkdirat(root, inside(path), Mode::from_raw_mode(0o755))
     } else {
@@ -373,16 +384,17 @@ pub(super) fn mount_point(
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(root, inside(path), flags, Mode::from_raw_mode(0o644)).map(drop)
     };
-    match made {
-        // In a read-only tree of the host the place is there already, or nothing can be mounted on it.
-        Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => at(
-            "mount point",
-            path,
-            rustix::fs::statat(root, inside(path), AtFlags::SYMLINK_NOFOLLOW),
-        )
-        .map(drop),
-        other => at("mount point", path, other),
-    }
+    at("mount point", path, made)
+}
+
+/// Whether what is made at `path` is made in a file system of the sandbox's own, and not in the host's.
+pub(super) fn is_ours(root: &impl AsFd, path: &Path) -> io::Result<bool> {
+    let device = |path: &Path| {
+        rustix::fs::statat(root, inside(path), AtFlags::empty()).map(|stat| stat.st_dev)
+    };
+    let parent = device(path.parent().unwrap_or(Path::new("/")))?;
+    let own = ["/", "/dev", "/tmp", HOME].map(|own| device(Path::new(own)).ok());
+    Ok(own.contains(&Some(parent)))
 }
 
 fn symlink(root: &OwnedFd, target: &Path, path: &Path) -> Result<(), RootError> {

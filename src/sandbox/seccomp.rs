@@ -114,9 +114,13 @@ fn preamble() -> BpfProgram {
 }
 
 fn session_conditions() -> Result<Rules, SeccompError> {
-    use calls::{MFD_EXEC, NAMESPACES, SHARED_FILES, THREAD, UNSHARE_FILES};
-    let process = masked(0, NAMESPACES | THREAD, 0)?;
-    let thread = masked(0, NAMESPACES | THREAD | SHARED_FILES, THREAD | SHARED_FILES)?;
+    use calls::{MFD_EXEC, NAMESPACES, PARENT, SHARED_FILES, THREAD, UNSHARE_FILES};
+    let process = masked(0, NAMESPACES | PARENT | THREAD, 0)?;
+    let thread = masked(
+        0,
+        NAMESPACES | PARENT | THREAD | SHARED_FILES,
+        THREAD | SHARED_FILES,
+    )?;
     let harmless = calls::INJECTING_IOCTLS.map(|request| differs(1, request));
     let harmless: Vec<_> = harmless.into_iter().collect::<Result<_, _>>()?;
     let personalities = calls::PERSONALITIES.iter();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Gap, Login};
+use crate::config::{Config, Gap, Login, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
@@ -106,7 +106,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .iter()
                 .map(|warning| format!("login {name}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot)?;
+        let blueprint = blueprint(name, login, &snapshot, config.uids)?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
@@ -179,6 +179,7 @@ fn blueprint(
     name: &LoginName,
     login: &Login,
     snapshot: &Snapshot,
+    uids: Uids,
 ) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
@@ -198,10 +199,12 @@ fn blueprint(
             access: Access::ReadWrite,
         });
     }
-    let account = account(snapshot.run_as()).map_err(|problem| CheckError::Account {
-        login: name.clone(),
-        problem,
-    })?;
+    let account = account(snapshot.run_as())
+        .and_then(|account| keep_apart(account, uids))
+        .map_err(|problem| CheckError::Account {
+            login: name.clone(),
+            problem,
+        })?;
     Ok(Blueprint {
         login: name.clone(),
         authorized_keys: login.authorized_keys.clone(),
@@ -209,6 +212,18 @@ fn blueprint(
         account,
         paths,
     })
+}
+
+/// A named account must not be one that the daemon gives to others: they could signal and read each other.
+fn keep_apart(account: Option<Account>, uids: Uids) -> Result<Option<Account>, String> {
+    let taken = |id: u32| id == uids.gate || (uids.first..uids.first + uids.count).contains(&id);
+    match account {
+        Some(account) if taken(account.uid) || taken(account.gid) => Err(format!(
+            "process: {}:{} lies among the daemon's own ids (`uids`); name another account",
+            account.uid, account.gid
+        )),
+        other => Ok(other),
+    }
 }
 
 /// `sandbox`, the schema's usual name, is the sandbox's own account from the daemon's range, as is an

@@ -35,8 +35,13 @@ fn make(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)?;
     std::fs::create_dir_all(parent(path))?;
-    let public = path.with_extension("pub");
-    std::fs::write(public, format!("{}\n", key.public_key().to_openssh()?))?;
+    let public = format!("{}\n", key.public_key().to_openssh()?);
+    let mut options = std::fs::OpenOptions::new();
+    let mut beside = options
+        .write(true)
+        .create_new(true)
+        .open(public_half(path))?;
+    beside.write_all(public.as_bytes())?;
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -47,6 +52,13 @@ fn make(
         std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     }
     Ok(file.sync_all()?)
+}
+
+/// `FILE.pub`, as ssh-keygen names it.
+fn public_half(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
 }
 
 /// Reads a host key; one that others can read is no secret any more.

@@ -58,11 +58,12 @@ impl Supervisor {
                 monitor_status = end(monitor, rustix::process::Signal::KILL)?;
             }
         }
-        tree.raze()?;
+        let razed = tree.raze();
         while let Ok(Some(_)) =
             rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
         {
         }
+        razed?;
         let clean = asked && succeeded(gate_status.as_ref());
         if !clean {
             tracing::error!(gate = %describe(gate_status.as_ref()), monitor = %describe(monitor_status.as_ref()), "stopped");
@@ -103,6 +104,8 @@ pub(super) fn begin_child(name: &CStr) {
         rustix::thread::set_name(name)?;
         sys::signals::reset()?;
         sys::signals::ignore_broken_pipes()?;
+        // What is made for a sandbox must be readable there, whatever the operator's shell was set to.
+        rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
         rustix::process::setsid()?;
         Ok(())
     };

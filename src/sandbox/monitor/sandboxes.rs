@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{Context, MonitorError, Sessions, Source};
+use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::Uids;
 use crate::model::{Connection, LoginName, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
@@ -19,7 +19,7 @@ use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
-use crate::sandbox::protocol::Answer;
+use crate::sandbox::protocol::{Answer, Message};
 use crate::sys::clone::{self, Child};
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
@@ -190,6 +190,9 @@ impl Sandboxes {
             }
             Err(e) => {
                 self.taken.remove(&slot.unwrap_or(u32::MAX));
+                if let Err(error) = context.tree.remove(&name) {
+                    tracing::warn!(cgroup = %name, %error, "cannot remove");
+                }
                 Err(format!("cannot make a sandbox: {e}"))
             }
         }
@@ -275,6 +278,7 @@ impl Sandboxes {
             tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
             context.events.forget(&sandbox.remains.init.pidfd)?;
             self.bury(sandbox.remains, Instant::now());
+            announce(context, &Message::Gone(id))?;
         }
         Ok(())
     }

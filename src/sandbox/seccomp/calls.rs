@@ -15,6 +15,9 @@ pub(super) const NAMESPACES: u64 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
 
+/// A child of the caller's parent: the session leader's would be the monitor's, which knows nothing of it.
+pub(super) const PARENT: u64 = CLONE_PARENT as u64;
+
 /// Threads, and tables of descriptors: a thread with a table of its own could hold a connection where
 /// the search for its owner (src/sandbox/identity.rs) does not look.
 pub(super) const THREAD: u64 = CLONE_THREAD as u64;
