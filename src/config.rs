@@ -13,7 +13,7 @@ use crate::yaml::Invalid;
 mod builtin;
 mod text;
 
-pub use builtin::{Invoker, client_identity};
+pub use builtin::{ClientKey, Invoker};
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -55,8 +55,8 @@ pub struct Config {
     pub pool: usize,
     /// What this kernel can't enforce and the operator accepts.
     pub accept_weaker: Vec<Gap>,
-    /// What else is accepted as identity in a built-in configuration; shown at start.
-    pub client_key: Option<PathBuf>,
+    /// The key that the built-in default makes for an invoker who has none.
+    pub client_key: Option<ClientKey>,
 }
 
 /// One login.

@@ -66,7 +66,7 @@ impl<'w> Busy<'w> {
         let namespaces = all.without(&own);
         for kind in ["net", "mnt", "pid", "ipc", "uts"] {
             let count = namespaces
-                .0
+                .names
                 .iter()
                 .filter(|name| name.starts_with(kind))
                 .count();
@@ -75,6 +75,11 @@ impl<'w> Busy<'w> {
                 "{count} {kind} namespaces of three sandboxes: {namespaces:?}"
             );
         }
+        let kept = namespaces.still_kept(&world.cgroup).len();
+        assert!(
+            kept >= namespaces.names.len(),
+            "the test does not see what is kept: {kept}"
+        );
         assert!(
             !sandbox_cgroups(world).is_empty(),
             "no sandgate.* cgroup: the test sees nothing"
@@ -99,7 +104,7 @@ impl<'w> Busy<'w> {
             "processes left after {SOON:?}: {:?}",
             self.daemon.processes()
         );
-        no_namespace_is_kept(&self.namespaces);
+        no_namespace_is_kept(&self.namespaces, world);
         assert_eq!(sandbox_cgroups(world), BTreeSet::new(), "cgroups are left");
         let mounts: Vec<_> = host_mounts().difference(&self.mounts).cloned().collect();
         let ours: Vec<_> = mounts.iter().filter(|line| is_ours(line, world)).collect();
@@ -116,9 +121,10 @@ impl<'w> Busy<'w> {
 }
 
 #[track_caller]
-fn no_namespace_is_kept(namespaces: &Namespaces) {
-    wait_until(SOON, || namespaces.still_kept().is_empty());
-    assert_eq!(namespaces.still_kept(), [""; 0], "namespaces are left");
+fn no_namespace_is_kept(namespaces: &Namespaces, world: &World) {
+    let kept = || namespaces.still_kept(&world.cgroup);
+    wait_until(SOON, || kept().is_empty());
+    assert_eq!(kept(), [""; 0], "namespaces are left");
 }
 
 fn is_ours(mount: &str, world: &World) -> bool {
@@ -180,7 +186,7 @@ fn is_swept_by_the_next_start(mut busy: Busy<'_>) {
         "processes left after {SOON:?}: {:?}",
         busy.daemon.processes()
     );
-    no_namespace_is_kept(&busy.namespaces);
+    no_namespace_is_kept(&busy.namespaces, world);
     let left = sandbox_cgroups(world);
     let daemon = Daemon::start(world, &Setup::closed().in_system_mounts());
     daemon.ssh().run("true").expect_code(0);

@@ -332,13 +332,13 @@ fn super_counts_where_it_climbs_to_the_root() {
 
 #[test]
 fn comments_strings_and_lifetimes_are_no_imports() {
-    let source = r####"
+    let source = r##"
         // use crate::ssh;
         /* crate::ssh /* crate::ssh */ crate::ssh */
         fn f<'a>(x: &'a str) -> char { let _ = "crate::ssh \" crate::ssh"; '\'' }
         const R: &str = r#"crate::ssh " crate::ssh"#;
         const Q: char = '"'; use crate::model; const S: &[u8] = b"crate::ssh";
-    "####;
+    "##;
     assert_eq!(imports(source, 1), ["model"]);
 }
 

@@ -3,6 +3,15 @@
 //! An attack names the layers that cover it. It must fail with all of them; succeed with exactly those
 //! taken away, or it proves nothing; and fail again as soon as any single one of them is back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking and runs programs"
+)]
+
 #[allow(
     dead_code,
     unused_imports,

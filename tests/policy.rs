@@ -1,5 +1,14 @@
 //! Policies against the cases of their schema, the shipped policies, and the decoder's seeds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking and runs programs"
+)]
+
 use std::path::{Path, PathBuf};
 
 use sandgate::model::{Destination, Generation, Identity, Peer};

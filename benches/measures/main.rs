@@ -16,7 +16,6 @@
 #[allow(
     dead_code,
     unused_imports,
-    clippy::indexing_slicing,
     reason = "made for the tests, of which this uses its own part"
 )]
 mod support;

@@ -10,6 +10,17 @@ use crate::model::LoginName;
 #[derive(Debug, Clone)]
 pub struct Invoker {
     home: Option<PathBuf>,
+    /// Their uid and gid where sudo made somebody else of them.
+    owner: Option<(u32, u32)>,
+}
+
+/// A key made for the invoker, who must be able to read it.
+#[derive(Debug, Clone)]
+pub struct ClientKey {
+    /// The private half; the public one lies beside it with `.pub`.
+    pub path: PathBuf,
+    /// Whose file it becomes; `None` leaves it to the process.
+    pub owner: Option<(u32, u32)>,
 }
 
 impl Invoker {
@@ -19,14 +30,19 @@ impl Invoker {
         reason = "the environment is read here and nowhere else"
     )]
     pub fn from_environment() -> Self {
-        let home = match std::env::var("SUDO_USER") {
-            Ok(user) => nix::unistd::User::from_name(&user)
-                .ok()
-                .flatten()
-                .map(|user| user.dir),
-            Err(_) => std::env::var_os("HOME").map(PathBuf::from),
-        };
-        Self { home }
+        let behind_sudo = std::env::var("SUDO_USER")
+            .ok()
+            .and_then(|name| nix::unistd::User::from_name(&name).ok().flatten());
+        match behind_sudo {
+            Some(user) => Self {
+                home: Some(user.dir),
+                owner: Some((user.uid.as_raw(), user.gid.as_raw())),
+            },
+            None => Self {
+                home: std::env::var_os("HOME").map(PathBuf::from),
+                owner: None,
+            },
+        }
     }
 
     /// Their public keys (`~/.ssh/id_*.pub`), sorted.
@@ -55,11 +71,6 @@ impl Invoker {
     }
 }
 
-/// Where the built-in default keeps the client key that it makes.
-pub fn client_identity() -> PathBuf {
-    PathBuf::from("keys/client_ed25519")
-}
-
 impl Config {
     /// Serves 127.0.0.1:2222 for login `sandbox` under the built-in policy. Accepts keys/authorized_keys;
     /// without that file the invoker's own public keys; without those a client key under keys/.
@@ -69,8 +80,10 @@ impl Config {
         let (authorized_keys, client_key) = if explicit.exists() {
             (vec![explicit], None)
         } else if own.is_empty() {
-            let key = client_identity();
-            (vec![key.with_extension("pub")], Some(key))
+            let key = PathBuf::from("keys/client_ed25519");
+            let public = key.with_extension("pub");
+            let owner = invoker.owner;
+            (vec![public], Some(ClientKey { path: key, owner }))
         } else {
             (own, None)
         };

@@ -71,7 +71,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     for (name, login) in file.logins.value {
         logins.insert(name, check_login(base, login)?);
     }
-    let uids = file.uids.map_or(Ok(Uids::default()), check_uids)?;
+    let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
     let pool = check_pool(file.pool, logins.len(), limits.sandboxes)?;
     Ok(Config {
@@ -195,7 +195,7 @@ fn check_pool(
     Ok(size)
 }
 
-fn check_uids(uids: Spanned<Uids>) -> Result<Uids, Fault> {
+fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
     let Uids { gate, first, count } = uids.value;
     let end = first.checked_add(count).filter(|end| *end < u32::MAX);
     match end {

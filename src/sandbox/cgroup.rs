@@ -21,10 +21,12 @@ pub(crate) struct Tree {
     directory: OwnedFd,
 }
 
-/// A cgroup below the daemon's, by a descriptor of its directory.
+/// A cgroup below the daemon's, by descriptors of its directory and of its cgroup.kill: ending what is
+/// in it needs nothing that may have run out by then.
 #[derive(Debug)]
 pub(super) struct Group {
     directory: OwnedFd,
+    kill: OwnedFd,
 }
 
 fn open_directory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
@@ -92,9 +94,9 @@ impl Tree {
 impl Group {
     fn create(base: impl AsFd, name: &str) -> io::Result<Self> {
         rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755))?;
-        Ok(Self {
-            directory: open_directory(base, name)?,
-        })
+        let directory = open_directory(base, name)?;
+        let kill = open_file(&directory, "cgroup.kill", OFlags::WRONLY)?;
+        Ok(Self { directory, kill })
     }
 
     /// A group below this one.
@@ -107,9 +109,13 @@ impl Group {
         Ok(rustix::fs::fstat(&self.directory)?.st_ino)
     }
 
-    /// SIGKILL for everything in it and below, forks included (cgroup.kill, Linux 5.14).
+    /// SIGKILL for everything in it and below, forks included (cgroup.kill, Linux 5.14). A group that is
+    /// removed already holds nothing.
     pub(super) fn kill(&self) -> io::Result<()> {
-        write(&self.directory, "cgroup.kill", b"1")
+        match rustix::io::write(&self.kill, b"1") {
+            Ok(_) | Err(rustix::io::Errno::NODEV) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// The processes in it and below.
@@ -179,7 +185,9 @@ fn sweep_if_dead(parent: &OwnedFd, name: &str) -> io::Result<()> {
 
 fn raze(parent: &OwnedFd, name: &str) -> io::Result<()> {
     match open_directory(parent, name) {
-        Ok(directory) => write(&directory, "cgroup.kill", b"1")?,
+        Ok(directory) => {
+            rustix::io::write(open_file(&directory, "cgroup.kill", OFlags::WRONLY)?, b"1")?;
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     }
@@ -227,26 +235,25 @@ fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The members of one group; none where it is removed already.
 fn pids(directory: &OwnedFd) -> io::Result<Vec<Pid>> {
-    let file = rustix::fs::openat(
-        directory,
-        "cgroup.procs",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let text = io::read_to_string(std::fs::File::from(file))?;
+    let read = open_file(directory, "cgroup.procs", OFlags::RDONLY)
+        .and_then(|file| io::read_to_string(std::fs::File::from(file)));
+    let text = match read {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => String::new(),
+        other => other?,
+    };
     Ok(text
         .lines()
         .filter_map(|line| line.parse().ok().and_then(Pid::from_raw))
         .collect())
 }
 
-fn write(directory: &OwnedFd, name: &str, text: &[u8]) -> io::Result<()> {
-    let file = rustix::fs::openat(
+fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(
         directory,
         name,
-        OFlags::WRONLY | OFlags::CLOEXEC,
+        flags | OFlags::CLOEXEC,
         Mode::empty(),
-    )?;
-    io::Write::write_all(&mut std::fs::File::from(file), text)
+    )?)
 }

@@ -45,6 +45,7 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
     pools: Mutex<BTreeMap<LoginName, Pool>>,
+    turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     pool_size: usize,
 }
 
@@ -90,6 +91,7 @@ impl Monitor {
             waiting: Mutex::default(),
             exits: Mutex::default(),
             pools: Mutex::default(),
+            turns: Mutex::default(),
             pool_size,
         });
         let socket = reactor::register(channel.into())?;
@@ -223,8 +225,11 @@ impl Monitor {
         }
     }
 
-    /// Which process of the sandbox holds the client end of this connection.
+    /// Which process of the sandbox holds the client end of this connection. One question of a sandbox
+    /// at a time: the monitor searches its processes for each, and other sandboxes wait meanwhile.
     pub async fn identify(&self, sandbox: SandboxId, connection: Connection) -> Peer {
+        let turns = Arc::clone(lock(&self.0.turns).entry(sandbox).or_default());
+        let _turn = turns.lock().await;
         match self
             .ask(Request::Identify {
                 sandbox,
@@ -368,6 +373,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        lock(&self.monitor.0.turns).remove(&self.id);
         self.monitor.tell(Request::Destroy { sandbox: self.id });
     }
 }

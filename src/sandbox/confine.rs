@@ -17,7 +17,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::blueprint::{Account, HOME};
 use super::landlock::{self as map, LandlockError};
-use super::privileges::{self, Dropped, PrivilegeError};
+use super::privileges::{self, Dropped, PrivilegeError, Rlimit};
 use super::seccomp::{self, Filter, SeccompError};
 use crate::sys;
 
@@ -28,6 +28,7 @@ pub mod ablation;
 pub(super) struct Prepared<'a> {
     pub(super) entrance: &'a Entrance,
     pub(super) account: Account,
+    pub(super) open_files: Rlimit,
     pub(super) ruleset: RulesetCreated,
     pub(super) filter: &'a Filter,
     pub(super) stdio: [OwnedFd; 3],
@@ -122,6 +123,7 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
     let Prepared {
         entrance,
         account,
+        open_files,
         ruleset,
         filter,
         stdio,
@@ -131,7 +133,7 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
         environment,
         report,
     } = prepared;
-    let detached = Detached::from_parent(stdio, terminal)?;
+    let detached = Detached::from_parent(stdio, terminal, open_files)?;
     let entered = detached.enter(entrance)?;
     let unprivileged = entered.drop_privileges(account, &report)?;
     let restricted = unprivileged.restrict(ruleset)?;
@@ -155,12 +157,17 @@ struct Detached(());
 impl Detached {
     /// setsid(2) comes first for every child, terminal or not: without it TIOCSTI could type into
     /// the terminal that the daemon was started from.
-    fn from_parent(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<Self, Failure> {
+    fn from_parent(
+        stdio: [OwnedFd; 3],
+        terminal: Terminal,
+        open_files: Rlimit,
+    ) -> Result<Self, Failure> {
         step("setsid", rustix::process::setsid())?;
         step("signals", sys::signals::reset())?;
         take_stdio(stdio, terminal)?;
         step("keyring", sys::keyring::join_fresh_session())?;
         privileges::forbid_core_dumps()?;
+        privileges::limit_open_files(open_files)?;
         Ok(Self(()))
     }
 

@@ -11,8 +11,8 @@ use rustix::process::Pid;
 use crate::model::{Identity, Peer, SessionId};
 
 /// A sandbox that holds more is not searched further; its connection then has no known owner.
-const MOST_PROCESSES: usize = 4096;
-const MOST_DESCRIPTORS: usize = 65_536;
+const MOST_PROCESSES: usize = 1024;
+const MOST_DESCRIPTORS: usize = 8192;
 
 /// How far up ancestors are followed.
 const MOST_ANCESTORS: usize = 64;

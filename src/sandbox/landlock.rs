@@ -19,7 +19,7 @@ use crate::config::Gap;
 pub enum LandlockError {
     /// The kernel has none.
     #[error(
-        "this kernel enforces no Landlock: it needs CONFIG_SECURITY_LANDLOCK and `landlock` in lsm= (Linux 5.19 or later)"
+        "this kernel enforces no Landlock: it needs CONFIG_SECURITY_LANDLOCK and `landlock` in lsm= (Linux 5.13 or later)"
     )]
     Missing,
     /// The kernel refused a ruleset.
@@ -45,14 +45,22 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Asks the kernel by making a ruleset at each ABI, the newest first. ABI 1 can't control
-    /// moving files between directories, which then is denied everywhere: it is not offered.
+    /// Asks the kernel by making a ruleset at each ABI, the newest first. ABI 1 can't allow moving
+    /// files between directories; it denies it everywhere, which is stricter and no gap.
     pub fn probe() -> Result<Self, LandlockError> {
-        [ABI::V7, ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2]
-            .into_iter()
-            .map(|abi| Self { abi })
-            .find(|kernel| kernel.ruleset().is_ok())
-            .ok_or(LandlockError::Missing)
+        [
+            ABI::V7,
+            ABI::V6,
+            ABI::V5,
+            ABI::V4,
+            ABI::V3,
+            ABI::V2,
+            ABI::V1,
+        ]
+        .into_iter()
+        .map(|abi| Self { abi })
+        .find(|kernel| kernel.ruleset().is_ok())
+        .ok_or(LandlockError::Missing)
     }
 
     /// What newer ABIs would enforce and this one does not.

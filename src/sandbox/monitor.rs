@@ -12,6 +12,7 @@ use super::blueprint::Blueprint;
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
+use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
@@ -39,6 +40,9 @@ pub(crate) enum MonitorError {
     /// A filter could not be built.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    /// A limit could not be changed.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
 }
 
 impl From<rustix::io::Errno> for MonitorError {
@@ -127,6 +131,8 @@ struct Context {
     outbox: Outbox,
     one_thread: SingleThreaded,
     session_filter: Filter,
+    /// The bound on open files that sessions get; the monitor's own is raised.
+    session_files: Rlimit,
     init_filter: Filter,
     /// The monitor's own namespaces, and the inode of its mount namespace.
     own_network: OwnedFd,
@@ -154,6 +160,7 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
     };
     let context = Context {
         session_filter: Filter::session()?,
+        session_files: raise_open_files()?,
         init_filter: Filter::init()?,
         one_thread: SingleThreaded::prove()?,
         own_network: own("net")?,
@@ -265,7 +272,7 @@ impl Monitor {
                     .answer(number, answer.map(|()| (Answer::Done, vec![])))?;
             }
             Request::HangUp { session } => {
-                self.sessions.hang_up(session)?;
+                self.sessions.hang_up(session);
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
             Request::Identify {

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+pub(super) use rustix::process::Rlimit;
+use rustix::process::{Gid, Resource, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::blueprint::Account;
@@ -134,6 +135,29 @@ fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
         return left("root can be regained");
     }
     Ok(Dropped(()))
+}
+
+/// Raises the bound on open files to what the hard limit allows, for a process that holds many for
+/// others; returns the bound that others should have.
+pub(crate) fn raise_open_files() -> Result<Rlimit, PrivilegeError> {
+    let given = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: given.maximum,
+        maximum: given.maximum,
+    };
+    step(
+        "raise open files",
+        rustix::process::setrlimit(Resource::Nofile, raised),
+    )?;
+    Ok(given)
+}
+
+/// Gives a session the bound on open files that the daemon was started with.
+pub(super) fn limit_open_files(limit: Rlimit) -> Result<(), PrivilegeError> {
+    step(
+        "limit open files",
+        rustix::process::setrlimit(Resource::Nofile, limit),
+    )
 }
 
 /// No core dumps: they would carry a session's memory, or the gate's, to disk.

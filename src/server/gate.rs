@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::check::Checked;
 use super::{keys, supervisor};
 use crate::audit::Trail;
-use crate::config::{Config, client_identity};
+use crate::config::Config;
 use crate::egress::{self, Door, Resolver};
 use crate::model::Subject;
 use crate::sandbox::{
@@ -111,6 +111,7 @@ fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
 fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), GateError> {
     let own = checked.config().uids.gate;
     sandbox::forbid_core_dumps()?;
+    sandbox::raise_open_files()?;
     sandbox::drop_to(Account { uid: own, gid: own })?;
     // After the change of ids, which clears it; before the filter, which would refuse it.
     supervisor::die_with(parent)?;
@@ -199,7 +200,7 @@ fn announce(config: &Config) {
         let identity = config
             .client_key
             .as_ref()
-            .map(|_| format!("-i {} ", client_identity().display()))
+            .map(|key| format!("-i {} ", key.path.display()))
             .unwrap_or_default();
         for login in config.logins.keys() {
             println!(

@@ -13,13 +13,15 @@ use crate::ssh::HostKey;
 
 /// Makes the files that the configuration names and that are not there.
 pub(super) fn make_missing(config: &Config) -> Result<(), ServerError> {
-    for path in config.host_keys.iter().chain(&config.client_key) {
+    let hosts = config.host_keys.iter().map(|path| (path, None));
+    let client = config.client_key.iter().map(|key| (&key.path, key.owner));
+    for (path, owner) in hosts.chain(client) {
         let wrong = |source| ServerError::Key {
             path: path.clone(),
             source,
         };
         if !path.try_exists().map_err(|e| wrong(e.into()))? {
-            make(path).map_err(wrong)?;
+            make(path, owner).map_err(wrong)?;
             tracing::info!(path = %path.display(), "made a key");
         }
     }
@@ -27,7 +29,10 @@ pub(super) fn make_missing(config: &Config) -> Result<(), ServerError> {
 }
 
 /// An ed25519 pair: the private half with mode 0600, the public one beside it.
-fn make(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn make(
+    path: &Path,
+    owner: Option<(u32, u32)>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)?;
     std::fs::create_dir_all(parent(path))?;
     let public = path.with_extension("pub");
@@ -38,6 +43,9 @@ fn make(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .mode(0o600)
         .open(path)?;
     file.write_all(key.to_openssh(LineEnding::LF)?.as_bytes())?;
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
     Ok(file.sync_all()?)
 }
 

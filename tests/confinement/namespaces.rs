@@ -25,7 +25,7 @@ fn every_namespace_is_another_than_the_hosts() {
         daemon.gate(),
     ]);
     assert_eq!(
-        inside.intersection(&host.0).next(),
+        inside.intersection(&host.names).next(),
         None,
         "shared with the host"
     );

@@ -263,12 +263,11 @@ impl Drop for Daemon<'_> {
         if !self.has_ended() && !self.terminate() {
             drop(fs::write(self.world.cgroup.join("cgroup.kill"), "1"));
             drop(self.child.wait());
-            if !std::thread::panicking() {
-                panic!(
-                    "SIGTERM did not end the daemon within 5 s: {}",
-                    self.stderr()
-                );
-            }
+            let said = self.stderr();
+            assert!(
+                std::thread::panicking(),
+                "SIGTERM did not end it within 5 s: {said}"
+            );
         }
         if std::thread::panicking() {
             let said = self.stderr();

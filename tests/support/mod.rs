@@ -4,6 +4,15 @@
 //! Everything here fails loudly: a missing tool or privilege is a failed test, never a skipped one,
 //! and every wait has an end of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking and runs programs"
+)]
+
 mod audit;
 mod daemon;
 mod policy;

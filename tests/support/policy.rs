@@ -1,15 +1,18 @@
 //! Policies for the tests: a plain Debian's programs, and whatever network a test wants.
 
-/// What a session may see of the system: its programs, and a home of its own.
-const FILES: &str = "\
-version: 1
-filesystem_policy:
-  include_workdir: true
-  read_only: [/usr, /bin, /sbin, /lib, /lib64, /etc/ssl, /etc/alternatives, /etc/ld.so.cache]
-  read_write: [/sandbox, /tmp]
-landlock:
-  compatibility: hard_requirement
-";
+use std::path::Path;
+
+/// What a session may see of the system, where the system has it: programs, libraries, certificates.
+const READ_ONLY: [&str; 8] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/etc/ssl",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+];
 
 /// curl may go to the allowed hosts; nothing else may go anywhere.
 pub(crate) const ALLOW_CURL: &str = "\
@@ -48,5 +51,15 @@ network_policies:
 
 /// A policy file with these network policies (a YAML text, possibly empty).
 pub(crate) fn policy_with(network: &str) -> String {
-    format!("{FILES}{network}")
+    let there = READ_ONLY
+        .into_iter()
+        .filter(|path| Path::new(path).exists());
+    let read_only = there.collect::<Vec<_>>().join(", ");
+    format!(
+        "version: 1\n\
+         filesystem_policy:\n  include_workdir: true\n  read_only: [{read_only}]\n  \
+         read_write: [/sandbox, /tmp]\n\
+         landlock:\n  compatibility: hard_requirement\n\
+         {network}"
+    )
 }

@@ -116,27 +116,54 @@ pub(crate) fn pss_kib(pid: u32) -> u64 {
 
 /// Namespaces by kind and inode, as `/proc/PID/ns` names them: `net:[4026531840]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Namespaces(pub(crate) BTreeSet<String>);
+pub(crate) struct Namespaces {
+    pub(crate) names: BTreeSet<String>,
+    /// When they were looked at, in clock ticks since the system's start.
+    at: u64,
+}
 
 /// The namespaces that these processes are in.
 pub(crate) fn namespaces_of(pids: impl IntoIterator<Item = u32>) -> Namespaces {
+    let uptime = fs::read_to_string("/proc/uptime").expect("/proc/uptime");
+    // Seconds with two decimals; USER_HZ is 100 on every architecture that this runs on.
+    let at = uptime
+        .split(' ')
+        .next()
+        .and_then(|text| text.replace('.', "").parse().ok());
     let links = pids
         .into_iter()
         .flat_map(|pid| links_in(&format!("/proc/{pid}/ns")));
-    Namespaces(links.collect())
+    Namespaces {
+        names: links.collect(),
+        at: at.expect("a time"),
+    }
 }
 
 impl Namespaces {
     /// Those of `self` that are not in `other`.
     pub(crate) fn without(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
+        let names = self.names.difference(&other.names).cloned().collect();
+        Self { names, at: self.at }
     }
 
-    /// Those that a process, a descriptor or a mount still keeps, and whose.
-    pub(crate) fn still_kept(&self) -> Vec<String> {
+    /// Those that a process, a descriptor or a mount still keeps, and whose. The kernel gives the
+    /// numbers out again: what other worlds' daemons, and processes born since, call by them is
+    /// something else.
+    pub(crate) fn still_kept(&self, cgroup: &Path) -> Vec<String> {
+        let own = cgroup
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a cgroup's name");
         let mut kept = Vec::new();
         for process in all_pids().into_iter().filter_map(Process::read) {
             let pid = process.pid;
+            let place = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            let foreign = place
+                .lines()
+                .any(|l| l.contains("/sgt") && !l.contains(own));
+            if foreign || start_of(pid).is_none_or(|start| start > self.at) {
+                continue;
+            }
             let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
             // 100 99 0:4 net:[4026532000] /run/netns/NAME rw - nsfs nsfs rw
             let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(3));
@@ -144,11 +171,23 @@ impl Namespaces {
                 .into_iter()
                 .chain(links_in(&format!("/proc/{pid}/fd")))
                 .chain(mounted.map(str::to_owned));
-            let ours = names.filter(|name| self.0.contains(name));
+            let ours = names.filter(|name| self.names.contains(name));
             kept.extend(ours.map(|name| format!("{name} by {process:?}")));
         }
         kept
     }
+}
+
+/// When a process was started, in clock ticks since the system's start (proc_pid_stat(5)).
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; field 3 follows it.
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 fn links_in(directory: &str) -> Vec<String> {

@@ -176,7 +176,7 @@ impl Gathered {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&bytes);
         let thread = std::thread::spawn(move || {
-            let mut block = [0; 65536];
+            let mut block = vec![0; 65536];
             loop {
                 let count = pipe.read(&mut block).expect("reading a pipe");
                 if count == 0 {

@@ -25,6 +25,9 @@ use crate::sys::clone::{self, Child};
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
 
+/// The time for a root to be made; one that takes longer waits for a file system that does not answer.
+const BIRTH: Duration = Duration::from_secs(10);
+
 /// How often clearing away is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -42,6 +45,8 @@ pub(super) struct Sandboxes {
 #[derive(Debug)]
 struct Unborn {
     number: u64,
+    deadline: Instant,
+    late: bool,
     report: OwnedFd,
     remains: Remains,
     login: LoginName,
@@ -174,6 +179,8 @@ impl Sandboxes {
                     id,
                     Unborn {
                         number,
+                        deadline: Instant::now() + BIRTH,
+                        late: false,
                         report,
                         remains,
                         login: login.clone(),
@@ -209,7 +216,11 @@ impl Sandboxes {
         context.events.forget(&unborn.report)?;
         let number = unborn.number;
         let problem = super::sessions::read_report(&unborn.report);
-        let made = if problem.is_empty() {
+        let made = if unborn.late {
+            Err(format!(
+                "its root was not made within {BIRTH:?}: a listed path does not answer"
+            ))
+        } else if problem.is_empty() {
             complete(context, id, &unborn)
         } else {
             Err(problem)
@@ -278,20 +289,18 @@ impl Sandboxes {
             return Ok(());
         };
         context.events.forget(&remains.init.pidfd)?;
-        let idle = remains.group.processes()?.len() <= 1;
+        let idle = remains
+            .group
+            .processes()
+            .is_ok_and(|members| members.len() <= 1);
         if !idle {
-            remains
-                .group
-                .signal(&[Signal::HUP, Signal::CONT], |_| true)?;
+            // What is not reached by this is killed soon after.
+            if let Err(error) = remains.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
+                tracing::warn!(sandbox = %id, %error, "cannot hang up");
+            }
         }
-        self.bury(
-            remains,
-            if idle {
-                Instant::now()
-            } else {
-                Instant::now() + GRACE
-            },
-        );
+        let now = Instant::now();
+        self.bury(remains, if idle { now } else { now + GRACE });
         Ok(())
     }
 
@@ -302,14 +311,26 @@ impl Sandboxes {
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         let retry = Instant::now() + RETRY;
-        self.dying
+        let dying = self
+            .dying
             .iter()
-            .map(|remains| remains.kill_at.unwrap_or(retry))
-            .min()
+            .map(|remains| remains.kill_at.unwrap_or(retry));
+        let unborn = self.unborn.values().map(|unborn| unborn.deadline);
+        dying.chain(unborn).min()
     }
 
     /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids.
     pub(super) fn kill_due(&mut self, context: &mut Context, now: Instant) -> io::Result<()> {
+        for late in self
+            .unborn
+            .values_mut()
+            .filter(|unborn| unborn.deadline <= now)
+        {
+            // Its end closes the report, on which `born` answers.
+            late.remains.group.kill()?;
+            late.deadline = now + BIRTH;
+            late.late = true;
+        }
         for remains in std::mem::take(&mut self.dying) {
             if let Some(remains) = clear(context, remains, now)? {
                 self.dying.push(remains);

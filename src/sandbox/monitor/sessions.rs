@@ -180,18 +180,18 @@ impl Sessions {
 
     /// The session's channel is closed. A program that still runs is hung up and then killed with all
     /// it started; what an ended one left in the background lives as long as its sandbox.
-    pub(super) fn hang_up(&mut self, id: SessionId) -> Result<(), MonitorError> {
+    pub(super) fn hang_up(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
-            return Ok(());
+            return;
         };
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
-            session
-                .group
-                .signal(&[Signal::HUP, Signal::CONT], |_| true)?;
+            // What is not reached by this is killed soon after.
+            if let Err(error) = session.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
+                tracing::warn!(session = %id, %error, "cannot hang up");
+            }
             session.kill_at = Some(Instant::now() + GRACE);
         }
-        Ok(())
     }
 
     /// Signals the terminal's foreground group, or the leader's. The gate may name only what kill(1)
@@ -232,11 +232,7 @@ impl Sessions {
         let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
         for session in self.sessions.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
-            match session.group.kill() {
-                // The sandbox ended meanwhile and its cgroups with it.
-                Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) => {}
-                other => other?,
-            }
+            session.group.kill()?;
         }
         self.sessions.retain(|_, session| {
             !(session.forgotten
@@ -275,6 +271,7 @@ fn fork_session(
     let prepared = Prepared {
         entrance: &place.entrance,
         account: place.account,
+        open_files: context.session_files,
         ruleset: place.ruleset.try_clone()?,
         filter: &context.session_filter,
         stdio: child,
