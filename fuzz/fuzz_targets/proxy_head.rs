@@ -9,6 +9,9 @@ use sandgate::model::Destination;
 fuzz_target!(|bytes: &[u8]| {
     for target in targets(bytes).into_iter().flatten() {
         let destination = target.destination();
-        assert_eq!(Destination::parse(&destination.to_string()).as_ref(), Ok(destination));
+        assert_eq!(
+            Destination::parse(&destination.to_string()).as_ref(),
+            Ok(destination)
+        );
     }
 });

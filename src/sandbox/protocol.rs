@@ -210,8 +210,8 @@ impl Spawn {
     }
 }
 
-/// Encodes a message for the channel.
-pub(super) fn encode(message: &impl Serialize) -> Result<Vec<u8>, Malformed> {
+/// Encodes a message for the channel; `Malformed` when it is longer than `LONGEST`.
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, Malformed> {
     let bytes = postcard::to_allocvec(message).map_err(|_| Malformed)?;
     if bytes.len() > LONGEST {
         Err(Malformed)
@@ -228,74 +228,4 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::model::Identity;
-
-    fn spawn(program: Program) -> Numbered {
-        let spawn = Spawn {
-            program,
-            environment: vec![(b"LANG".into(), b"C".into())],
-            terminal: None,
-        };
-        Numbered {
-            number: 7,
-            request: Request::Spawn {
-                sandbox: SandboxId(1),
-                spawn,
-            },
-        }
-    }
-
-    #[test]
-    fn what_is_encoded_decodes_to_the_same() {
-        let numbered = spawn(Program::Command(b"echo \xff".to_vec()));
-        assert_eq!(
-            Numbered::try_from(&*encode(&numbered).unwrap()),
-            Ok(numbered)
-        );
-    }
-
-    #[test]
-    fn a_program_whose_name_is_not_utf8_can_be_named() {
-        let path = PathBuf::from(OsStr::from_bytes(b"/sandbox/\xff"));
-        let identity = Identity {
-            session: Some(SessionId(1)),
-            pid: 7,
-            binary: path.clone(),
-            ancestors: vec![path],
-        };
-        let message = Message::Answer {
-            number: 1,
-            answer: Ok(Answer::Identified(Peer::Known(identity))),
-        };
-        assert_eq!(Message::try_from(&*encode(&message).unwrap()), Ok(message));
-    }
-
-    #[test]
-    fn trailing_and_missing_bytes_are_malformed() {
-        let mut bytes = encode(&spawn(Program::Shell)).unwrap();
-        assert!(Numbered::try_from(&bytes[..bytes.len() - 1]).is_err());
-        bytes.push(0);
-        assert_eq!(Numbered::try_from(&*bytes), Err(Malformed));
-    }
-
-    #[test]
-    fn a_command_with_nul_is_malformed() {
-        let bytes = encode(&spawn(Program::Command(b"a\0b".to_vec()))).unwrap();
-        assert_eq!(Numbered::try_from(&*bytes), Err(Malformed));
-    }
-
-    #[test]
-    fn a_huge_length_prefix_allocates_nothing() {
-        // Variant 2 (Spawn), sandbox 0, Command with a length of 2^63.
-        let bytes = [
-            0, 2, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
-        ];
-        assert_eq!(Numbered::try_from(&bytes[..]), Err(Malformed));
-    }
-}
+mod tests;
