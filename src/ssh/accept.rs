@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::Host;
 use super::algorithms::transport;
 use super::connection::{Connection, Wait};
+use super::quick_ack::QuickAck;
 
 /// How long accepting rests after an error, so that a lack of descriptors costs no processor.
 const REST: Duration = Duration::from_millis(100);
@@ -167,7 +168,7 @@ impl House {
             self.tasks.clone(),
             Wait { place, over },
         );
-        let stream = BufReader::with_capacity(READ_BUFFER, stream);
+        let stream = BufReader::with_capacity(READ_BUFFER, QuickAck::new(stream));
         // Until the client's version is read, dropping the future ends the connection.
         let session = tokio::select! {
             session = run_stream(self.transport.clone(), stream, handler) => session?,

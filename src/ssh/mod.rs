@@ -14,6 +14,7 @@ mod environment;
 mod guest;
 mod input;
 mod output;
+mod quick_ack;
 mod session;
 mod signals;
 mod spill;
