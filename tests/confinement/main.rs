@@ -18,6 +18,7 @@
 mod support;
 
 mod arena;
+mod exhaustion;
 mod files;
 mod namespaces;
 mod neighbours;

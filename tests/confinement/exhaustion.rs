@@ -1,0 +1,117 @@
+//! One sandbox that takes all it can get, while another works beside it.
+
+use super::support::{Daemon, Setup, World, run, wait_until};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A neighbour's login and command still work, in a time that a person would not notice.
+#[track_caller]
+fn neighbour_works(daemon: &Daemon) {
+    let before = Instant::now();
+    daemon.ssh().run("true").expect_code(0);
+    let took = before.elapsed();
+    assert!(
+        took < Duration::from_secs(3),
+        "a neighbour's login took {took:?}"
+    );
+}
+
+#[test]
+fn more_processes_than_the_daemon_has_descriptors_end_nobody_else() {
+    let world = World::new();
+    let setup = Setup {
+        open_files: Some(512),
+        ..Setup::closed()
+    };
+    let mut daemon = Daemon::start(&world, &setup);
+    let neighbour = daemon.ssh().master();
+    let crowd = "trap '' HUP; for i in $(seq 700); do sleep 60 & done; echo crowded; wait";
+    let mut crowded = daemon.ssh().start(crowd);
+    crowded.expect_output("crowded");
+    crowded.kill();
+    // It is hung up and killed, all of it, and the neighbour's connection lives.
+    let gone = wait_until(Duration::from_secs(10), || {
+        !daemon
+            .session_processes()
+            .iter()
+            .any(|process| process.name == "sleep")
+    });
+    assert!(gone, "the crowd is still there");
+    assert!(!daemon.has_ended(), "{}", daemon.stderr());
+    neighbour.ssh().run("true").expect_code(0);
+    neighbour_works(&daemon);
+}
+
+#[test]
+fn a_crowd_of_descriptors_and_questions_does_not_stop_the_monitor() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::default());
+    let crowd = "exec /usr/bin/python3 -I -c '
+import os, socket, time
+for _ in range(8):
+    if os.fork() == 0:
+        held = [os.dup(0) for _ in range(900)]
+        time.sleep(60)
+asking = [socket.create_connection((\"127.0.0.1\", 3128)) for _ in range(200)]
+print(\"asking\", flush=True)
+time.sleep(60)'";
+    let asking = daemon.ssh().start(crowd);
+    asking.expect_output("asking");
+    neighbour_works(&daemon);
+}
+
+#[test]
+fn terminals_of_one_sandbox_leave_some_for_others() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let take = "/usr/bin/python3 -I -c '
+import os, time
+held = []
+try:
+    while True: held.append(os.openpty())
+except OSError as e:
+    print(len(held), e.errno, flush=True)
+time.sleep(60)'";
+    let taking = daemon.ssh().start(format!("ulimit -n 4096; {take}"));
+    // ENOSPC of its own devpts, long before the kernel's thousands are gone.
+    taking.expect_output("256 28");
+    let there = daemon.ssh().option("-tt").run("tty");
+    assert!(there.out().starts_with("/dev/pts/"), "{there}");
+}
+
+#[test]
+fn a_stranger_to_the_process_tree_does_not_keep_a_sandbox_alive() {
+    // CLONE_PARENT would make a child of the monitor, which knows nothing of it; held by seccomp alone.
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let attack = "exec /usr/bin/python3 -I -c '
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_PARENT, SIGCHLD = 0x8000, 17
+pid = libc.syscall(56 if os.uname().machine == \"x86_64\" else 220, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0)
+if pid == 0: os._exit(0)
+print(pid, ctypes.get_errno())'";
+    let answer = daemon.ssh().run(attack).expect_code(0).out();
+    assert_eq!(answer.trim(), "-1 1", "clone with CLONE_PARENT is EPERM");
+    let outside = attack.trim_start_matches("exec ");
+    let control = run(Command::new("/bin/sh").args(["-c", outside]), 10).out();
+    assert!(!control.starts_with("-1"), "the control: {control}");
+}
+
+#[test]
+fn a_thread_cannot_hide_a_connection_in_a_table_of_its_own() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let attack = "/usr/bin/python3 -I -c '
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.unshare(0x400), ctypes.get_errno(), libc.close_range(900, 901, 2), ctypes.get_errno())'";
+    let answer = daemon.ssh().run(attack).expect_code(0).out();
+    assert_eq!(
+        answer.trim(),
+        "-1 1 -1 1",
+        "unshare(CLONE_FILES), close_range with CLOSE_RANGE_UNSHARE"
+    );
+    let control = run(Command::new("/bin/sh").args(["-c", attack]), 10).out();
+    assert_eq!(control.trim(), "0 0 0 0");
+}
