@@ -126,8 +126,6 @@ pub enum Message {
         /// Descriptors travel beside it, in the order that the variant names.
         answer: Result<Answer, String>,
     },
-    /// A sandbox has ended without being asked to.
-    Gone(SandboxId),
     /// A session's program has ended.
     Exited {
         /// Which session.
@@ -135,6 +133,8 @@ pub enum Message {
         /// How.
         exit: Exit,
     },
+    /// A sandbox has ended without being asked to.
+    Gone(SandboxId),
 }
 
 /// What a request gives.
