@@ -204,3 +204,24 @@ fn open_inside(root: &OwnedFd, path: &Path) -> Result<Option<(OwnedFd, FileType)
         Err(e) => Err(wrong(e)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_kernels_name_what_they_cannot_enforce() {
+        let gaps = |abi| Kernel { abi }.gaps();
+        assert_eq!(
+            gaps(ABI::V1),
+            [
+                Gap::LandlockTruncate,
+                Gap::LandlockIoctl,
+                Gap::LandlockScopes
+            ]
+        );
+        assert_eq!(gaps(ABI::V4), [Gap::LandlockIoctl, Gap::LandlockScopes]);
+        assert_eq!(gaps(ABI::V5), [Gap::LandlockScopes]);
+        assert!(gaps(ABI::V6).is_empty());
+    }
+}

@@ -91,7 +91,11 @@ impl Checked {
 pub fn check(config: Config) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
     let seal_memory_files = Path::new("/proc/sys/vm/memfd_noexec").exists();
-    let mut warnings = accept_gaps(&config, kernel, seal_memory_files)?;
+    let mut gaps = kernel.gaps();
+    if !seal_memory_files {
+        gaps.push(Gap::MemfdExec);
+    }
+    let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
@@ -128,15 +132,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
-fn accept_gaps(
-    config: &Config,
-    kernel: Kernel,
-    seal_memory_files: bool,
-) -> Result<Vec<String>, CheckError> {
-    let mut gaps = kernel.gaps();
-    if !seal_memory_files {
-        gaps.push(Gap::MemfdExec);
-    }
+fn accept_gaps(config: &Config, gaps: Vec<Gap>) -> Result<Vec<String>, CheckError> {
     let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps
         .into_iter()
         .partition(|gap| config.accept_weaker.contains(gap));
@@ -307,4 +303,39 @@ fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
         format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
     });
     missing.chain(unreachable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(accept_weaker: &str) -> Config {
+        let text = format!(
+            "host_keys: [k]\nlogins: {{a: {{authorized_keys: [a], policy: p}}}}\naccept_weaker: [{accept_weaker}]\n"
+        );
+        crate::config::parse(Path::new("sandgate.yaml"), &text).unwrap()
+    }
+
+    #[test]
+    fn a_gap_is_a_refusal_until_the_operator_names_it() {
+        let gaps = vec![Gap::LandlockScopes, Gap::MemfdExec];
+        let refused = accept_gaps(&config("memfd_exec"), gaps.clone())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("`accept_weaker: [landlock_scopes]`"),
+            "{refused}"
+        );
+        let accepted = accept_gaps(&config("memfd_exec, landlock_scopes"), gaps).unwrap();
+        assert_eq!(accepted.len(), 2);
+    }
+
+    #[test]
+    fn an_account_of_the_daemons_own_is_refused() {
+        let uids = Uids::default();
+        let of = |id| keep_apart(Some(Account { uid: id, gid: id }), uids);
+        assert!(of(uids.gate).is_err());
+        assert!(of(uids.first + 7).is_err());
+        assert!(of(1000).is_ok());
+    }
 }
