@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::Config;
-use crate::sandbox::{Channel, MonitorError, Tree};
-use crate::sys::clone::{SingleThreaded, fork};
+use crate::sandbox::{self, Channel, Tree};
+use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
 mod gate;
@@ -87,35 +87,23 @@ fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
     let one_thread = SingleThreaded::prove()?;
     let supervisor = supervisor::Supervisor::prepare()?;
     let (gate_end, monitor_end) = Channel::pair()?;
-    let (gate_end, monitor_end) = (Some(gate_end), Some(monitor_end));
-    let (mut for_gate, mut for_monitor, mut held) = (gate_end, monitor_end, Some(tree));
-    let monitor = fork(&one_thread, 0, None, || {
-        drop(for_gate.take());
+    let given = (tree, gate_end, monitor_end);
+    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitor_end)| {
+        drop(gate_end);
         supervisor::begin_child(c"sg-monitor");
-        let outcome = match (held.take(), for_monitor.take()) {
-            (Some(tree), Some(channel)) => {
-                crate::sandbox::serve_as_monitor(checked.charter().clone(), tree, channel)
-            }
-            _ => Err(MonitorError::Io(std::io::Error::other("started twice"))),
-        };
-        supervisor::end_child(outcome)
+        let charter = checked.charter().clone();
+        supervisor::end_child(sandbox::serve_as_monitor(charter, tree, monitor_end))
     })?;
-    drop(for_monitor.take());
-    let gate = fork(&one_thread, 0, None, || {
+    let (tree, gate_end, monitor_end) = given;
+    drop(monitor_end);
+    let (gate, (tree, gate_end)) = fork_with(&one_thread, (tree, gate_end), |(tree, gate_end)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.
-        drop(held.take());
+        drop(tree);
         supervisor::begin_child(c"sg-gate");
-        let outcome = match for_gate.take() {
-            Some(channel) => gate::run(checked, channel),
-            None => Err(gate::GateError::Monitor("started twice".into())),
-        };
-        supervisor::end_child(outcome)
+        supervisor::end_child(gate::run(checked, gate_end))
     })?;
-    drop(for_gate.take());
-    match held.take() {
-        Some(tree) => supervisor.watch(&monitor, &gate, &tree),
-        None => Err(std::io::Error::other("the cgroup is held elsewhere")),
-    }
+    drop(gate_end);
+    supervisor.watch(&monitor, &gate, &tree)
 }
 
 /// The directory of a file, for making it.

@@ -36,12 +36,45 @@ pub struct Child {
 /// Forks a child into new namespaces (`CLONE_NEW*` in `namespaces`) and, where given, into a cgroup.
 /// The child runs `body` with all signal handlers at their defaults and never returns from here.
 /// The parent learns of its end by the pidfd; SIGCHLD is sent as by fork(2).
+#[allow(
+    unreachable_code,
+    reason = "a value of no type still has to be matched away"
+)]
 pub fn fork(
-    _proof: &SingleThreaded,
+    proof: &SingleThreaded,
     namespaces: libc::c_int,
     cgroup: Option<BorrowedFd<'_>>,
     body: impl FnOnce() -> Infallible,
 ) -> io::Result<Child> {
+    match raw_fork(proof, namespaces, cgroup)? {
+        Some(child) => Ok(child),
+        None => match body() {},
+    }
+}
+
+/// Forks a child of which both sides own `things`: it disposes of its copies (descriptors among them)
+/// in `body`, and the parent gets its own back.
+#[allow(
+    unreachable_code,
+    reason = "a value of no type still has to be matched away"
+)]
+pub fn fork_with<T>(
+    proof: &SingleThreaded,
+    things: T,
+    body: impl FnOnce(T) -> Infallible,
+) -> io::Result<(Child, T)> {
+    match raw_fork(proof, 0, None)? {
+        Some(child) => Ok((child, things)),
+        None => match body(things) {},
+    }
+}
+
+/// `None` in the child.
+fn raw_fork(
+    _proof: &SingleThreaded,
+    namespaces: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Option<Child>> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain data, for which zero means "none" in every field (clone(2)).
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -63,14 +96,14 @@ pub fn fork(
         )
     })?;
     if pid == 0 {
-        body();
+        return Ok(None);
     }
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Err(io::Error::other("clone3 gave no pid"));
     };
     // SAFETY: CLONE_PIDFD stored a new descriptor here, which nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid, pidfd })
+    Ok(Some(Child { pid, pidfd }))
 }
 
 /// Ends this process without running destructors or exit handlers, which belong to the parent.
