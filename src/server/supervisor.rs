@@ -44,12 +44,15 @@ impl Supervisor {
     pub(super) fn watch(&self, monitor: &Child, gate: &Child, tree: &Tree) -> io::Result<ExitCode> {
         let (asked, mut gate_status, mut monitor_status) = self.wait(monitor, gate)?;
         if gate_status.is_none() {
-            let signal = if asked {
-                rustix::process::Signal::TERM
+            gate_status = if asked {
+                end(gate, rustix::process::Signal::TERM)?
             } else {
-                rustix::process::Signal::KILL
+                // It ends by itself without a monitor; and if it is why that ended, it is still saying so.
+                match reap_within(gate, PATIENCE)? {
+                    None => end(gate, rustix::process::Signal::KILL)?,
+                    ended => ended,
+                }
             };
-            gate_status = end(gate, signal)?;
         }
         if monitor_status.is_none() {
             // It has seen the gate's end by its channel and is ending the sandboxes.
