@@ -6,6 +6,13 @@
 )]
 use libc::*;
 
+/// This architecture, as linux/audit.h names it to filters.
+#[cfg(target_arch = "x86_64")]
+pub(super) const AUDIT_ARCHITECTURE: u32 = 0xc000_003e;
+/// 64-bit ARM; `compile` refuses others.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const AUDIT_ARCHITECTURE: u32 = 0xc000_00b7;
+
 /// Namespace flags of clone(2) and unshare(2); CLONE_NEWTIME shares a bit with clone's exit signal.
 pub(super) const NAMESPACES: u64 = (CLONE_NEWNS
     | CLONE_NEWCGROUP
