@@ -1,7 +1,7 @@
 //! sandgate: an SSH server whose sessions run in sandboxes.
 //!
 //! The modules form floors and imports only go down (`tests/floors.rs` holds the tree to it):
-//! server, cli | ssh | sandbox, egress | audit | policy | config, model, yaml | sys.
+//! server, cli | ssh | sandbox, egress | audit | policy | config, model | sys, yaml, sftp.
 
 pub mod audit;
 pub mod cli;
@@ -11,6 +11,7 @@ pub mod model;
 pub mod policy;
 pub mod sandbox;
 pub mod server;
+pub mod sftp;
 pub mod ssh;
 #[allow(
     unsafe_code,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// The floors, from the ground up. A module may use what is below it, and what shares its floor
 /// where the floor is marked so.
 const FLOORS: [(Neighbours, &[&str]); 7] = [
-    (Neighbours::Apart, &["sys", "yaml"]),
+    (Neighbours::Apart, &["sys", "yaml", "sftp"]),
     (Neighbours::Together, &["config", "model"]),
     (Neighbours::Apart, &["policy"]),
     (Neighbours::Together, &["audit", "recording", "metrics"]),

@@ -1,25 +1,27 @@
 //! From a forked child to the user's program: the layers, in order, each proof consumed by the next.
 //!
 //! ```text
-//! detach -> enter -> drop privileges -> Landlock -> seccomp -> exec
+//! detach -> enter -> drop privileges -> Landlock -> seccomp -> exec, or serve files
 //! ```
 //!
 //! Everything is prepared before the fork; a step that fails ends the child, and the session with it.
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use landlock::RulesetCreated;
-use rustix::process::Signal;
+use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::blueprint::{Account, HOME};
 use super::landlock::{self as map, LandlockError};
 use super::privileges::{self, Dropped, PrivilegeError, Rlimit};
 use super::seccomp::{self, Filter, SeccompError};
-use crate::sys;
+use crate::{sftp, sys};
 
 #[cfg(debug_assertions)]
 pub mod ablation;
@@ -33,11 +35,21 @@ pub(super) struct Prepared<'a> {
     pub(super) filter: &'a Filter,
     pub(super) stdio: [OwnedFd; 3],
     pub(super) terminal: Terminal,
-    pub(super) program: CString,
-    pub(super) arguments: Vec<CString>,
-    pub(super) environment: Vec<CString>,
-    /// CLOEXEC: execve(2) closes it without a byte; what went wrong otherwise.
+    pub(super) task: Task,
+    /// Closed without a byte when the task begins, by execve(2) or by hand; what went wrong otherwise.
     pub(super) report: OwnedFd,
+}
+
+/// What is done in the end.
+pub(super) enum Task {
+    /// This program instead of ours.
+    Exec {
+        program: CString,
+        arguments: Vec<CString>,
+        environment: Vec<CString>,
+    },
+    /// Our own SFTP server, which the sandbox's file system has no program for.
+    ServeFiles,
 }
 
 /// Whether standard input is a terminal to take.
@@ -110,7 +122,7 @@ impl Entrance {
 /// Runs in the child, inside the sandbox's pid namespace; never returns.
 pub(super) fn become_session(prepared: Prepared<'_>) -> Infallible {
     let mut report = match prepared.report.try_clone() {
-        Ok(fd) => std::fs::File::from(fd),
+        Ok(fd) => File::from(fd),
         Err(_) => sys::clone::exit_now(255),
     };
     let Err(failure) = start(prepared);
@@ -128,9 +140,7 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
         filter,
         stdio,
         terminal,
-        program,
-        arguments,
-        environment,
+        task,
         report: _report,
     } = prepared;
     let detached = Detached::from_parent(stdio, terminal, open_files)?;
@@ -138,7 +148,14 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
     let unprivileged = entered.drop_privileges(account)?;
     let restricted = unprivileged.restrict(ruleset)?;
     let confined = restricted.filter(filter)?;
-    confined.exec(&program, &arguments, &environment)
+    match task {
+        Task::Exec {
+            program,
+            arguments,
+            environment,
+        } => confined.exec(&program, &arguments, &environment),
+        Task::ServeFiles => confined.serve_files(),
+    }
 }
 
 fn take_stdio(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<(), Failure> {
@@ -237,7 +254,7 @@ impl Restricted {
     }
 }
 
-/// Has every layer; the only thing that can execute a program.
+/// Has every layer; the only thing that can execute a program or serve files.
 struct Confined {
     _dropped: Dropped,
     _restricted: map::InForce,
@@ -259,6 +276,47 @@ impl Confined {
         } = self;
         step("descriptors", sys::descriptors::close_on_exec_from(3))?;
         execute(program, arguments, environment)
+    }
+
+    /// What execve(2) would have done is done by hand: nothing of the monitor's stays open, and its
+    /// memory, of which this process has a copy, is not to be had through /proc/self either
+    /// (PR_SET_DUMPABLE(2const)).
+    fn serve_files(self) -> Result<Infallible, Failure> {
+        let Self {
+            _dropped,
+            _restricted,
+            _filtered,
+        } = self;
+        step("name", rustix::thread::set_name(c"sftp-server"))?;
+        step(
+            "hide memory",
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable),
+        )?;
+        step(
+            "descriptors",
+            sys::descriptors::close_range(3, libc::c_uint::MAX),
+        )?;
+        sys::clone::exit_now(serve_files())
+    }
+}
+
+/// The exit status. A panic must not unwind into the monitor's frames, of which this is a copy.
+fn serve_files() -> i32 {
+    let served = catch_unwind(AssertUnwindSafe(
+        || -> Result<(), Box<dyn std::error::Error>> {
+            let input = File::from(rustix::stdio::stdin().try_clone_to_owned()?);
+            let output = File::from(rustix::stdio::stdout().try_clone_to_owned()?);
+            Ok(sftp::serve(input, output, HOME.as_bytes())?)
+        },
+    ));
+    match served {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => {
+            // The client's user reads it, where there still is one.
+            let told = writeln!(io::stderr(), "sftp-server: {error}");
+            if told.is_ok() { 1 } else { 2 }
+        }
+        Err(_) => 255,
     }
 }
 

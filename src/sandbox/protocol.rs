@@ -11,6 +11,8 @@ pub enum Program {
     Shell,
     /// `$SHELL -c COMMAND`; bytes, without NUL.
     Command(Vec<u8>),
+    /// The SFTP server, which is part of this program; it has no terminal.
+    Sftp,
 }
 
 /// A terminal's size in characters and pixels (RFC 4254 §6.2, §6.7).
@@ -184,11 +186,12 @@ impl TryFrom<&[u8]> for Message {
 }
 
 impl Spawn {
-    /// What execve(2) can take: no NUL, names without '=', and bounded sizes.
+    /// What a child can be given: no NUL, names without '=', and bounded sizes.
     fn check(&self) -> Result<(), Malformed> {
-        let command = match &self.program {
+        let program = match &self.program {
             Program::Shell => true,
             Program::Command(bytes) => bytes.len() <= 128 * 1024 && !bytes.contains(&0),
+            Program::Sftp => self.terminal.is_none(),
         };
         let environment = self.environment.len() <= 256
             && self.environment.iter().all(|(name, value)| {
@@ -202,7 +205,7 @@ impl Spawn {
             .terminal
             .as_ref()
             .is_none_or(|terminal| terminal.modes.len() <= 256);
-        if command && environment && modes {
+        if program && environment && modes {
             Ok(())
         } else {
             Err(Malformed)

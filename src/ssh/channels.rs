@@ -141,7 +141,7 @@ impl Channels {
         }
     }
 
-    /// shell or exec (RFC 4254 §6.5): once a channel.
+    /// shell, exec or subsystem (RFC 4254 §6.5): once a channel.
     pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
         if let Program::Command(command) = &program
             && (command.len() > COMMAND_BYTES || command.contains(&0))
@@ -159,6 +159,8 @@ impl Channels {
             terminal,
             place,
         } = draft;
+        // Line discipline and file contents don't go together, whatever was asked for before.
+        let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {
             columns: 0,
             rows: 0,

@@ -268,8 +268,14 @@ impl Handler for Connection {
         name: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        tracing::info!(source = %self.source, name, "subsystem refused: none is offered");
-        self.answer(channel, session, |channels| channels.refuse(channel))
+        if name != "sftp" {
+            tracing::info!(source = %self.source, name, "subsystem refused: only sftp is offered");
+            return self.answer(channel, session, |channels| channels.refuse(channel));
+        }
+        let handle = session.handle();
+        self.answer(channel, session, |channels| {
+            channels.start(channel, Program::Sftp, handle)
+        })
     }
 
     async fn x11_request(

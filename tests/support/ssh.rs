@@ -67,12 +67,20 @@ impl Ssh {
         self
     }
 
-    /// The call itself: `nsenter … ssh … sandbox@127.0.0.1`.
+    /// The call itself: `nsenter … ssh … 127.0.0.1`.
     pub(crate) fn command(&self) -> Command {
+        let mut command = self.client("/usr/bin/ssh");
+        command.arg("127.0.0.1");
+        command
+    }
+
+    /// The same options for one of ssh's kin, which have all of them in common; no host yet.
+    pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new("/usr/bin/nsenter");
         command.arg(format!("--net={}", self.namespace.display()));
         // ssh keeps the first value of an option: the caller's come before these.
-        command.args(["/usr/bin/ssh", "-F", "none", "-p", "2222", "-l", &self.user]);
+        command.args([program, "-F", "none", "-oPort=2222"]);
+        command.arg(format!("-oUser={}", self.user));
         command.args(&self.options).arg("-i").arg(&self.key);
         for option in [
             "BatchMode=yes",
@@ -89,7 +97,6 @@ impl Ssh {
             "UserKnownHostsFile={}/known_hosts",
             self.dir.display()
         ));
-        command.arg("127.0.0.1");
         command
             .env_remove("SSH_AUTH_SOCK")
             .env_remove("LANG")
@@ -157,7 +164,7 @@ impl Master {
         Ssh {
             namespace: self.ssh.namespace.clone(),
             dir: self.ssh.dir.clone(),
-            options: vec!["-S".into(), self.socket.clone().into()],
+            options: vec![format!("-oControlPath={}", self.socket.display()).into()],
             environment: Vec::new(),
             key: self.ssh.key.clone(),
             user: self.ssh.user.clone(),

@@ -9,9 +9,12 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 14] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
+    ("/usr/bin/sftp", "openssh-client"),
+    ("/usr/bin/scp", "openssh-client"),
+    ("/usr/bin/rsync", "rsync"),
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
     ("/usr/bin/gcc", "gcc"),

@@ -20,7 +20,7 @@ use super::{Context, MonitorError, Source, announce};
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
 use crate::sandbox::cgroup::Group;
-use crate::sandbox::confine::{self, Prepared, Terminal};
+use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::environment;
 use crate::sandbox::identity;
 use crate::sandbox::protocol::{Answer, Exit, Malformed, Message, Program, Spawn};
@@ -283,9 +283,7 @@ fn fork_session(
         } else {
             Terminal::None
         },
-        program: CString::new(blueprint.shell.as_os_str().as_bytes())?,
-        arguments: arguments(blueprint, spawn.program)?,
-        environment: environment::compose(blueprint, spawn.environment)?,
+        task: task(blueprint, spawn)?,
         report: write,
     };
     let cgroup = group.id()?;
@@ -331,20 +329,25 @@ fn inside_pid_namespace<T>(
 }
 
 /// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
-fn arguments(blueprint: &Blueprint, program: Program) -> io::Result<Vec<CString>> {
+fn task(blueprint: &Blueprint, spawn: Spawn) -> io::Result<Task> {
     let name = blueprint
         .shell
         .file_name()
         .unwrap_or(OsStr::new("sh"))
         .as_bytes();
-    let arguments = match program {
+    let arguments = match spawn.program {
         Program::Shell => vec![[b"-", name].concat()],
         Program::Command(command) => vec![name.to_vec(), b"-c".to_vec(), command],
+        Program::Sftp => return Ok(Task::ServeFiles),
     };
-    Ok(arguments
-        .into_iter()
-        .map(CString::new)
-        .collect::<Result<_, _>>()?)
+    Ok(Task::Exec {
+        program: CString::new(blueprint.shell.as_os_str().as_bytes())?,
+        arguments: arguments
+            .into_iter()
+            .map(CString::new)
+            .collect::<Result<_, _>>()?,
+        environment: environment::compose(blueprint, spawn.environment)?,
+    })
 }
 
 /// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.
