@@ -24,6 +24,7 @@ mod ending;
 mod environment;
 mod exec;
 mod flow;
+mod forwarding;
 mod limits;
 mod login;
 mod terminal;
