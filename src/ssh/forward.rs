@@ -94,9 +94,9 @@ impl Forwards {
                     let line = shared.lines.take(client.id());
                     reply.accept().await;
                     match dialled {
-                        Dialled::Inside(stream) => carry(stream, line, client, place).await,
+                        Dialled::Inside(stream) => carry(stream, line, &client).await,
                         Dialled::Outside(granted) => {
-                            let held = granted.hold(|stream| carry(stream, line, client, place));
+                            let held = granted.hold(|stream| carry(stream, line, &client));
                             if held.await.is_none() {
                                 tracing::info!(
                                     host,
@@ -106,6 +106,7 @@ impl Forwards {
                             }
                         }
                     }
+                    close(&client, place).await;
                 }
                 Err(error) => {
                     tracing::debug!(
@@ -176,16 +177,11 @@ impl Forwards {
     }
 }
 
-/// Carries a connection to its end and closes its channel.
-async fn carry(
-    stream: TcpStream,
-    mut line: Line,
-    client: ChannelWriteHalf<Msg>,
-    place: OwnedSemaphorePermit,
-) {
+/// Carries a connection to its end.
+async fn carry(stream: TcpStream, mut line: Line, client: &ChannelWriteHalf<Msg>) {
     let end = line.end.clone();
     match end
-        .run_until_cancelled(relay(stream, &mut line, &client))
+        .run_until_cancelled(relay(stream, &mut line, client))
         .await
     {
         Some(Ok(())) | None => {}
@@ -193,8 +189,12 @@ async fn carry(
             tracing::debug!(channel = %client.id(), error = &error as &dyn std::error::Error, "forward ended");
         }
     }
+}
+
+/// Closes a channel whose connection has ended, for whatever reason.
+async fn close(client: &ChannelWriteHalf<Msg>, place: OwnedSemaphorePermit) {
     // Before the close: a client that sees it may open its next channel at once.
-    drop((line, place));
+    drop(place);
     if client.close().await.is_err() {
         tracing::debug!(channel = %client.id(), "the connection ended before its forward");
     }

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::{Shared, carry};
+use super::{Shared, carry, close};
 use crate::sandbox::Refusal;
 use crate::ssh::guest::{Guest, StartError};
 
@@ -149,7 +149,8 @@ async fn offer(offered: Offered, shared: Shared, bound: Bound, handle: Handle) {
             // The read half is dropped here: its queue would hold up the connection when it is full.
             let (_, client) = channel.split();
             let line = shared.lines.take(client.id());
-            carry(stream, line, client, place).await;
+            carry(stream, line, &client).await;
+            close(&client, place).await;
         }
         Err(error) => {
             tracing::debug!(port = bound.port, %error, "the client refused a forwarded connection");
