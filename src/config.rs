@@ -70,6 +70,9 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
+    /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
+    /// policy does not see.
+    pub remote_forwarding: bool,
 }
 
 /// Bounds.

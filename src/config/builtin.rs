@@ -92,6 +92,7 @@ impl Config {
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
+            remote_forwarding: false,
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {

@@ -36,6 +36,8 @@ struct LoginFile {
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
+    #[serde(default)]
+    remote_forwarding: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,6 +149,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
+        remote_forwarding: login.remote_forwarding,
     })
 }
 

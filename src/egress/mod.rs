@@ -5,6 +5,7 @@ mod answer;
 mod door;
 mod forward;
 mod framing;
+mod gateway;
 mod intake;
 mod peer;
 mod proxy;
@@ -13,6 +14,7 @@ mod tenure;
 mod upstream;
 
 pub use door::Door;
+pub use gateway::{Gateway, Granted, OpenError};
 pub use intake::{Malformed, Target, targets};
 pub use peer::Whois;
 pub use proxy::serve;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Read};
-use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +12,13 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{self, Channel, Received};
-use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, Spawn, encode};
+use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, encode};
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
+
+mod lease;
+
+pub use lease::Lease;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,6 +39,7 @@ enum Given {
     Session(Session),
     Peer(Peer),
     Done,
+    Socket(OwnedFd),
 }
 
 #[derive(Debug)]
@@ -314,7 +318,7 @@ impl Monitor {
             }
             Message::Gone(sandbox) => {
                 for pool in lock(&self.0.pools).values_mut() {
-                    pool.ready.retain(|lease| lease.id != sandbox);
+                    pool.ready.retain(|lease| lease.id() != sandbox);
                 }
             }
             Message::Exited { session, exit } => {
@@ -341,13 +345,9 @@ impl Monitor {
             Answer::Keys if incomplete => Err(lacking()),
             Answer::Keys => Ok(Given::Keys(descriptors)),
             Answer::Built(id) => {
-                let mut lease = Lease {
-                    monitor,
-                    id,
-                    listener: None,
-                };
+                let mut lease = Lease::new(monitor, id);
                 let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| lacking())?;
-                lease.listener = Some(listener.into());
+                lease.bring(listener.into());
                 Ok(Given::Sandbox(lease))
             }
             Answer::Started(id) => {
@@ -365,49 +365,10 @@ impl Monitor {
             }
             Answer::Identified(peer) => Ok(Given::Peer(peer)),
             Answer::Done => Ok(Given::Done),
+            Answer::Socket => <[OwnedFd; 1]>::try_from(descriptors)
+                .map(|[socket]| Given::Socket(socket))
+                .map_err(|_| lacking()),
         }
-    }
-}
-
-/// A sandbox in use; dropping it ends the sandbox and everything in it.
-#[derive(Debug)]
-pub struct Lease {
-    monitor: Monitor,
-    id: SandboxId,
-    listener: Option<TcpListener>,
-}
-
-impl Lease {
-    /// Its number.
-    pub fn id(&self) -> SandboxId {
-        self.id
-    }
-
-    /// Its proxy listener (127.0.0.1:3128 inside), non-blocking; given once.
-    pub fn take_listener(&mut self) -> Option<TcpListener> {
-        self.listener.take()
-    }
-
-    /// Starts a session; returns after its program was executed (or says why it was not).
-    pub async fn spawn(&self, spawn: Spawn) -> Result<Session, Refusal> {
-        match self
-            .monitor
-            .ask(Request::Spawn {
-                sandbox: self.id,
-                spawn,
-            })
-            .await?
-        {
-            Given::Session(session) => Ok(session),
-            other => Err(unexpected(&other)),
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        lock(&self.monitor.0.turns).remove(&self.id);
-        self.monitor.tell(Request::Destroy { sandbox: self.id });
     }
 }
 

@@ -294,6 +294,14 @@ impl Monitor {
                 self.sandboxes.destroy(context, sandbox)?;
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
+            Request::Socket { sandbox, purpose } => {
+                let socket = self
+                    .sandboxes
+                    .socket(&context.own_network, sandbox, purpose);
+                context
+                    .outbox
+                    .answer(number, socket.map(|socket| (Answer::Socket, vec![socket])))?;
+            }
         }
         Ok(())
     }

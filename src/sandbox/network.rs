@@ -17,11 +17,13 @@ use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::blueprint::PROXY;
+use super::protocol::{Family, Purpose};
 use crate::model::Connection;
 
 /// The monitor's handles into one sandbox's network namespace.
 #[derive(Debug)]
 pub(super) struct Network {
+    namespace: OwnedFd,
     diagnosis: Socket,
 }
 
@@ -52,12 +54,24 @@ fn within<T>(
 
 impl Network {
     /// Brings up `lo` and opens the proxy's listener in the namespace `sandbox`, given the monitor's `own`.
-    pub(super) fn prepare(own: &OwnedFd, sandbox: impl AsFd) -> io::Result<(Self, TcpListener)> {
-        within(own, sandbox, || {
+    pub(super) fn prepare(own: &OwnedFd, sandbox: OwnedFd) -> io::Result<(Self, TcpListener)> {
+        let (diagnosis, listener) = within(own, &sandbox, || {
             raise_loopback()?;
-            let listener = listen()?;
-            let diagnosis = socket(NETLINK_SOCK_DIAG)?;
-            Ok((Self { diagnosis }, listener))
+            let listener = listen(PROXY, PROXY_BACKLOG)?;
+            Ok((socket(NETLINK_SOCK_DIAG)?, listener))
+        })?;
+        let network = Self {
+            namespace: sandbox,
+            diagnosis,
+        };
+        Ok((network, listener.into()))
+    }
+
+    /// A TCP socket in the namespace. It stays there wherever its descriptor goes.
+    pub(super) fn tcp(&self, own: &OwnedFd, purpose: Purpose) -> io::Result<OwnedFd> {
+        within(own, &self.namespace, || match purpose {
+            Purpose::Connect(family) => stream_socket(family),
+            Purpose::Listen(address) => listen(address, FORWARD_BACKLOG),
         })
     }
 
@@ -195,12 +209,32 @@ fn raise_loopback() -> io::Result<()> {
     .map(drop)
 }
 
+/// Connections that wait to be accepted by the proxy, and by a forwarded port.
+const PROXY_BACKLOG: i32 = 1024;
+const FORWARD_BACKLOG: i32 = 128;
+
 /// std's listener would set SO_REUSEADDR, with which a sandboxed program could bind beside it.
-fn listen() -> io::Result<TcpListener> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => Family::V4,
+        SocketAddr::V6(_) => Family::V6,
+    };
+    let listener = stream_socket(family)?;
+    rustix::net::bind(&listener, &address)?;
+    rustix::net::listen(&listener, backlog)?;
+    Ok(listener)
+}
+
+fn stream_socket(family: Family) -> io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let listener = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-    bind(&listener, &PROXY)?;
-    rustix::net::listen(&listener, 1024)?;
-    Ok(listener.into())
+    let number = match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    };
+    let socket = socket_with(number, SocketType::STREAM, flags, None)?;
+    if family == Family::V6 {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    Ok(socket)
 }

@@ -1,5 +1,7 @@
 //! What the gate may ask of the monitor, and what it gets: the whole table of privileged requests.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
@@ -46,6 +48,24 @@ pub struct Spawn {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// A terminal, or pipes.
     pub terminal: Option<Terminal>,
+}
+
+/// An IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6, and nothing else on the same socket.
+    V6,
+}
+
+/// What a TCP socket in a sandbox's network namespace is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To be connected to what listens inside.
+    Connect(Family),
+    /// To listen: on loopback or every address, on port 0 (any that is free) or from 1024 on.
+    Listen(SocketAddr),
 }
 
 /// How a session's program ended.
@@ -107,6 +127,13 @@ pub enum Request {
         /// Which.
         sandbox: SandboxId,
     },
+    /// A TCP socket in a sandbox's network namespace.
+    Socket {
+        /// Where.
+        sandbox: SandboxId,
+        /// What for.
+        purpose: Purpose,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -152,6 +179,8 @@ pub enum Answer {
     Identified(Peer),
     /// It was done.
     Done,
+    /// The socket; one descriptor.
+    Socket,
 }
 
 /// A message of the other side is no message.
@@ -170,8 +199,10 @@ impl TryFrom<&[u8]> for Numbered {
 
     fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
         let numbered: Self = decode(bytes)?;
-        if let Request::Spawn { spawn, .. } = &numbered.request {
-            spawn.check()?;
+        match &numbered.request {
+            Request::Spawn { spawn, .. } => spawn.check()?,
+            Request::Socket { purpose, .. } => purpose.check()?,
+            _ => {}
         }
         Ok(numbered)
     }
@@ -182,6 +213,24 @@ impl TryFrom<&[u8]> for Message {
 
     fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
         decode(bytes)
+    }
+}
+
+impl Purpose {
+    /// Nothing that only root may bind, and no address that a later interface might have.
+    fn check(self) -> Result<(), Malformed> {
+        match self {
+            Self::Connect(_) => Ok(()),
+            Self::Listen(address) => {
+                let place = address.ip().is_loopback() || address.ip().is_unspecified();
+                let port = address.port() == 0 || address.port() >= 1024;
+                if place && port {
+                    Ok(())
+                } else {
+                    Err(Malformed)
+                }
+            }
+        }
     }
 }
 

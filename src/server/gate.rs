@@ -6,16 +6,13 @@ use std::sync::Arc;
 
 use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::check::Checked;
 use super::{keys, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
-use crate::egress::{self, Door, Resolver};
-use crate::model::Subject;
+use crate::egress::{Door, Gateway, Resolver, Whois};
 use crate::sandbox::{
     self, Account, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
 };
@@ -135,7 +132,7 @@ async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<()
         monitor: monitor.clone(),
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
-        start_proxy: proxies(checked, trail, opened.resolver, monitor)?,
+        gateway: gateway(checked, trail, opened.resolver, monitor)?,
     });
     let listeners = opened
         .listeners
@@ -162,36 +159,19 @@ fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(TcpListener::from(socket))
 }
 
-/// What a connection calls when it has leased a sandbox.
-fn proxies(
+/// The way out of every login's sandboxes.
+fn gateway(
     checked: &Checked,
     trail: Arc<Trail>,
     resolver: Resolver,
     monitor: Monitor,
-) -> Result<ssh::StartProxy, GateError> {
-    let whois: egress::Whois = Box::new(move |sandbox, connection| {
+) -> Result<Gateway, GateError> {
+    let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Arc::new(Door::new(trail, resolver, whois)?);
-    let policies: std::collections::BTreeMap<_, _> = checked
-        .policies()
-        .iter()
-        .map(|(login, snapshot)| (login.clone(), watch::Sender::new(Arc::clone(snapshot))))
-        .collect();
-    Ok(Box::new(move |subject: Subject, listener: TcpListener| {
-        let policy = policies
-            .get(&subject.login)
-            .ok_or_else(|| io::Error::other("the login has no policy"))?
-            .subscribe();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        Ok(AbortOnDropHandle::new(tokio::spawn(egress::serve(
-            listener,
-            subject,
-            policy,
-            Arc::clone(&door),
-        ))))
-    }))
+    let door = Door::new(trail, resolver, whois)?;
+    Ok(Gateway::new(door, checked.policies()))
 }
 
 /// The line to type; scripts wait for it.

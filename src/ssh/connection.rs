@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
+use super::forward::Forwards;
 use super::guest::Guest;
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
@@ -34,7 +35,10 @@ enum Stage {
     /// Nobody has logged in.
     Outside { doorkeeper: Doorkeeper, wait: Wait },
     /// Somebody has.
-    Inside(Channels),
+    Inside {
+        channels: Channels,
+        forwards: Forwards,
+    },
 }
 
 /// A connection's place among those that have not logged in.
@@ -62,10 +66,12 @@ impl Connection {
     fn let_in(&mut self, principal: Principal) {
         tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
         let guest = Arc::new(Guest::new(self.host.clone(), principal));
-        let limit = self.host.config.limits.channels;
-        let channels = Channels::new(guest, self.host.spill.clone(), limit, self.tasks.clone());
-        if let Stage::Outside { wait, .. } = mem::replace(&mut self.stage, Stage::Inside(channels))
-        {
+        let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
+        let inside = Stage::Inside {
+            channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
+            forwards: Forwards::new(guest, spill.clone(), limit, self.tasks.clone()),
+        };
+        if let Stage::Outside { wait, .. } = mem::replace(&mut self.stage, inside) {
             drop(wait.place);
             if wait.over.send(()).is_err() {
                 tracing::debug!(source = %self.source, "the login came as its time was over");
@@ -81,7 +87,7 @@ impl Connection {
         decide: impl FnOnce(&mut Channels) -> Answer,
     ) -> Result<(), russh::Error> {
         let answer = match &mut self.stage {
-            Stage::Inside(channels) => decide(channels),
+            Stage::Inside { channels, .. } => decide(channels),
             Stage::Outside { .. } => Answer::Failure,
         };
         match answer {
@@ -93,7 +99,7 @@ impl Connection {
 
     /// Tells the channels something that has no answer.
     fn tell(&mut self, tell: impl FnOnce(&mut Channels)) {
-        if let Stage::Inside(channels) = &mut self.stage {
+        if let Stage::Inside { channels, .. } = &mut self.stage {
             tell(channels);
         }
     }
@@ -160,7 +166,7 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         // Dropping the reply refuses (before the login russh does not get here).
-        let Stage::Inside(channels) = &mut self.stage else {
+        let Stage::Inside { channels, .. } = &mut self.stage else {
             return Ok(());
         };
         match channels.open(channel) {
@@ -184,7 +190,7 @@ impl Handler for Connection {
 
     async fn channel_open_direct_tcpip(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         host: &str,
         port: u32,
         _: &str,
@@ -192,9 +198,50 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        tracing::info!(source = %self.source, host, port, "forwarding refused");
-        prohibit(reply, "TCP forwarding is not offered").await;
+        if let Stage::Inside { forwards, .. } = &self.stage {
+            forwards.connect(channel, host, port, reply);
+        }
         Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if let Stage::Inside { forwards, .. } = &self.stage {
+            forwards.confirmed(channel);
+        }
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { forwards, .. } = &mut self.stage else {
+            return Ok(false);
+        };
+        // russh wants the answer here: the one callback that waits, for a bounded time.
+        let bound = forwards.listen(address, *port, session.handle()).await;
+        *port = bound.unwrap_or(*port);
+        Ok(bound.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { forwards, .. } = &mut self.stage else {
+            return Ok(false);
+        };
+        Ok(forwards.cancel(address, port))
     }
 
     async fn channel_open_direct_streamlocal(
@@ -324,7 +371,8 @@ impl Handler for Connection {
         data: &[u8],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if let Stage::Inside(channels) = &mut self.stage
+        if let Stage::Inside { channels, forwards } = &mut self.stage
+            && !forwards.lines().data(channel, data)
             && let Err(error) = channels.data(channel, data)
         {
             tracing::error!(source = %self.source, %channel, error = &error as &dyn std::error::Error, "channel closed");
@@ -338,7 +386,11 @@ impl Handler for Connection {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.tell(|channels| channels.finish(channel));
+        if let Stage::Inside { channels, forwards } = &mut self.stage
+            && !forwards.lines().finish(channel)
+        {
+            channels.finish(channel);
+        }
         Ok(())
     }
 
@@ -347,7 +399,11 @@ impl Handler for Connection {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.tell(|channels| channels.close(channel));
+        if let Stage::Inside { channels, forwards } = &mut self.stage
+            && !forwards.lines().close(channel)
+        {
+            channels.close(channel);
+        }
         Ok(())
     }
 }

@@ -7,11 +7,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
 use crate::config::Login;
-use crate::model::Subject;
+use crate::egress::{Granted, OpenError};
+use crate::model::{Destination, Subject};
 use crate::policy::Principal;
 use crate::sandbox::{Lease, Refusal, Session, Spawn};
 
-/// A principal on one connection. Its sandbox is leased for the first program and ends with the guest.
+/// A principal on one connection. Its sandbox is leased for the first program or forwarded
+/// connection, and ends with the guest.
 pub(super) struct Guest {
     host: Arc<Host>,
     principal: Principal,
@@ -22,6 +24,17 @@ pub(super) struct Guest {
 struct Sandbox {
     lease: Lease,
     _proxy: AbortOnDropHandle<()>,
+}
+
+/// Why a connection to the outside could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutError {
+    /// There is nobody to make it for.
+    #[error(transparent)]
+    Sandbox(#[from] StartError),
+    /// It was denied, or failed.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
 /// Why a program could not be started.
@@ -62,8 +75,29 @@ impl Guest {
 
     /// Starts a program in the connection's sandbox. A failed lease is tried anew by the next program.
     pub(super) async fn start(&self, spawn: Spawn) -> Result<Session, StartError> {
+        let lease = self.lease().await?;
+        lease.spawn(spawn).await.map_err(StartError::Spawn)
+    }
+
+    /// The connection's sandbox, leased now if it is the first time.
+    pub(super) async fn lease(&self) -> Result<&Lease, StartError> {
         let sandbox = self.sandbox.get_or_try_init(|| self.settle()).await?;
-        sandbox.lease.spawn(spawn).await.map_err(StartError::Spawn)
+        Ok(&sandbox.lease)
+    }
+
+    /// Connects to the outside, as policy has it.
+    pub(super) async fn go_out(&self, destination: Destination) -> Result<Granted, OutError> {
+        let subject = self.subject(self.lease().await?);
+        Ok(self.host.gateway.open(subject, destination).await?)
+    }
+
+    /// On whose behalf its sandbox runs.
+    fn subject(&self, lease: &Lease) -> Subject {
+        Subject {
+            sandbox: lease.id(),
+            login: self.principal.login().clone(),
+            key: self.principal.key().clone(),
+        }
     }
 
     async fn settle(&self) -> Result<Sandbox, StartError> {
@@ -77,12 +111,11 @@ impl Guest {
         let listener = lease
             .take_listener()
             .ok_or(StartError::Listener(lease.id()))?;
-        let subject = Subject {
-            sandbox: lease.id(),
-            login: login.clone(),
-            key: self.principal.key().clone(),
-        };
-        let proxy = (self.host.start_proxy)(subject, listener).map_err(StartError::Proxy)?;
+        let proxy = self
+            .host
+            .gateway
+            .start_proxy(self.subject(&lease), listener)
+            .map_err(StartError::Proxy)?;
         Ok(Sandbox {
             lease,
             _proxy: proxy,

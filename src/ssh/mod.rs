@@ -1,8 +1,9 @@
-//! The door in: connections, logins and their session channels.
+//! The door in: connections, logins, their sessions and their forwarded connections.
 //!
 //! ```text
 //! accept ── connection (russh's callbacks; never waits) ── auth
-//!               └── session, one task a running program: spill ─▶ input, output ─▶ client
+//!               ├── session, one task a running program: spill ─▶ input, output ─▶ client
+//!               └── forward, one task a connection: spill ─▶ socket ─▶ client
 //! ```
 
 mod accept;
@@ -11,6 +12,7 @@ mod auth;
 mod channels;
 mod connection;
 mod environment;
+mod forward;
 mod guest;
 mod input;
 mod output;
@@ -20,10 +22,7 @@ mod signals;
 mod spill;
 mod terminal;
 
-use std::io;
 use std::sync::Arc;
-
-use tokio_util::task::AbortOnDropHandle;
 
 pub use accept::{ServeError, serve};
 pub use algorithms::{HostKey, HostKeyError};
@@ -31,12 +30,8 @@ pub use spill::{CAPACITY, SpillDir, SpillError};
 
 use crate::audit::Trail;
 use crate::config::Config;
-use crate::model::Subject;
+use crate::egress::Gateway;
 use crate::sandbox::Monitor;
-
-/// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.
-pub type StartProxy =
-    Box<dyn Fn(Subject, std::net::TcpListener) -> io::Result<AbortOnDropHandle<()>> + Send + Sync>;
 
 /// What every connection needs of its host.
 pub struct Host {
@@ -50,6 +45,6 @@ pub struct Host {
     pub trail: Arc<Trail>,
     /// Where input goes that a program does not read.
     pub spill: Arc<SpillDir>,
-    /// Who serves the egress of a fresh sandbox.
-    pub start_proxy: StartProxy,
+    /// The way out of every sandbox, and of what clients ask for themselves.
+    pub gateway: Gateway,
 }

@@ -25,6 +25,7 @@ mod environment;
 mod exec;
 mod files;
 mod flow;
+mod forwarding;
 mod limits;
 mod login;
 mod packets;

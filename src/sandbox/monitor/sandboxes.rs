@@ -19,7 +19,7 @@ use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
-use crate::sandbox::protocol::{Answer, Message};
+use crate::sandbox::protocol::{Answer, Message, Purpose};
 use crate::sys::clone::{self, Child};
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
@@ -352,6 +352,19 @@ impl Sandboxes {
             .chain(&self.dying)
             .filter_map(|remains| remains.slot)
             .collect()
+    }
+
+    /// A TCP socket in the sandbox's network namespace.
+    pub(super) fn socket(
+        &self,
+        own: &OwnedFd,
+        id: SandboxId,
+        purpose: Purpose,
+    ) -> Result<OwnedFd, String> {
+        self.get(id)?
+            .network
+            .tcp(own, purpose)
+            .map_err(|e| e.to_string())
     }
 
     /// Who holds the client end of a connection to this sandbox's proxy.

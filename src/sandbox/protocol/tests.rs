@@ -62,6 +62,26 @@ fn a_command_with_nul_is_malformed() {
 }
 
 #[test]
+fn a_listener_outside_the_bounds_is_malformed() {
+    let read = |address: &str| {
+        let numbered = Numbered {
+            number: 7,
+            request: Request::Socket {
+                sandbox: SandboxId(1),
+                purpose: Purpose::Listen(address.parse().unwrap()),
+            },
+        };
+        Numbered::try_from(&*encode(&numbered).unwrap()) == Ok(numbered)
+    };
+    for good in ["127.0.0.1:1024", "0.0.0.0:0", "[::1]:65535", "[::]:0"] {
+        assert!(read(good), "{good}");
+    }
+    for bad in ["127.0.0.1:1023", "[::]:22", "192.0.2.1:8080", "[fd00::1]:0"] {
+        assert!(!read(bad), "{bad}");
+    }
+}
+
+#[test]
 fn a_huge_length_prefix_allocates_nothing() {
     // Variant 2 (Spawn), sandbox 0, Command with a length of 2^63.
     let bytes = [

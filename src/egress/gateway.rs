@@ -1,0 +1,123 @@
+//! Every login's way out: the door that all sandboxes share, and the policy that each login has.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::admission::{Refusal, admit};
+use super::tenure::Tenure;
+use super::{Door, dial, serve};
+use crate::model::{Destination, LoginName, Peer, Subject};
+use crate::policy::{Flow, Snapshot};
+
+/// What no process stands behind: policy that asks for a program denies it.
+const NO_PROGRAM: &str = "an SSH client asked, no program did";
+
+/// The ways out; one for the gate.
+pub struct Gateway {
+    door: Arc<Door>,
+    policies: BTreeMap<LoginName, watch::Sender<Arc<Snapshot>>>,
+}
+
+/// Why a client's connection to the outside was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Policy does not allow it. The text is the denial's reason.
+    #[error("{0}")]
+    Denied(String),
+    /// The decision could not be made or recorded; the log has the cause.
+    #[error("the decision could not be made or recorded")]
+    Unavailable,
+    /// Policy allows it, and the name has no address.
+    #[error("{0} does not resolve")]
+    Unresolved(Destination),
+    /// No vetted address answered.
+    #[error("connect to {0}")]
+    Dial(Destination, #[source] io::Error),
+}
+
+/// A connection to the outside, for as long as policy grants it.
+pub struct Granted {
+    stream: TcpStream,
+    tenure: Tenure,
+}
+
+impl Granted {
+    /// Hands the connection to `work`, which is dropped when policy takes the flow back: `None`.
+    pub async fn hold<T, F: Future<Output = T>>(
+        self,
+        work: impl FnOnce(TcpStream) -> F,
+    ) -> Option<T> {
+        self.tenure.hold(work(self.stream)).await
+    }
+}
+
+impl Gateway {
+    /// With each login's policy.
+    pub fn new(door: Door, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
+        let policies = policies
+            .iter()
+            .map(|(login, snapshot)| (login.clone(), watch::Sender::new(Arc::clone(snapshot))))
+            .collect();
+        Self {
+            door: Arc::new(door),
+            policies,
+        }
+    }
+
+    /// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.
+    pub fn start_proxy(
+        &self,
+        subject: Subject,
+        listener: std::net::TcpListener,
+    ) -> io::Result<AbortOnDropHandle<()>> {
+        let policy = self
+            .policy(&subject.login)
+            .ok_or_else(|| io::Error::other("the login has no policy"))?;
+        let listener = TcpListener::from_std(listener)?;
+        let door = Arc::clone(&self.door);
+        let serving = serve(listener, subject, policy, door);
+        Ok(AbortOnDropHandle::new(tokio::spawn(serving)))
+    }
+
+    /// Connects to the outside for a client of the SSH server: judged, resolved, vetted and written down
+    /// like a program's connection, but nobody's program.
+    pub async fn open(
+        &self,
+        subject: Subject,
+        destination: Destination,
+    ) -> Result<Granted, OpenError> {
+        let mut policy = self.policy(&subject.login).ok_or(OpenError::Unavailable)?;
+        let snapshot = Arc::clone(&policy.borrow_and_update());
+        let flow = Flow {
+            peer: Peer::Unknown(NO_PROGRAM.to_owned()),
+            destination: destination.clone(),
+        };
+        let vetted = match admit(&self.door, &subject, &snapshot, &flow).await {
+            Ok(vetted) => vetted,
+            Err(Refusal::Denied(denial)) => return Err(OpenError::Denied(denial.reason)),
+            Err(Refusal::Unresolved) => return Err(OpenError::Unresolved(destination)),
+            Err(Refusal::Unavailable) => return Err(OpenError::Unavailable),
+        };
+        let (address, stream) = dial(vetted)
+            .await
+            .and_then(|stream| Ok((stream.peer_addr()?.ip(), stream)))
+            .map_err(|error| OpenError::Dial(destination, error))?;
+        let tenure = Tenure {
+            door: Arc::clone(&self.door),
+            subject: Arc::new(subject),
+            policy,
+            flow,
+            address,
+        };
+        Ok(Granted { stream, tenure })
+    }
+
+    fn policy(&self, login: &LoginName) -> Option<watch::Receiver<Arc<Snapshot>>> {
+        self.policies.get(login).map(watch::Sender::subscribe)
+    }
+}

@@ -1,0 +1,77 @@
+//! Both directions of one forwarded connection, each ending by itself.
+
+use std::io;
+
+use bytes::BytesMut;
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::lines::Line;
+use crate::ssh::spill::{Reader, SpillError};
+
+/// The most bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Why a connection could not be carried on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    /// What the client sent could not be kept.
+    #[error(transparent)]
+    Input(#[from] SpillError),
+    /// The connection broke.
+    #[error("the connection broke")]
+    Connection(#[from] io::Error),
+    /// The client is gone.
+    #[error("the client takes no more data")]
+    Client(#[from] russh::Error),
+}
+
+/// Carries both ways until both have ended. An end of one is told (FIN, EOF) and leaves the other open.
+pub(super) async fn relay(
+    stream: TcpStream,
+    line: &mut Line,
+    client: &ChannelWriteHalf<Msg>,
+) -> Result<(), RelayError> {
+    stream.set_nodelay(true)?;
+    let (from, to) = stream.into_split();
+    let input = line.input.take();
+    let upward = async {
+        match input {
+            Some(input) => feed(input, to).await,
+            None => Ok(()),
+        }
+    };
+    let downward = async {
+        let carried = line.closed.run_until_cancelled(fetch(from, client)).await;
+        carried.unwrap_or(Ok(()))
+    };
+    tokio::try_join!(upward, downward).map(drop)
+}
+
+/// Dropping `to` sends FIN. An end that no longer reads may still write: the rest is dropped.
+async fn feed(mut input: Reader, mut to: OwnedWriteHalf) -> Result<(), RelayError> {
+    while let Some(bytes) = input.next().await? {
+        if let Err(error) = to.write_all(&bytes).await {
+            tracing::debug!(%error, "the other end no longer reads");
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// No faster than the client's window allows.
+async fn fetch(from: OwnedReadHalf, client: &ChannelWriteHalf<Msg>) -> Result<(), RelayError> {
+    loop {
+        from.readable().await?;
+        let mut bytes = BytesMut::with_capacity(PIECE);
+        match from.try_read_buf(&mut bytes) {
+            Ok(0) => return Ok(client.eof().await?),
+            Ok(_) => client.data_bytes(bytes.freeze()).await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
