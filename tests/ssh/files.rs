@@ -404,14 +404,3 @@ fn the_server_is_confined_as_any_program_is_and_ends_with_its_connection() {
     running.kill();
     nothing_runs(&daemon);
 }
-
-#[test]
-fn quitting_in_the_middle_ends_the_server_and_not_the_connection() {
-    let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
-    let master = daemon.ssh().master();
-    let (mut running, _) = slow(&daemon, &master.ssh());
-    running.kill();
-    nothing_runs(&daemon);
-    master.ssh().run("test -s large").expect_code(0);
-}
