@@ -92,7 +92,7 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     let _guarded = Guarded::check(host)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     at(
-        "make private",
+        "make private (a plain chroot has no mount to start from: bind it to itself and pivot_root into it)",
         "/",
         rustix::mount::mount_change("/", private),
     )?;
