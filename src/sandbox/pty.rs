@@ -53,6 +53,30 @@ pub fn resize(master: &impl AsFd, size: WindowSize) -> io::Result<()> {
     Ok(rustix::termios::tcsetwinsize(master, size)?)
 }
 
+/// What a break still asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// Nothing: it was ignored, or reads as a byte.
+    Done,
+    /// An interrupt of the foreground group.
+    Interrupt,
+}
+
+/// Breaks the line of a terminal, by its master, as `termios(3)` has it of IGNBRK and BRKINT. Without either
+/// it reads as a NUL byte, under PARMRK too.
+pub fn send_break(master: &impl AsFd) -> io::Result<Break> {
+    // A master answers with the modes of its slave (drivers/tty/tty_ioctl.c, `tty_mode_ioctl`).
+    let modes = rustix::termios::tcgetattr(master)?.input_modes;
+    if modes.contains(InputModes::IGNBRK) {
+        return Ok(Break::Done);
+    }
+    if modes.contains(InputModes::BRKINT) {
+        return Ok(Break::Interrupt);
+    }
+    rustix::io::write(master, &[0])?;
+    Ok(Break::Done)
+}
+
 /// One encoded terminal mode (RFC 4254 §8). Opcodes that Linux lacks are passed over, as the RFC asks.
 fn apply(termios: &mut Termios, opcode: u8, value: u32) -> io::Result<()> {
     if let Some(index) = special_code(opcode) {

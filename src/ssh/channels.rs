@@ -114,7 +114,7 @@ impl Channels {
     }
 
     /// pty-req (RFC 4254 §6.2).
-    pub(super) fn terminal(&mut self, id: ChannelId, term: &str, terminal: Terminal) -> Answer {
+    pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
         let Some(draft) = self.drafts.get_mut(&id) else {
             return self.refuse(id);
         };
@@ -126,7 +126,7 @@ impl Channels {
     }
 
     /// env (RFC 4254 §6.4).
-    pub(super) fn variable(&mut self, id: ChannelId, name: &str, value: &str) -> Answer {
+    pub(super) fn variable(&mut self, id: ChannelId, name: &[u8], value: &[u8]) -> Answer {
         let accepted = self
             .guest
             .login()
@@ -215,6 +215,16 @@ impl Channels {
     /// signal (RFC 4254 §6.9); without a program there is nobody to get it.
     pub(super) fn signal(&mut self, id: ChannelId, number: i32) {
         self.queue(id, Request::Signal(number));
+    }
+
+    /// break (RFC 4335), for what runs on a terminal.
+    pub(super) fn interrupt(&mut self, id: ChannelId) -> Answer {
+        if self.running.contains_key(&id) {
+            self.queue(id, Request::Break);
+            Answer::Later
+        } else {
+            Answer::Failure
+        }
     }
 
     /// Anything that is not granted, whatever it is.

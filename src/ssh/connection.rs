@@ -159,6 +159,19 @@ impl Handler for Connection {
         Ok(Auth::reject())
     }
 
+    async fn channel_open_unknown(
+        &mut self,
+        channel_type: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        match channel_type {
+            "tun@openssh.com" => prohibit(reply, "tunnel devices are not offered").await,
+            _ => reply.reject(ChannelOpenFailure::UnknownChannelType).await,
+        }
+        Ok(())
+    }
+
     async fn channel_open_session(
         &mut self,
         channel: Channel<Msg>,
@@ -259,7 +272,7 @@ impl Handler for Connection {
     async fn pty_request(
         &mut self,
         channel: ChannelId,
-        term: &str,
+        term: &[u8],
         columns: u32,
         rows: u32,
         x_pixels: u32,
@@ -277,8 +290,8 @@ impl Handler for Connection {
     async fn env_request(
         &mut self,
         channel: ChannelId,
-        name: &str,
-        value: &str,
+        name: &[u8],
+        value: &[u8],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.answer(channel, session, |channels| {
@@ -312,11 +325,12 @@ impl Handler for Connection {
     async fn subsystem_request(
         &mut self,
         channel: ChannelId,
-        name: &str,
+        name: &[u8],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if name != "sftp" {
-            tracing::info!(source = %self.source, name, "subsystem refused: only sftp is offered");
+        if name != b"sftp" {
+            let name = name.escape_ascii();
+            tracing::info!(source = %self.source, %name, "subsystem refused: only sftp is offered");
             return self.answer(channel, session, |channels| channels.refuse(channel));
         }
         let handle = session.handle();
@@ -363,6 +377,15 @@ impl Handler for Connection {
             tracing::debug!(source = %self.source, ?signal, "unknown signal ignored");
         }
         Ok(())
+    }
+
+    async fn break_request(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.answer(channel, session, |channels| channels.interrupt(channel))
     }
 
     async fn data(

@@ -24,20 +24,19 @@ pub(super) enum Taken {
 
 impl Environment {
     /// Sets a variable that the built-in list or the operator's accepts.
-    pub(super) fn offer(&mut self, operator: &[String], name: &str, value: &str) -> Taken {
-        if acceptable(operator, name) {
-            self.set(name, value)
-        } else {
-            Taken::No
+    pub(super) fn offer(&mut self, operator: &[String], name: &[u8], value: &[u8]) -> Taken {
+        match str::from_utf8(name) {
+            Ok(name) if acceptable(operator, name) => self.set(name, value),
+            _ => Taken::No,
         }
     }
 
     /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2).
-    pub(super) fn set(&mut self, name: &str, value: &str) -> Taken {
-        if name.len() + value.len() > BYTES || value.contains('\0') {
+    pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Taken {
+        if name.len() + value.len() > BYTES || value.contains(&0) {
             return Taken::No;
         }
-        let (name, value) = (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
         let room = self.0.len() < COUNT;
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, current)) => *current = value,
@@ -86,7 +85,7 @@ mod tests {
 
     fn offered(operator: &[&str], name: &str) -> Taken {
         let operator: Vec<String> = operator.iter().map(|&pattern| pattern.to_owned()).collect();
-        Environment::default().offer(&operator, name, "x")
+        Environment::default().offer(&operator, name.as_bytes(), b"x")
     }
 
     #[test]
@@ -129,18 +128,30 @@ mod tests {
         for name in ["1A", "A-B", "A=B", "A B", "A\0", "Ä"] {
             assert_eq!(offered(&["*"], name), Taken::No, "{name:?}");
         }
-        assert_eq!(Environment::default().offer(&[], "LANG", "a\0b"), Taken::No);
+        assert_eq!(
+            Environment::default().offer(&[], b"LANG", b"a\0b"),
+            Taken::No
+        );
+    }
+
+    #[test]
+    fn values_are_bytes_and_names_are_not() {
+        let mut environment = Environment::default();
+        assert_eq!(environment.offer(&[], b"LANG", b"\xe9\xff"), Taken::Yes);
+        assert_eq!(environment.offer(&[], b"LC_\xff", b"x"), Taken::No);
+        let expected = [(b"LANG".to_vec(), b"\xe9\xff".to_vec())];
+        assert_eq!(environment.into_variables(), expected);
     }
 
     #[test]
     fn a_variable_may_hold_32_kib_and_no_more() {
         let fitting = "v".repeat(BYTES - "LANG".len());
         assert_eq!(
-            Environment::default().offer(&[], "LANG", &fitting),
+            Environment::default().offer(&[], b"LANG", fitting.as_bytes()),
             Taken::Yes
         );
         assert_eq!(
-            Environment::default().offer(&[], "LANG", &format!("{fitting}v")),
+            Environment::default().offer(&[], b"LANG", format!("{fitting}v").as_bytes()),
             Taken::No
         );
     }
@@ -150,12 +161,12 @@ mod tests {
         let mut environment = Environment::default();
         for index in 0..COUNT {
             assert_eq!(
-                environment.offer(&[], &format!("LC_{index}"), "a"),
+                environment.offer(&[], format!("LC_{index}").as_bytes(), b"a"),
                 Taken::Yes
             );
         }
-        assert_eq!(environment.offer(&[], "LANG", "a"), Taken::No);
-        assert_eq!(environment.offer(&[], "LC_0", "b"), Taken::Yes);
+        assert_eq!(environment.offer(&[], b"LANG", b"a"), Taken::No);
+        assert_eq!(environment.offer(&[], b"LC_0", b"b"), Taken::Yes);
         let variables = environment.into_variables();
         assert_eq!(variables.len(), COUNT);
         assert_eq!(variables[0], (b"LC_0".to_vec(), b"b".to_vec()));

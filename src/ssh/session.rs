@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use russh::server::{Handle, Msg};
 use russh::{ChannelId, ChannelWriteHalf};
+use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
@@ -16,7 +17,7 @@ use super::input::{Inlet, feed};
 use super::output::{Outlet, Output, OutputError, STDERR};
 use super::signals;
 use super::spill::{Reader, SpillError};
-use crate::sandbox::{Exit, Session, Spawn, Stdio, WindowSize, resize};
+use crate::sandbox::{Break, Exit, Session, Spawn, Stdio, WindowSize, resize, send_break};
 
 /// How long a line of excuse may wait for the client's window.
 const EXCUSE: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ const HEED: Duration = Duration::from_millis(100);
 pub(super) enum Request {
     /// Send this signal (RFC 4254 §6.9).
     Signal(i32),
+    /// A break on the line (RFC 4335 §3), answered in its turn.
+    Break,
     /// Answer with a failure, after the answers before it.
     Refuse,
 }
@@ -163,7 +166,7 @@ async fn attend(mut session: Session, client: &Client, wishes: Wishes) -> End {
         },
         Err(error) = feed(input, inlet) => End::Failure(error.into()),
         end = end => end.map_or(End::Gone, |error| End::Failure(error.into())),
-        never = obey(requests, &session, client) => match never {},
+        never = obey(requests, &session, master, client) => match never {},
         never = follow(size, master) => match never {},
     }
 }
@@ -172,6 +175,7 @@ async fn attend(mut session: Session, client: &Client, wishes: Wishes) -> End {
 async fn obey(
     mut requests: mpsc::Receiver<Request>,
     session: &Session,
+    master: Option<&AsyncFd<OwnedFd>>,
     client: &Client,
 ) -> Infallible {
     while let Some(request) = requests.recv().await {
@@ -181,14 +185,35 @@ async fn obey(
                     tracing::warn!(session = %session.id(), number, %error, "signal not sent");
                 }
             }
+            Request::Break => {
+                let done = interrupt(session, master).await;
+                if let Err(error) = &done {
+                    tracing::info!(session = %session.id(), error, "break refused");
+                }
+                if client.answer(done.is_ok()).await.is_err() {
+                    break;
+                }
+            }
             Request::Refuse => {
-                if client.handle.channel_failure(client.id()).await.is_err() {
+                if client.answer(false).await.is_err() {
                     break;
                 }
             }
         }
     }
     std::future::pending().await
+}
+
+/// A break as a serial line would see it (`termios(3)`): a virtual one has none of its own.
+async fn interrupt(session: &Session, master: Option<&AsyncFd<OwnedFd>>) -> Result<(), String> {
+    let master = master.ok_or("there is no terminal")?;
+    match send_break(master.get_ref()).map_err(|error| error.to_string())? {
+        Break::Done => Ok(()),
+        Break::Interrupt => session
+            .signal(Signal::INT.as_raw())
+            .await
+            .map_err(|refusal| refusal.to_string()),
+    }
 }
 
 /// Keeps the terminal, where there is one, at the client's size.
@@ -219,6 +244,16 @@ impl From<()> for Ended {
 impl Client {
     fn id(&self) -> ChannelId {
         self.data.id()
+    }
+
+    /// Grants or refuses a request (RFC 4254 §5.4); russh says nothing where no reply is wanted.
+    async fn answer(&self, granted: bool) -> Result<(), Ended> {
+        let told = if granted {
+            self.handle.channel_success(self.id()).await
+        } else {
+            self.handle.channel_failure(self.id()).await
+        };
+        told.map_err(Ended::from)
     }
 
     /// Tells how the program ended, then EOF, and closes the channel (RFC 4254 §5.3, §6.10). Never EOF

@@ -51,14 +51,34 @@ async def signals(connection):
     return answer
 
 
+async def breaks(process):
+    """Whether a break of half a second was granted; asyncssh's send_break does not ask for a reply."""
+    request = process.channel._make_request(b"break", asyncssh.packet.UInt32(500))
+    return await asyncio.wait_for(request, 10)
+
+
 async def send_break(connection):
-    shell = await connection.create_process(term_type="xterm", term_size=(80, 24))
-    shell.stdin.write("echo re''ady\n")
-    await read_until(shell.stdout, "ready")
-    shell.send_break(500)
-    shell.stdin.write("echo al''ive\n")
-    await read_until(shell.stdout, "alive", 8)
-    return {"seen": "alive"}
+    """What a break does under each mode (termios(3)), and without a terminal."""
+    answer = {}
+    for mode, show in [
+        ("brkint", "trap 'echo in''terrupted; exit' INT; echo re''ady; sleep 20"),
+        ("-brkint -ignbrk", "stty -icanon -echo min 1; echo re''ady; head -c 1 | od -An -tx1"),
+        ("ignbrk", "stty -icanon -echo min 1; echo re''ady; head -c 1 | od -An -tx1"),
+    ]:
+        shell = await connection.create_process(
+            f"stty {mode}; {show}", term_type="xterm", term_size=(80, 24)
+        )
+        await read_until(shell.stdout, "ready")
+        await asyncio.sleep(0.5)
+        granted = await breaks(shell)
+        shell.stdin.write("x")
+        rest = await asyncio.wait_for(shell.stdout.read(), 10)
+        answer[mode] = [granted, rest.strip()]
+    process = await connection.create_process("read line; echo $line")
+    granted = await breaks(process)
+    process.stdin.write("alive\n")
+    answer["without terminal"] = [granted, (await read_until(process.stdout, "alive")).strip()]
+    return answer
 
 
 async def refusals(connection):

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{Daemon, Setup, World, run, venv};
 
@@ -45,14 +45,21 @@ fn signals_reach_the_program_and_the_foreground_of_a_terminal() {
     assert_eq!(answer["foreground"], "interrupted, shell alive", "{answer}");
 }
 
-/// russh answers channel requests that it does not know, break (RFC 4335) among them, by itself with
-/// a failure: there is nothing to send the terminal. It must not end the channel either.
+/// RFC 4335: what a break does is the terminal's to say (termios(3)); without a terminal it is refused,
+/// and the program runs on.
 #[test]
-fn a_break_disturbs_nothing() {
+fn a_break_does_what_the_terminal_says() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
     let answer = scenario(&daemon, "break");
-    assert_eq!(answer["seen"], "alive", "{answer}");
+    assert_eq!(answer["brkint"], json!([true, "interrupted"]), "{answer}");
+    assert_eq!(answer["-brkint -ignbrk"], json!([true, "00"]), "{answer}");
+    assert_eq!(answer["ignbrk"], json!([true, "78"]), "{answer}");
+    assert_eq!(
+        answer["without terminal"],
+        json!([false, "alive"]),
+        "{answer}"
+    );
 }
 
 #[test]
