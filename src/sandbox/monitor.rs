@@ -261,6 +261,11 @@ impl Monitor {
                     keys::open(&context.charter, login.as_ref()).map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
             }
+            Request::KeyFiles { login, kind } => {
+                let answer = keys::open_others(&context.charter, login.as_ref(), kind)
+                    .map(|files| (Answer::Keys, files));
+                context.outbox.answer(number, answer)?;
+            }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,

@@ -68,6 +68,15 @@ pub enum Purpose {
     Listen(SocketAddr),
 }
 
+/// Files of keys beside the login's authorized_keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyFiles {
+    /// Whose certificates are taken.
+    Authorities,
+    /// Who logs in no more.
+    Revoked,
+}
+
 /// How a session's program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
@@ -134,6 +143,13 @@ pub enum Request {
         /// What for.
         purpose: Purpose,
     },
+    /// Other files of keys; `None` opens a configured login's in their place.
+    KeyFiles {
+        /// Whose.
+        login: Option<LoginName>,
+        /// Which.
+        kind: KeyFiles,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -190,6 +206,9 @@ pub struct Malformed;
 
 /// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
 pub const LONGEST: usize = 512 * 1024;
+
+/// The largest file of keys, in bytes: the gate reads it whole.
+pub const LARGEST_KEYS: u64 = 1 << 20;
 
 /// The most descriptors beside a message.
 pub const MOST_DESCRIPTORS: usize = 16;

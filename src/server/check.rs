@@ -204,6 +204,8 @@ fn blueprint(
     Ok(Blueprint {
         login: name.clone(),
         authorized_keys: login.authorized_keys.clone(),
+        authorities: login.trusted_user_ca_keys.clone(),
+        revoked: login.revoked_keys.clone(),
         shell: login.shell.clone(),
         account,
         paths,

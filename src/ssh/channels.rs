@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::environment::{Environment, Taken};
 use super::guest::Guest;
+use super::narrowing::narrow;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
@@ -115,6 +116,10 @@ impl Channels {
 
     /// pty-req (RFC 4254 §6.2).
     pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
+        if !self.guest.principal().grants().terminal {
+            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options");
+            return self.refuse(id);
+        }
         let Some(draft) = self.drafts.get_mut(&id) else {
             return self.refuse(id);
         };
@@ -155,10 +160,15 @@ impl Channels {
             data,
             writer,
             reader,
-            environment,
+            mut environment,
             terminal,
             place,
         } = draft;
+        let principal = self.guest.principal();
+        let Some(program) = narrow(principal.grants(), program, &mut environment) else {
+            tracing::warn!(login = %principal.login(), "session refused: no room for the variables of the key's options");
+            return Answer::Failure;
+        };
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {

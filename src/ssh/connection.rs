@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use russh::keys::Certificate;
 use russh::server::{
-    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Session,
+    VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -139,7 +140,7 @@ impl Handler for Connection {
         let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
             return Ok(Auth::reject());
         };
-        match doorkeeper.admit(user, key).await {
+        match doorkeeper.admit(user, key, None).await {
             Some(principal) => {
                 self.let_in(principal);
                 Ok(Auth::Accept)
@@ -148,15 +149,34 @@ impl Handler for Connection {
         }
     }
 
-    async fn auth_openssh_certificate(
+    async fn auth_openssh_certificate_key(
         &mut self,
         user: &str,
         certificate: &Certificate,
+        key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
-            doorkeeper.turn_away(user, certificate);
+        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
+            return Ok(Auth::reject());
+        };
+        match doorkeeper.admit(user, key, Some(certificate)).await {
+            Some(principal) => {
+                self.let_in(principal);
+                Ok(Auth::Accept)
+            }
+            None => Ok(Auth::reject()),
         }
-        Ok(Auth::reject())
+    }
+
+    async fn auth_publickey_invalid(
+        &mut self,
+        user: &str,
+        certificate: Option<&Certificate>,
+        reason: InvalidPublicKey,
+    ) -> Result<(), russh::Error> {
+        if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
+            doorkeeper.note(user, certificate, reason);
+        }
+        Ok(())
     }
 
     async fn channel_open_unknown(

@@ -1,29 +1,50 @@
-//! Opening authorized_keys files for the gate, which can't read them itself.
+//! Opening authorized_keys and other files of keys for the gate, which can't read them itself.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::Charter;
 use crate::model::LoginName;
-
-/// Larger files are refused: the gate reads them whole.
-const LARGEST: i64 = 1 << 20;
+use crate::sandbox::blueprint::Blueprint;
+use crate::sandbox::protocol::{KeyFiles, LARGEST_KEYS};
 
 /// The files of a login. An unknown login costs the same: another's files are opened for it, and
 /// the gate, which knows that it asked for nobody's, discards them.
 pub(super) fn open(charter: &Charter, login: Option<&LoginName>) -> Result<Vec<OwnedFd>, String> {
-    let blueprint = login
-        .and_then(|login| charter.blueprints.get(login))
-        .or_else(|| charter.blueprints.values().next())
-        .ok_or("no login is configured")?;
-    blueprint
+    blueprint(charter, login)?
         .authorized_keys
         .iter()
         .map(|path| open_one(path))
         .filter_map(Result::transpose)
         .collect()
+}
+
+/// Other files of a login, every one of them: who is revoked is not known while one is missing.
+pub(super) fn open_others(
+    charter: &Charter,
+    login: Option<&LoginName>,
+    kind: KeyFiles,
+) -> Result<Vec<OwnedFd>, String> {
+    let blueprint = blueprint(charter, login)?;
+    let paths = match kind {
+        KeyFiles::Authorities => &blueprint.authorities,
+        KeyFiles::Revoked => &blueprint.revoked,
+    };
+    let open =
+        |path: &PathBuf| open_one(path)?.ok_or_else(|| format!("{}: is not there", path.display()));
+    paths.iter().map(open).collect()
+}
+
+fn blueprint<'a>(
+    charter: &'a Charter,
+    login: Option<&LoginName>,
+) -> Result<&'a Blueprint, &'static str> {
+    login
+        .and_then(|login| charter.blueprints.get(login))
+        .or_else(|| charter.blueprints.values().next())
+        .ok_or("no login is configured")
 }
 
 /// `None` for a file that is not there. As sshd's StrictModes: nobody but root and its owner may write it.
@@ -35,7 +56,8 @@ fn open_one(path: &Path) -> Result<Option<OwnedFd>, String> {
         other => other.map_err(|e| wrong(&e))?,
     };
     let stat = rustix::fs::fstat(&file).map_err(|e| wrong(&e))?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() || stat.st_size > LARGEST {
+    let size_fits = u64::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST_KEYS);
+    if !FileType::from_raw_mode(stat.st_mode).is_file() || !size_fits {
         return Err(wrong(&"is no regular file of at most 1 MiB"));
     }
     if stat.st_mode & 0o022 != 0 {
