@@ -14,7 +14,7 @@ mod schema;
 mod snapshot;
 
 pub use authorized_keys::{AuthorizedKeys, Principal, Problem, Warning, fingerprint, strong};
-pub use check::{Account, Filesystem, RunAs};
+pub use check::{Account, FORWARD, Filesystem, RunAs};
 pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
 pub use fault::LoadError;
