@@ -253,6 +253,8 @@ pub enum Peer {
     Known(Identity),
     /// Nobody could be named, and why; such a caller has no binary and matches no rule.
     Unknown(String),
+    /// No process: a client of the SSH server, by a forwarded connection.
+    Client,
 }
 
 /// The two ends of a TCP connection, as the accepting side sees them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::forwarding::{self, ForwardingFile};
 use super::{Config, Gap, Limits, Login, Uids, keys};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
@@ -42,7 +43,7 @@ struct LoginFile {
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
-    remote_forwarding: bool,
+    forwarding: ForwardingFile,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -168,7 +169,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        remote_forwarding: login.remote_forwarding,
+        forwarding: forwarding::check(login.forwarding)?,
     })
 }
 

@@ -22,7 +22,7 @@ mod sources;
 
 pub use authorized_keys::{AuthorizedKeys, Problem, Warning, fingerprint};
 pub use certificate::CertificateError;
-pub use check::{Account, Filesystem, RunAs};
+pub use check::{Account, FORWARD, Filesystem, RunAs};
 pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
 pub use fault::LoadError;

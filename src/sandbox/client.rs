@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
@@ -19,8 +20,10 @@ use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
 mod lease;
+mod paths;
 
 pub use lease::Lease;
+pub use paths::PathError;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,6 +45,7 @@ enum Given {
     Peer(Peer),
     Done,
     Socket(OwnedFd),
+    Failed(Errno),
 }
 
 #[derive(Debug)]
@@ -383,6 +387,7 @@ impl Monitor {
             Answer::Socket => <[OwnedFd; 1]>::try_from(descriptors)
                 .map(|[socket]| Given::Socket(socket))
                 .map_err(|_| lacking()),
+            Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
     }
 }

@@ -15,11 +15,11 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
-use super::forward::Forwards;
+use super::forward::{Bound, Forwards, Goal, ListenError};
 use super::guest::Guest;
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
-use crate::sandbox::Program;
+use crate::sandbox::{Program, SocketPath};
 
 /// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED` (RFC 4254 §5.1).
 const PROHIBITED: u32 = 1;
@@ -96,6 +96,19 @@ impl Connection {
             Answer::Failure => session.channel_failure(id),
             Answer::Later => Ok(()),
         }
+    }
+
+    /// Refuses a listener. The protocol has no room for the reason: it goes to the log, and beside the
+    /// answer as a debug message (RFC 4253 §11.3), which `ssh -v` shows.
+    fn not_listening(
+        &self,
+        place: &str,
+        error: &ListenError,
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        tracing::info!(source = %self.source, place, error = error as &dyn std::error::Error, "listener refused");
+        session.debug(true, &format!("cannot forward {place}: {error}"), "")?;
+        Ok(false)
     }
 
     /// Tells the channels something that has no answer.
@@ -232,7 +245,7 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         if let Stage::Inside { forwards, .. } = &self.stage {
-            forwards.connect(channel, host, port, reply);
+            forwards.connect(channel, Goal::Tcp(host.to_owned(), port), reply);
         }
         Ok(())
     }
@@ -259,10 +272,16 @@ impl Handler for Connection {
         let Stage::Inside { forwards, .. } = &mut self.stage else {
             return Ok(false);
         };
-        // russh wants the answer here: the one callback that waits, for a bounded time.
+        // russh wants the answer here: like its kin below, a callback that waits, for a bounded time.
         let bound = forwards.listen(address, *port, session.handle()).await;
-        *port = bound.unwrap_or(*port);
-        Ok(bound.is_some())
+        match bound {
+            Ok(bound) => *port = bound,
+            Err(error) => {
+                let place = Bound::Tcp(address.to_owned(), *port);
+                return self.not_listening(&place.to_string(), &error, session);
+            }
+        }
+        Ok(true)
     }
 
     async fn cancel_tcpip_forward(
@@ -274,18 +293,47 @@ impl Handler for Connection {
         let Stage::Inside { forwards, .. } = &mut self.stage else {
             return Ok(false);
         };
-        Ok(forwards.cancel(address, port))
+        Ok(forwards.cancel(&Bound::Tcp(address.to_owned(), port)).await)
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &[u8],
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { forwards, .. } = &mut self.stage else {
+            return Ok(false);
+        };
+        match forwards.listen_socket(path, session.handle()).await {
+            Ok(()) => Ok(true),
+            Err(error) => self.not_listening(&path.escape_ascii().to_string(), &error, session),
+        }
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &[u8],
+        _: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { forwards, .. } = &mut self.stage else {
+            return Ok(false);
+        };
+        match SocketPath::try_from(path.to_vec()) {
+            Ok(path) => Ok(forwards.cancel(&Bound::Socket(path)).await),
+            Err(_) => Ok(false),
+        }
     }
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        path: &str,
+        channel: Channel<Msg>,
+        path: &[u8],
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        tracing::info!(source = %self.source, path, "forwarding refused");
-        prohibit(reply, "socket forwarding is not offered").await;
+        if let Stage::Inside { forwards, .. } = &self.stage {
+            forwards.connect(channel, Goal::Socket(path.to_vec()), reply);
+        }
         Ok(())
     }
 

@@ -125,7 +125,7 @@ fn socks_and_a_connection_without_any_session() {
 /// A login whose operator lets clients open ways out.
 fn with_remote_forwarding() -> Setup {
     Setup {
-        login: "    remote_forwarding: true\n".into(),
+        login: "    forwarding: {remote: true}\n".into(),
         ..Setup::closed()
     }
 }
@@ -241,7 +241,10 @@ fn the_outside_is_judged_and_written_down() {
     // One that no policy names, and one that a policy has for curl alone.
     for (host, reason) in [
         ("denied.example", "no network policy names denied.example"),
-        ("allowed.example", "an SSH client asked, no program did"),
+        (
+            "allowed.example",
+            "policy `web` allows allowed.example:80 to programs, but not to clients",
+        ),
     ] {
         let denied = reach(daemon.ssh(), &format!("{host}:80"), "");
         assert_eq!(denied.code(), 255, "{denied}");

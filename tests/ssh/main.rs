@@ -29,4 +29,5 @@ mod forwarding;
 mod limits;
 mod login;
 mod packets;
+mod sockets;
 mod terminal;

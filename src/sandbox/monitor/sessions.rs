@@ -311,7 +311,7 @@ fn fork_session(
 
 /// Children that `fork` makes are born into the sandbox's pid namespace; the monitor itself stays where
 /// it is (setns(2), CLONE_NEWPID). Not coming back would give later children to the wrong sandbox.
-fn inside_pid_namespace<T>(
+pub(super) fn inside_pid_namespace<T>(
     context: &Context,
     place: &Sandbox,
     fork: impl FnOnce() -> io::Result<T>,
