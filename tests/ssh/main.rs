@@ -18,6 +18,7 @@
 mod support;
 
 mod algorithms;
+mod certificates;
 mod channels;
 mod configuration;
 mod ending;
@@ -26,8 +27,12 @@ mod exec;
 mod files;
 mod flow;
 mod forwarding;
+mod keyring;
+mod keys;
 mod limits;
 mod login;
 mod packets;
+mod revocation;
+mod security_keys;
 mod sockets;
 mod terminal;
