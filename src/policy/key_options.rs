@@ -82,7 +82,7 @@ impl Options {
     pub(super) fn read(mut self, text: &[u8]) -> Result<Self, OptionError> {
         let mut rest = text;
         loop {
-            let (name, value, after) = next(rest)?;
+            let (Item { name, value }, after) = next(rest)?;
             match value {
                 None => self.flag(&name)?,
                 Some(value) => self.value(&name, value)?,
@@ -235,9 +235,17 @@ fn permit(
     add(list.get_or_insert_default(), text).map_err(|e| OptionError::Value(name, e.0))
 }
 
-/// The next option: its name in lower case, its value without quotes, and what follows it. Inside the
-/// quotes `\"` is a quote; nothing else is special (sshd's `opt_dequote`).
-fn next(text: &[u8]) -> Result<(String, Option<Vec<u8>>, &[u8]), OptionError> {
+/// One option.
+struct Item {
+    /// In lower case.
+    name: String,
+    /// Without its quotes.
+    value: Option<Vec<u8>>,
+}
+
+/// The next option and what follows it. Inside the quotes `\"` is a quote; nothing else is special
+/// (sshd's `opt_dequote`).
+fn next(text: &[u8]) -> Result<(Item, &[u8]), OptionError> {
     let end = text
         .iter()
         .position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
@@ -249,7 +257,7 @@ fn next(text: &[u8]) -> Result<(String, Option<Vec<u8>>, &[u8]), OptionError> {
         return Err(OptionError::Syntax(shown.escape_ascii().to_string()));
     }
     let Some(mut rest) = rest.strip_prefix(b"=") else {
-        return Ok((name, None, rest));
+        return Ok((Item { name, value: None }, rest));
     };
     rest = match rest.strip_prefix(b"\"") {
         Some(rest) => rest,
@@ -259,7 +267,10 @@ fn next(text: &[u8]) -> Result<(String, Option<Vec<u8>>, &[u8]), OptionError> {
     loop {
         match rest {
             [] => return Err(OptionError::Syntax(name)),
-            [b'"', after @ ..] => return Ok((name, Some(value), after)),
+            [b'"', after @ ..] => {
+                let value = Some(value);
+                return Ok((Item { name, value }, after));
+            }
             [b'\\', b'"', after @ ..] => {
                 value.push(b'"');
                 rest = after;

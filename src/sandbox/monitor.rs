@@ -25,6 +25,8 @@ mod outbox;
 mod sandboxes;
 mod sessions;
 
+pub(crate) use keys::open_keys;
+
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;

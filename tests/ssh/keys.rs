@@ -131,7 +131,6 @@ fn a_line_that_is_not_understood_admits_nobody_and_harms_no_other() {
         "command=true",
         "from=\"10.0.0.0/33\"",
         "expiry-time=\"soon\"",
-        "pty,",
     ] {
         give_options(&world, options);
         refused(&daemon, daemon.ssh(), "not in the login's authorized_keys");

@@ -47,21 +47,25 @@ fn blueprint<'a>(
         .ok_or("no login is configured")
 }
 
-/// `None` for a file that is not there. As sshd's StrictModes: nobody but root and its owner may write it.
 fn open_one(path: &Path) -> Result<Option<OwnedFd>, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    open_keys(path).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// Opens a file of keys, or says why not; `None` for one that is not there. As sshd's `StrictModes`: nobody
+/// but its owner may write it.
+pub(crate) fn open_keys(path: &Path) -> Result<Option<OwnedFd>, String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(rustix::io::Errno::NOENT) => return Ok(None),
-        other => other.map_err(|e| wrong(&e))?,
+        other => other.map_err(|e| e.to_string())?,
     };
-    let stat = rustix::fs::fstat(&file).map_err(|e| wrong(&e))?;
-    let size_fits = u64::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST_KEYS);
-    if !FileType::from_raw_mode(stat.st_mode).is_file() || !size_fits {
-        return Err(wrong(&"is no regular file of at most 1 MiB"));
+    let stat = rustix::fs::fstat(&file).map_err(|e| e.to_string())?;
+    let fits = u64::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST_KEYS);
+    if !FileType::from_raw_mode(stat.st_mode).is_file() || !fits {
+        return Err("is no regular file of at most 1 MiB".to_owned());
     }
     if stat.st_mode & 0o022 != 0 {
-        return Err(wrong(&"is writable by group or others; chmod go-w it"));
+        return Err("is writable by group or others; chmod go-w it".to_owned());
     }
     Ok(Some(file))
 }
