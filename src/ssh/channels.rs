@@ -165,9 +165,12 @@ impl Channels {
             place,
         } = draft;
         let principal = self.guest.principal();
-        let Some(program) = narrow(principal.grants(), program, &mut environment) else {
-            tracing::warn!(login = %principal.login(), "session refused: no room for the variables of the key's options");
-            return Answer::Failure;
+        let program = match narrow(principal.grants(), program, &mut environment) {
+            Ok(program) => program,
+            Err(reason) => {
+                tracing::info!(login = %principal.login(), reason, "session refused");
+                return Answer::Failure;
+            }
         };
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);

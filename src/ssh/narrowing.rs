@@ -11,21 +11,22 @@ const SFTP: &[u8] = b"internal-sftp";
 const ORIGINAL: &str = "SSH_ORIGINAL_COMMAND";
 
 /// The program that runs: the forced one, which finds what was asked for in its environment, or that.
-/// `None` if a variable that belongs to it cannot be set, since a program without its orders is another.
+/// Or why nothing does.
 pub(super) fn narrow(
     grants: &Grants,
     asked: Program,
     environment: &mut Environment,
-) -> Option<Program> {
+) -> Result<Program, &'static str> {
+    // A program without its orders is another one.
     let mut set = |name: &[u8], value: &[u8]| match environment.set(name, value) {
-        Taken::Yes => Some(()),
-        Taken::No => None,
+        Taken::Yes => Ok(()),
+        Taken::No => Err("there is no room for a variable of the key's options"),
     };
     for (name, value) in &grants.environment {
         set(name, value)?;
     }
     let Some(forced) = &grants.command else {
-        return Some(asked);
+        return Ok(asked);
     };
     match &asked {
         // As in sshd: without the variable, a shell was asked for.
@@ -33,9 +34,9 @@ pub(super) fn narrow(
         Program::Command(line) => set(ORIGINAL.as_bytes(), line)?,
         Program::Sftp => set(ORIGINAL.as_bytes(), SFTP)?,
     }
-    Some(if forced == SFTP {
-        Program::Sftp
-    } else {
-        Program::Command(forced.clone())
-    })
+    match asked {
+        _ if forced != SFTP => Ok(Program::Command(forced.clone())),
+        Program::Sftp => Ok(asked),
+        Program::Shell | Program::Command(_) => Err("the key is for sftp alone"),
+    }
 }

@@ -213,6 +213,7 @@ fn authorities_sign_with_what_is_not_weak() {
     for (bits, algorithm, reason) in [
         ("2048", "rsa-sha2-256", None),
         ("2048", "ssh-rsa", Some("signed with ssh-rsa")),
+        // OpenSSH 9 takes this one.
         ("1024", "rsa-sha2-512", Some("has 1024 bits")),
     ] {
         for end in ["ca", "ca.pub"] {
