@@ -23,6 +23,7 @@ const TOOLS: [(&str, &str); 16] = [
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/prlimit", "util-linux"),
     ("/usr/bin/nmap", "nmap"),
+    ("/usr/bin/strace", "strace"),
     ("/usr/bin/ps", "procps"),
     ("/sbin/ip", "iproute2"),
 ];
