@@ -197,6 +197,13 @@ pub enum Request {
         /// What.
         errand: Errand,
     },
+    /// Whether a process is a session's.
+    Member {
+        /// Which session.
+        session: SessionId,
+        /// Its id in the monitor's pid namespace.
+        pid: u32,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -246,6 +253,8 @@ pub enum Answer {
     Socket,
     /// The system refused an errand, with this errno(3).
     Failed(i32),
+    /// Whether it is.
+    Member(bool),
 }
 
 /// A message of the other side is no message.

@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod agent;
 mod algorithms;
 mod channels;
 mod configuration;

@@ -321,7 +321,7 @@ fn a_listener_needs_a_place_that_the_session_may_write() {
             .command();
         let said = run(command.env("LC_ALL", "C"), 20);
         assert_eq!(said.code(), 255, "{path}: {said}");
-        let reason = format!("Remote: cannot forward {path}: cannot listen: ");
+        let reason = format!("Remote: listening on {path} refused: cannot listen: ");
         assert!(said.err().contains(&reason), "{path}: {said}");
     }
 }

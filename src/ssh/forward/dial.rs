@@ -26,7 +26,7 @@ const DIAL_TIME: Duration = Duration::from_secs(10);
 const STAGGER: Duration = Duration::from_millis(100);
 
 /// RFC 4254 §5.1.
-const PROHIBITED: u32 = 1;
+pub(super) const PROHIBITED: u32 = 1;
 const CONNECT_FAILED: u32 = 2;
 
 /// A connection that was made.

@@ -1,5 +1,9 @@
 //! Who may forward what: the operator's switches and the key's grants, which both have to say yes.
 
+use russh::ChannelOpenFailure;
+use russh::server::ChannelOpenHandle;
+
+use super::dial::PROHIBITED;
 use crate::config::Forwarding;
 use crate::model::PermitList;
 use crate::policy::Grants;
@@ -14,6 +18,12 @@ pub(in crate::ssh) enum Forbidden {
     /// The key's line in `authorized_keys` rules it out.
     #[error("this key may not forward")]
     Key,
+    /// A display's clients see one another's keys and windows: no wall would stand around the sandbox.
+    #[error("sandboxes have no displays")]
+    Display,
+    /// What a tunnel carries cannot be judged.
+    #[error("sandboxes have no tunnel devices")]
+    Tunnel,
     /// The login's list does not hold the place.
     #[error("{place} is not in this login's `forwarding.{list}`")]
     List {
@@ -25,6 +35,16 @@ pub(in crate::ssh) enum Forbidden {
     /// The key's list does not hold the place.
     #[error("{0} is not among the places of this key's {1}")]
     KeyList(String, &'static str),
+}
+
+impl Forbidden {
+    /// Refuses a channel on this ground.
+    pub(in crate::ssh) async fn reject(self, reply: ChannelOpenHandle) {
+        let (code, reason) = (PROHIBITED, self.to_string());
+        reply
+            .reject(ChannelOpenFailure::Other { code, reason })
+            .await;
+    }
 }
 
 /// Something to connect to or to listen on, as the client named it.

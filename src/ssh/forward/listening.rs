@@ -23,7 +23,7 @@ use crate::ssh::guest::{Guest, StartError};
 pub(super) const LISTEN_TIME: Duration = Duration::from_secs(10);
 
 /// The pause after an accept that failed; the usual cause (EMFILE) lasts.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is listened on, as the client names it: forwarded connections and its cancelling repeat it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
