@@ -29,6 +29,7 @@ pub(super) use agent::{Agent, Door};
 pub(super) use dial::Goal;
 use dial::{Dialled, dial};
 pub(super) use leave::Forbidden;
+use leave::Rules;
 use lines::{Line, Lines};
 pub(super) use listening::Bound;
 use listening::ListenError;
@@ -201,7 +202,7 @@ impl Forwards {
 
     /// auth-agent-req@openssh.com: leave to forward the agent, or why there is none.
     pub(super) fn agent(&self, handle: Handle) -> Result<Door, Forbidden> {
-        leave::agent(&self.shared.guest)?;
+        Rules::of(&self.shared.guest)?.agent()?;
         Ok(Door::new(self.shared.clone(), handle))
     }
 

@@ -29,6 +29,7 @@ mod flow;
 mod forwarding;
 mod limits;
 mod login;
+mod outbound;
 mod packets;
 mod sockets;
 mod terminal;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::leave::{self, Forbidden};
+use super::leave::{self, Forbidden, Rules};
 use super::wire::Wire;
 use super::{LISTENERS, Shared, carry, close};
 use crate::model::Invalid;
@@ -90,7 +90,7 @@ pub(super) async fn listen(
     address: &str,
     port: u32,
 ) -> Result<(Vec<Listener>, u32), ListenError> {
-    leave::listen(guest, leave::Place::Tcp(address, port))?;
+    Rules::of(guest)?.listen(leave::Place::Tcp(address, port))?;
     let (first, second) = places(address)?;
     let port = u16::try_from(port)
         .ok()
@@ -119,7 +119,7 @@ pub(super) async fn listen_socket(
     guest: &Guest,
     path: &[u8],
 ) -> Result<(Listener, SocketPath), ListenError> {
-    leave::listen(guest, leave::Place::Socket(path))?;
+    Rules::of(guest)?.listen(leave::Place::Socket(path))?;
     let path = SocketPath::try_from(path.to_vec())?;
     let replace = guest
         .login()
