@@ -11,9 +11,11 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod builtin;
+mod forwarding;
 mod text;
 
 pub use builtin::{ClientKey, Invoker};
+pub use forwarding::Forwarding;
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -70,9 +72,8 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
-    /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
-    /// policy does not see.
-    pub remote_forwarding: bool,
+    /// What its clients may forward.
+    pub forwarding: Forwarding,
 }
 
 /// Bounds.

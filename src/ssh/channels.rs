@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::environment::{Environment, Taken};
+use super::forward::Door;
 use super::guest::Guest;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
@@ -54,6 +55,7 @@ struct Draft {
     reader: spill::Reader,
     environment: Environment,
     terminal: Option<Terminal>,
+    agent: Option<Door>,
     place: OwnedSemaphorePermit,
 }
 
@@ -107,6 +109,7 @@ impl Channels {
                 reader,
                 environment,
                 terminal: None,
+                agent: None,
                 place,
             },
         );
@@ -123,6 +126,12 @@ impl Channels {
         }
         draft.terminal = Some(terminal);
         Answer::Success
+    }
+
+    /// auth-agent-req@openssh.com: whether it is still time for it.
+    pub(super) fn agent(&mut self, id: ChannelId, door: Door) -> bool {
+        let draft = self.drafts.get_mut(&id);
+        draft.map(|draft| draft.agent = Some(door)).is_some()
     }
 
     /// env (RFC 4254 §6.4).
@@ -157,6 +166,7 @@ impl Channels {
             reader,
             environment,
             terminal,
+            agent,
             place,
         } = draft;
         // Line discipline and file contents don't go together, whatever was asked for before.
@@ -185,6 +195,7 @@ impl Channels {
                 size: sizes,
                 end: ended,
             },
+            agent,
             place,
         }));
         self.running.insert(

@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod agent;
 mod algorithms;
 mod channels;
 mod configuration;
@@ -28,5 +29,7 @@ mod flow;
 mod forwarding;
 mod limits;
 mod login;
+mod outbound;
 mod packets;
+mod sockets;
 mod terminal;
