@@ -8,6 +8,10 @@ use crate::yaml::Fault;
 
 /// What the clients of a login may forward. A key's own grants can only take away from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the file, each independent of the others"
+)]
 pub struct Forwarding {
     /// Whether they may connect to what listens inside, and as policy has it to the outside (`ssh -L`,
     /// `-D`, `-W`).

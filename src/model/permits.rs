@@ -168,13 +168,17 @@ mod tests {
 
     fn open(entries: &[&str]) -> PermitList {
         let mut list = PermitList::default();
-        entries.iter().for_each(|entry| list.open(entry).unwrap());
+        for entry in entries {
+            list.open(entry).unwrap();
+        }
         list
     }
 
     fn listen(entries: &[&str]) -> PermitList {
         let mut list = PermitList::default();
-        entries.iter().for_each(|entry| list.listen(entry).unwrap());
+        for entry in entries {
+            list.listen(entry).unwrap();
+        }
         list
     }
 

@@ -21,9 +21,11 @@ use crate::sys::reactor;
 
 mod lease;
 mod paths;
+mod witness;
 
 pub use lease::Lease;
 pub use paths::PathError;
+pub use witness::Witness;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,6 +48,7 @@ enum Given {
     Done,
     Socket(OwnedFd),
     Failed(Errno),
+    Member(bool),
 }
 
 #[derive(Debug)]
@@ -387,6 +390,7 @@ impl Monitor {
             Answer::Socket => <[OwnedFd; 1]>::try_from(descriptors)
                 .map(|[socket]| Given::Socket(socket))
                 .map_err(|_| lacking()),
+            Answer::Member(held) => Ok(Given::Member(held)),
             Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
     }

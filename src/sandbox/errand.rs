@@ -27,9 +27,8 @@ pub(super) fn run(errand: &Errand, socket: impl AsFd) -> Result<()> {
 
 fn listen(path: &SocketPath, place: Place, socket: impl AsFd) -> Result<()> {
     match place {
-        Place::Free => {}
         Place::Replaced if is_socket(path)? => unlink(path)?,
-        Place::Replaced => {}
+        Place::Free | Place::Replaced => {}
         Place::Private => {
             umask(Mode::RWXG | Mode::RWXO);
             mkdirat(CWD, directory(path)?, Mode::RWXU)?;

@@ -22,7 +22,7 @@ mod seccomp;
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
-pub use client::{Lease, Lost, Monitor, PathError, Refusal, Session, Stdio};
+pub use client::{Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
 pub(crate) use landlock::enforce;

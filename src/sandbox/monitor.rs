@@ -310,6 +310,11 @@ impl Monitor {
                     .outbox
                     .answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
             }
+            Request::Member { session, pid } => {
+                let held = self.sessions.holds(session, pid);
+                let answer = Ok((Answer::Member(held), vec![]));
+                context.outbox.answer(number, answer)?;
+            }
             Request::Destroy { sandbox } => {
                 self.sandboxes.destroy(context, sandbox)?;
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;

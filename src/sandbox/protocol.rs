@@ -206,6 +206,13 @@ pub enum Request {
         /// What.
         errand: Errand,
     },
+    /// Whether a process is a session's.
+    Member {
+        /// Which session.
+        session: SessionId,
+        /// Its id in the monitor's pid namespace.
+        pid: u32,
+    },
     /// Other files of keys; `None` opens a configured login's in their place.
     KeyFiles {
         /// Whose.
@@ -262,6 +269,8 @@ pub enum Answer {
     Socket,
     /// The system refused an errand, with this errno(3).
     Failed(i32),
+    /// Whether it is.
+    Member(bool),
 }
 
 /// A message of the other side is no message.

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::environment::{Environment, Taken};
+use super::forward::Door;
 use super::guest::Guest;
 use super::narrowing::narrow;
 use super::session::{self, Client, Request};
@@ -55,6 +56,7 @@ struct Draft {
     reader: spill::Reader,
     environment: Environment,
     terminal: Option<Terminal>,
+    agent: Option<Door>,
     place: OwnedSemaphorePermit,
 }
 
@@ -108,6 +110,7 @@ impl Channels {
                 reader,
                 environment,
                 terminal: None,
+                agent: None,
                 place,
             },
         );
@@ -128,6 +131,12 @@ impl Channels {
         }
         draft.terminal = Some(terminal);
         Answer::Success
+    }
+
+    /// auth-agent-req@openssh.com: whether it is still time for it.
+    pub(super) fn agent(&mut self, id: ChannelId, door: Door) -> bool {
+        let draft = self.drafts.get_mut(&id);
+        draft.map(|draft| draft.agent = Some(door)).is_some()
     }
 
     /// env (RFC 4254 §6.4).
@@ -162,6 +171,7 @@ impl Channels {
             reader,
             mut environment,
             terminal,
+            agent,
             place,
         } = draft;
         let principal = self.guest.principal();
@@ -198,6 +208,7 @@ impl Channels {
                 size: sizes,
                 end: ended,
             },
+            agent,
             place,
         }));
         self.running.insert(

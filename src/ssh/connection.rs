@@ -1,5 +1,6 @@
 //! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
 
+use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,14 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
-use super::forward::{Bound, Forwards, Goal, ListenError};
+use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::guest::Guest;
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
-
-/// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED` (RFC 4254 §5.1).
-const PROHIBITED: u32 = 1;
 
 /// One connection.
 pub(super) struct Connection {
@@ -98,16 +96,16 @@ impl Connection {
         }
     }
 
-    /// Refuses a listener. The protocol has no room for the reason: it goes to the log, and beside the
-    /// answer as a debug message (RFC 4253 §11.3), which `ssh -v` shows.
-    fn not_listening(
+    /// Refuses what has no room for a reason in its answer: the log has it, and the client gets it beside
+    /// the answer, as a debug message (RFC 4253 §11.3) that `ssh -v` shows.
+    fn refuse(
         &self,
-        place: &str,
-        error: &ListenError,
+        what: impl fmt::Display,
+        reason: &(dyn std::error::Error + 'static),
         session: &mut Session,
     ) -> Result<bool, russh::Error> {
-        tracing::info!(source = %self.source, place, error = error as &dyn std::error::Error, "listener refused");
-        session.debug(true, &format!("cannot forward {place}: {error}"), "")?;
+        tracing::info!(source = %self.source, %what, reason, "refused");
+        session.debug(true, &format!("{what} refused: {reason}"), "")?;
         Ok(false)
     }
 
@@ -117,15 +115,6 @@ impl Connection {
             tell(channels);
         }
     }
-}
-
-async fn prohibit(reply: ChannelOpenHandle, reason: &str) {
-    reply
-        .reject(ChannelOpenFailure::Other {
-            code: PROHIBITED,
-            reason: reason.to_owned(),
-        })
-        .await;
 }
 
 impl Handler for Connection {
@@ -199,7 +188,7 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         match channel_type {
-            "tun@openssh.com" => prohibit(reply, "tunnel devices are not offered").await,
+            "tun@openssh.com" => Forbidden::Tunnel.reject(reply).await,
             _ => reply.reject(ChannelOpenFailure::UnknownChannelType).await,
         }
         Ok(())
@@ -230,7 +219,7 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        prohibit(reply, "X11 forwarding is not offered").await;
+        Forbidden::Display.reject(reply).await;
         Ok(())
     }
 
@@ -273,12 +262,11 @@ impl Handler for Connection {
             return Ok(false);
         };
         // russh wants the answer here: like its kin below, a callback that waits, for a bounded time.
-        let bound = forwards.listen(address, *port, session.handle()).await;
-        match bound {
+        match forwards.listen(address, *port, session.handle()).await {
             Ok(bound) => *port = bound,
             Err(error) => {
-                let place = Bound::Tcp(address.to_owned(), *port);
-                return self.not_listening(&place.to_string(), &error, session);
+                let what = format_args!("listening on {} port {port}", address.escape_debug());
+                return self.refuse(what, &error, session);
             }
         }
         Ok(true)
@@ -306,7 +294,10 @@ impl Handler for Connection {
         };
         match forwards.listen_socket(path, session.handle()).await {
             Ok(()) => Ok(true),
-            Err(error) => self.not_listening(&path.escape_ascii().to_string(), &error, session),
+            Err(error) => {
+                let what = format_args!("listening on {}", path.escape_ascii());
+                self.refuse(what, &error, session)
+            }
         }
     }
 
@@ -407,6 +398,20 @@ impl Handler for Connection {
         })
     }
 
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { channels, forwards } = &mut self.stage else {
+            return Ok(false);
+        };
+        match forwards.agent(session.handle()) {
+            Ok(door) => Ok(channels.agent(channel, door)),
+            Err(forbidden) => self.refuse("agent forwarding", &forbidden, session),
+        }
+    }
+
     async fn x11_request(
         &mut self,
         channel: ChannelId,
@@ -416,6 +421,7 @@ impl Handler for Connection {
         _: u32,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
+        self.refuse("X11 forwarding", &Forbidden::Display, session)?;
         self.answer(channel, session, |channels| channels.refuse(channel))
     }
 

@@ -3,6 +3,7 @@
 //! What a client calls local is local to its sandbox: nothing here connects or listens in the host's
 //! network namespace. The rest of the world is asked of policy, like for a program.
 
+mod agent;
 mod dial;
 mod leave;
 mod lines;
@@ -24,10 +25,14 @@ use tokio_util::task::TaskTracker;
 use super::guest::Guest;
 use super::spill::SpillDir;
 use crate::sandbox::{Place, SocketPath};
+pub(super) use agent::{Agent, Door};
 pub(super) use dial::Goal;
 use dial::{Dialled, dial};
+pub(super) use leave::Forbidden;
+use leave::Rules;
 use lines::{Line, Lines};
-pub(super) use listening::{Bound, ListenError};
+pub(super) use listening::Bound;
+use listening::ListenError;
 use listening::{LISTEN_TIME, accept, listen, listen_socket};
 use relay::relay;
 use wire::Wire;
@@ -193,6 +198,12 @@ impl Forwards {
             }
         }
         true
+    }
+
+    /// auth-agent-req@openssh.com: leave to forward the agent, or why there is none.
+    pub(super) fn agent(&self, handle: Handle) -> Result<Door, Forbidden> {
+        Rules::of(&self.shared.guest)?.agent()?;
+        Ok(Door::new(self.shared.clone(), handle))
     }
 
     /// The client takes a channel that was offered to it; its data may follow at once.

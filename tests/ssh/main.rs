@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod agent;
 mod algorithms;
 mod certificates;
 mod channels;
@@ -31,6 +32,7 @@ mod keyring;
 mod keys;
 mod limits;
 mod login;
+mod outbound;
 mod packets;
 mod revocation;
 mod security_keys;

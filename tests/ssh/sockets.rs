@@ -247,7 +247,7 @@ fn a_service_outside_is_reached_from_a_socket_inside() {
     assert_eq!(mode.out(), "600 sandbox socket\n", "{mode}");
     // What is there is not overwritten, a socket neither.
     assert_ne!(
-        control(&master, "forward", "-R", &what.replace("service", "x")).code(),
+        control(&master, "forward", "-R", what.replace("service", "x")).code(),
         0
     );
     assert_eq!(master.ssh().run(ASK).out(), "outside\n");
@@ -321,7 +321,7 @@ fn a_listener_needs_a_place_that_the_session_may_write() {
             .command();
         let said = run(command.env("LC_ALL", "C"), 20);
         assert_eq!(said.code(), 255, "{path}: {said}");
-        let reason = format!("Remote: cannot forward {path}: cannot listen: ");
+        let reason = format!("Remote: listening on {path} refused: cannot listen: ");
         assert!(said.err().contains(&reason), "{path}: {said}");
     }
 }
@@ -355,7 +355,7 @@ fn the_switches_hold_for_sockets() {
         let master = daemon.ssh().master();
         let _echo = start(&master, &echo("\"/tmp/echo.sock\""));
         let local = world.dir.join("l.sock");
-        let _ = fs::remove_file(&local);
+        drop(fs::remove_file(&local));
         let to = format!("{}:/tmp/echo.sock", local.display());
         control(&master, "forward", "-L", to).expect_code(0);
         let got = through(&world, "l.sock");

@@ -88,6 +88,7 @@ impl Errands {
 
 fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::Result<Running> {
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let removes = matches!(errand, Errand::Remove(..));
     let socket = place.unix_socket(&context.own_network)?;
     let prepared = Prepared {
         entrance: &place.entrance,
@@ -101,7 +102,7 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
             socket.try_clone()?,
         ],
         terminal: Terminal::None,
-        task: Task::Errand(errand.clone()),
+        task: Task::Errand(errand),
         report: write,
     };
     let child = inside_pid_namespace(context, place, || {
@@ -109,7 +110,6 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
             confine::become_session(prepared)
         })
     })?;
-    let removes = matches!(errand, Errand::Remove(..));
     Ok(Running {
         sandbox: place.id,
         number,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Gid, Uid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::{
     ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
@@ -243,6 +243,15 @@ impl Sessions {
                 && matches!(session.phase, Phase::Ended))
         });
         Ok(())
+    }
+
+    /// Whether a process is in the session's cgroup, which nothing that it started can leave.
+    pub(super) fn holds(&self, id: SessionId, pid: u32) -> bool {
+        let member = |member: &Pid| u32::try_from(member.as_raw_pid()) == Ok(pid);
+        self.sessions
+            .get(&id)
+            .and_then(|session| session.group.processes().ok())
+            .is_some_and(|members| members.iter().any(member))
     }
 
     /// The session whose cgroup has this id.

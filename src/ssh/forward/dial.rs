@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::leave::{self, Forbidden, Place};
+use super::leave::{Forbidden, Place, Rules};
 use super::wire::Wire;
 use crate::egress::{Granted, OpenError};
 use crate::model::{Destination, Host, Invalid};
@@ -26,7 +26,7 @@ const DIAL_TIME: Duration = Duration::from_secs(10);
 const STAGGER: Duration = Duration::from_millis(100);
 
 /// RFC 4254 §5.1.
-const PROHIBITED: u32 = 1;
+pub(super) const PROHIBITED: u32 = 1;
 const CONNECT_FAILED: u32 = 2;
 
 /// A connection that was made.
@@ -130,7 +130,7 @@ pub(super) async fn dial(guest: &Guest, goal: &Goal) -> Result<Dialled, DialErro
     let (host, port) = match goal {
         Goal::Tcp(host, port) => (host, *port),
         Goal::Socket(path) => {
-            leave::open(guest, Place::Socket(path))?;
+            Rules::of(guest)?.open(Place::Socket(path))?;
             let path = SocketPath::try_from(path.clone())?;
             let lease = guest.lease().await?;
             let dialled = timeout(DIAL_TIME, lease.connect_path(path.clone())).await;
@@ -140,7 +140,7 @@ pub(super) async fn dial(guest: &Guest, goal: &Goal) -> Result<Dialled, DialErro
             };
         }
     };
-    leave::open(guest, Place::Tcp(host, port))?;
+    Rules::of(guest)?.open(Place::Tcp(host, port))?;
     match target(host, port, guest.principal().login().as_str())? {
         Target::Inside(addresses) if addresses.contains(&PROXY) => Err(DialError::Proxy),
         Target::Inside(addresses) => {

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::leave::{self, Forbidden};
+use super::leave::{self, Forbidden, Rules};
 use super::wire::Wire;
 use super::{LISTENERS, Shared, carry, close};
 use crate::model::Invalid;
@@ -23,7 +23,7 @@ use crate::ssh::guest::{Guest, StartError};
 pub(super) const LISTEN_TIME: Duration = Duration::from_secs(10);
 
 /// The pause after an accept that failed; the usual cause (EMFILE) lasts.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is listened on, as the client names it: forwarded connections and its cancelling repeat it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,7 +90,7 @@ pub(super) async fn listen(
     address: &str,
     port: u32,
 ) -> Result<(Vec<Listener>, u32), ListenError> {
-    leave::listen(guest, leave::Place::Tcp(address, port))?;
+    Rules::of(guest)?.listen(leave::Place::Tcp(address, port))?;
     let (first, second) = places(address)?;
     let port = u16::try_from(port)
         .ok()
@@ -119,7 +119,7 @@ pub(super) async fn listen_socket(
     guest: &Guest,
     path: &[u8],
 ) -> Result<(Listener, SocketPath), ListenError> {
-    leave::listen(guest, leave::Place::Socket(path))?;
+    Rules::of(guest)?.listen(leave::Place::Socket(path))?;
     let path = SocketPath::try_from(path.to_vec())?;
     let replace = guest
         .login()
