@@ -44,6 +44,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Private host keys (OpenSSH format); made at the first start where missing.
     pub host_keys: Vec<PathBuf>,
+    /// Certificates of these keys (`*-cert.pub`).
+    pub host_certificates: Vec<PathBuf>,
     /// Where audit events go; `None` is standard output.
     pub audit: Option<PathBuf>,
     /// The directory for what a client sends faster than its program reads.

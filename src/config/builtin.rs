@@ -102,6 +102,7 @@ impl Config {
             source: PathBuf::from("built-in default"),
             listen: vec![([127, 0, 0, 1], 2222).into()],
             host_keys: vec![PathBuf::from("keys/host_ed25519")],
+            host_certificates: Vec::new(),
             audit: None,
             spill: text::default_spill(),
             logins: BTreeMap::from([(name, login)]),

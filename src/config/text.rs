@@ -18,6 +18,8 @@ use crate::yaml::{self, Fault, Invalid};
 struct File {
     listen: Option<Spanned<Vec<Spanned<String>>>>,
     host_keys: Spanned<Vec<PathBuf>>,
+    #[serde(default)]
+    host_certificates: Vec<PathBuf>,
     audit: Option<PathBuf>,
     spill: Option<PathBuf>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
@@ -98,6 +100,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
         host_keys: file.host_keys.value.iter().map(|p| base.join(p)).collect(),
+        host_certificates: (file.host_certificates.iter().map(|p| base.join(p))).collect(),
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         logins,

@@ -97,6 +97,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
@@ -159,12 +160,6 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
         let path = path.to_owned();
         move |source| CheckError::Path { key, path, source }
     };
-    for key in &config.host_keys {
-        if key.try_exists().map_err(wrong("host_keys", key))? {
-            super::keys::read(key)
-                .map_err(|e| wrong("host_keys", key)(std::io::Error::other(e)))?;
-        }
-    }
     std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
     if let Some(audit) = &config.audit {
         std::fs::read_dir(super::parent(audit)).map_err(wrong("audit", audit))?;

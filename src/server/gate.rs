@@ -44,6 +44,7 @@ pub(super) enum GateError {
 struct Opened {
     listeners: Vec<socket2::Socket>,
     host_keys: Vec<ssh::HostKey>,
+    host_certificates: Vec<ssh::HostCertificate>,
     trail: Trail,
     spill: SpillDir,
     resolver: Resolver,
@@ -77,8 +78,15 @@ fn open(config: &Config) -> Result<Opened, GateError> {
     for path in &config.host_keys {
         host_keys.push(keys::read(path).map_err(wrong(format!("host key {}", path.display())))?);
     }
+    let mut host_certificates = Vec::new();
+    for path in &config.host_certificates {
+        let read = keys::read_certificate(path, &host_keys);
+        host_certificates
+            .push(read.map_err(wrong(format!("host certificate {}", path.display())))?);
+    }
     Ok(Opened {
         listeners,
+        host_certificates,
         host_keys,
         trail: Trail::open(config.audit.as_deref()).map_err(|e| wrong("audit".into())(e.into()))?,
         spill: SpillDir::open(&config.spill).map_err(|e| wrong("spill".into())(e.into()))?,
@@ -129,6 +137,7 @@ async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<()
     let host = Arc::new(Host {
         config: config.clone(),
         host_keys: opened.host_keys,
+        host_certificates: opened.host_certificates,
         monitor: monitor.clone(),
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),

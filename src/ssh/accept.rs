@@ -91,7 +91,7 @@ impl House {
         let limits = &host.config.limits;
         let places = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         Self {
-            transport: Arc::new(transport(limits, &host.host_keys)),
+            transport: Arc::new(transport(limits, &host.host_keys, &host.host_certificates)),
             connections: places(limits.connections),
             unauthenticated: places(limits.unauthenticated),
             tasks: TaskTracker::new(),

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 
+use super::host_keys::{HostCertificate, HostKey};
 use crate::config::Limits;
 
 /// Hybrid post-quantum first, then Curve25519; the last two announce extensions (RFC 8308) and strict
@@ -28,8 +29,8 @@ const CIPHERS: &[cipher::Name] = &[
 /// Never used with the ciphers above, but a client's list has to meet ours (RFC 4253 §7.1).
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
-/// Signatures taken from clients (server-sig-algs, RFC 8308 §3.1). Of these, only what there is a host
-/// key for is offered for hosts: Ed25519.
+/// Signatures taken from clients (server-sig-algs, RFC 8308 §3.1; those of certificates are the keys' own).
+/// Of these, only what there is a host key for is offered for hosts, in this order.
 const SIGNATURES: &[Algorithm] = &[
     Algorithm::Ed25519,
     Algorithm::SkEd25519,
@@ -64,42 +65,23 @@ const REKEY: russh::Limits = russh::Limits {
 /// The first `none` only asks for the methods and is no attempt (RFC 4252 §5.2), but russh counts it.
 const METHOD_PROBE: usize = 1;
 
-/// A private key that this server proves itself with.
-#[derive(Debug, Clone)]
-pub struct HostKey(PrivateKey);
-
-/// Why a key cannot be the host's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HostKeyError {
-    /// It is of another type.
-    #[error("the host key is of type {0}; ed25519 is needed: ssh-keygen -t ed25519")]
-    Type(String),
-    /// It lies under a passphrase.
-    #[error("the host key has a passphrase; take it off with ssh-keygen -p")]
-    Encrypted,
-}
-
-impl TryFrom<PrivateKey> for HostKey {
-    type Error = HostKeyError;
-
-    fn try_from(key: PrivateKey) -> Result<Self, HostKeyError> {
-        match key.algorithm() {
-            _ if key.is_encrypted() => Err(HostKeyError::Encrypted),
-            Algorithm::Ed25519 => Ok(Self(key)),
-            other => Err(HostKeyError::Type(other.to_string())),
-        }
-    }
-}
-
 /// The transport's settings.
-pub(super) fn transport(limits: &Limits, host_keys: &[HostKey]) -> Config {
+pub(super) fn transport(
+    limits: &Limits,
+    host_keys: &[HostKey],
+    certificates: &[HostCertificate],
+) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-sandgate_",
             env!("CARGO_PKG_VERSION")
         ))),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        keys: host_keys.iter().map(|key| key.0.clone()).collect(),
+        keys: host_keys.iter().map(|key| key.private().clone()).collect(),
+        certificates: certificates
+            .iter()
+            .map(|certificate| certificate.certificate().clone())
+            .collect(),
         preferred: Preferred {
             kex: Cow::Borrowed(KEX),
             key: Cow::Borrowed(SIGNATURES),
@@ -138,16 +120,9 @@ mod tests {
         auth_tries: 6,
     };
 
-    fn key(algorithm: Algorithm) -> PrivateKey {
-        PrivateKey::random(&mut russh::keys::key::safe_rng(), algorithm).unwrap()
-    }
-
     #[test]
     fn nothing_weak_is_offered() {
-        let config = transport(
-            &LIMITS,
-            &[HostKey::try_from(key(Algorithm::Ed25519)).unwrap()],
-        );
+        let config = transport(&LIMITS, &[], &[]);
         let preferred = &config.preferred;
         let offered: Vec<String> = (preferred.kex.iter().map(|name| name.as_ref().to_owned()))
             .chain(preferred.cipher.iter().map(|name| name.as_ref().to_owned()))
@@ -179,17 +154,5 @@ mod tests {
         assert!(offered.contains(&"mlkem768x25519-sha256".to_owned()));
         assert!(offered.contains(&"kex-strict-s-v00@openssh.com".to_owned()));
         assert_eq!(config.methods[..], [MethodKind::PublicKey]);
-    }
-
-    #[test]
-    fn only_ed25519_is_a_host_key() {
-        assert!(HostKey::try_from(key(Algorithm::Ed25519)).is_ok());
-        let ecdsa = key(Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP256,
-        });
-        assert!(matches!(
-            HostKey::try_from(ecdsa),
-            Err(HostKeyError::Type(_))
-        ));
     }
 }

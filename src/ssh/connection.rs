@@ -181,6 +181,10 @@ impl Handler for Connection {
         Ok(())
     }
 
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
+        session.announce_host_keys()
+    }
+
     async fn channel_open_unknown(
         &mut self,
         channel_type: &str,

@@ -14,6 +14,7 @@ mod connection;
 mod environment;
 mod forward;
 mod guest;
+mod host_keys;
 mod input;
 mod narrowing;
 mod output;
@@ -26,7 +27,9 @@ mod terminal;
 use std::sync::Arc;
 
 pub use accept::{ServeError, serve};
-pub use algorithms::{HostKey, HostKeyError};
+pub use host_keys::{
+    HostCertificate, HostCertificateError, HostKey, HostKeyError, signs_in_variable_time,
+};
 pub use spill::{CAPACITY, SpillDir, SpillError};
 
 use crate::audit::Trail;
@@ -40,6 +43,8 @@ pub struct Host {
     pub config: Config,
     /// What the host proves itself with; all of them are offered.
     pub host_keys: Vec<HostKey>,
+    /// The authorities' word for these keys.
+    pub host_certificates: Vec<HostCertificate>,
     /// Who knows the keys and makes the sandboxes.
     pub monitor: Monitor,
     /// Where decisions about logins are written; none is given that could not be.

@@ -874,6 +874,7 @@ mod tests {
             key: 0,
             client_mac: mac::NONE,
             server_mac: mac::NONE,
+            host_key_hash: None,
             session_id: CryptoVec::new(),
             channels: std::collections::HashMap::new(),
             last_channel_id: Wrapping(0),
@@ -1945,6 +1946,10 @@ impl Session {
                         } else {
                             self.request_failure();
                         }
+                        Ok(())
+                    }
+                    "hostkeys-prove-00@openssh.com" => {
+                        map_err!(self.prove_host_keys(r))?;
                         Ok(())
                     }
                     _ => {
