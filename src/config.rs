@@ -10,13 +10,17 @@ use serde::Deserialize;
 use crate::model::LoginName;
 use crate::yaml::Invalid;
 
+mod authentication;
 mod builtin;
 mod forwarding;
 mod keys;
+mod keys_command;
 mod text;
 
+pub use authentication::{Chains, Method};
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
+pub use keys_command::{Argument, KeysCommand, Offered};
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -50,6 +54,8 @@ pub struct Config {
     pub audit: Option<PathBuf>,
     /// The directory for what a client sends faster than its program reads.
     pub spill: PathBuf,
+    /// What is asked of names that are no logins. It begins like that of every login.
+    pub authentication: Chains,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
@@ -75,6 +81,12 @@ pub struct Login {
     pub authorized_principals: Vec<String>,
     /// KRLs or lists of keys that log in no more, the operator's for every login among them.
     pub revoked_keys: Vec<PathBuf>,
+    /// What it takes to log in.
+    pub authentication: Chains,
+    /// The file of secrets that its codes are made from; there where `authentication` asks for codes.
+    pub totp_secrets: Option<PathBuf>,
+    /// A program that knows more keys of its.
+    pub authorized_keys_command: Option<KeysCommand>,
     /// Its policy file; `None` is the policy built into the program.
     pub policy: Option<PathBuf>,
     /// Its shell, a path inside the sandbox.

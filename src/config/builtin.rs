@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Forwarding, Login, Uids, text};
+use super::{Chains, Config, Forwarding, Login, Uids, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -92,6 +92,9 @@ impl Config {
             trusted_user_ca_keys: Vec::new(),
             authorized_principals: Vec::new(),
             revoked_keys: Vec::new(),
+            authentication: Chains::default(),
+            totp_secrets: None,
+            authorized_keys_command: None,
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
@@ -105,6 +108,7 @@ impl Config {
             host_certificates: Vec::new(),
             audit: None,
             spill: text::default_spill(),
+            authentication: Chains::default(),
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
             uids: Uids::default(),

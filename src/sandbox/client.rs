@@ -10,11 +10,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::channel::{self, Channel, Received};
+use super::monitor::MOST_COMMANDS;
 use super::protocol::{
-    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, Request, encode,
+    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, OfferedKey, Request, encode,
 };
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
@@ -59,6 +60,8 @@ struct Shared {
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
     pools: Mutex<BTreeMap<LoginName, Pool>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Programs for keys that may run at once.
+    commands: Semaphore,
     pool_size: usize,
 }
 
@@ -105,6 +108,7 @@ impl Monitor {
             exits: Mutex::default(),
             pools: Mutex::default(),
             turns: Mutex::default(),
+            commands: Semaphore::new(MOST_COMMANDS),
             pool_size,
         });
         let socket = reactor::register(channel.into())?;
@@ -158,6 +162,24 @@ impl Monitor {
     ) -> Result<Vec<Vec<u8>>, Refusal> {
         let login = login.cloned();
         self.read(Request::KeyFiles { login, kind }).await
+    }
+
+    /// What the login's program for keys says of this one; nothing where there is no such program. `None` as
+    /// above.
+    pub async fn keys_command(
+        &self,
+        login: Option<&LoginName>,
+        offered: OfferedKey,
+    ) -> Result<Vec<u8>, Refusal> {
+        let login = login.cloned();
+        let _place = self
+            .0
+            .commands
+            .acquire()
+            .await
+            .map_err(|e| Refusal(e.to_string()))?;
+        let output = self.read(Request::KeysCommand { login, offered }).await?;
+        Ok(output.concat())
     }
 
     async fn read(&self, request: Request) -> Result<Vec<Vec<u8>>, Refusal> {

@@ -19,14 +19,17 @@ use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod commands;
 mod errands;
 mod keys;
 mod outbox;
 mod sandboxes;
 mod sessions;
 
-pub(crate) use keys::open_keys;
+pub(super) use commands::MOST as MOST_COMMANDS;
+pub(crate) use keys::{open_keys, open_secrets};
 
+use commands::Commands;
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
@@ -81,6 +84,9 @@ enum Source {
     End(SessionId),
     /// An errand's child ended.
     Errand(u64),
+    /// A program that tells keys wrote, or ended.
+    Output(u64),
+    CommandEnd(u64),
 }
 
 impl Source {
@@ -92,6 +98,8 @@ impl Source {
             Self::Start(id) => (3, id.0),
             Self::End(id) => (4, id.0),
             Self::Errand(id) => (5, id),
+            Self::Output(id) => (6, id),
+            Self::CommandEnd(id) => (7, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -106,6 +114,8 @@ impl Source {
             3 => Self::Start(SessionId(number)),
             4 => Self::End(SessionId(number)),
             5 => Self::Errand(number),
+            6 => Self::Output(number),
+            7 => Self::CommandEnd(number),
             _ => return None,
         })
     }
@@ -156,6 +166,7 @@ struct Monitor {
     sandboxes: Sandboxes,
     sessions: Sessions,
     errands: Errands,
+    commands: Commands,
 }
 
 /// Serves the gate until it is gone; then nothing that was started is left.
@@ -189,6 +200,7 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
         sandboxes,
         sessions: Sessions::default(),
         errands: Errands::default(),
+        commands: Commands::default(),
     };
     let ended = monitor.serve();
     monitor.context.tree.raze()?;
@@ -220,12 +232,15 @@ impl Monitor {
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
+                    Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                 }
             }
             let now = Instant::now();
             self.sessions.kill_due(now)?;
             self.sandboxes.kill_due(&mut self.context, now)?;
+            self.commands.kill_due(&self.context, now)?;
             self.context.outbox.flush()?;
         }
     }
@@ -234,6 +249,7 @@ impl Monitor {
         let due = [
             self.sessions.next_due(),
             self.sandboxes.next_due(),
+            self.commands.next_due(),
             self.context.outbox.next_due(),
         ];
         due.into_iter()
@@ -276,6 +292,10 @@ impl Monitor {
                 let answer = keys::open_others(&context.charter, login.as_ref(), kind)
                     .map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
+            }
+            Request::KeysCommand { login, offered } => {
+                self.commands
+                    .start(context, number, login.as_ref(), &offered)?;
             }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {

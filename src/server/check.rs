@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::config::{Config, Gap, Login, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
-use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
+use crate::sandbox::{
+    Access, Account, Blueprint, Charter, HOME, Kernel, KeysCommand, LandlockError, Listed,
+};
 
 /// Why serving would be refused.
 #[derive(Debug, thiserror::Error)]
@@ -202,10 +204,52 @@ fn blueprint(
         authorized_keys: login.authorized_keys.clone(),
         authorities: login.trusted_user_ca_keys.clone(),
         revoked: login.revoked_keys.clone(),
+        secrets: login.totp_secrets.clone().into_iter().collect(),
+        keys_command: keys_command(name, login, uids)?,
         shell: login.shell.clone(),
         account,
         paths,
     })
+}
+
+/// The program for keys, if it may be run, with the account that runs it.
+fn keys_command(
+    name: &LoginName,
+    login: &Login,
+    uids: Uids,
+) -> Result<Option<KeysCommand>, CheckError> {
+    let Some(command) = &login.authorized_keys_command else {
+        return Ok(None);
+    };
+    let wrong = |problem: String| CheckError::Account {
+        login: name.clone(),
+        problem: format!("authorized_keys_command: {problem}"),
+    };
+    crate::sandbox::examine_program(&command.program).map_err(wrong)?;
+    let user = nix::unistd::User::from_name(&command.user)
+        .map_err(|e| wrong(format!("cannot look up {:?}: {e}", command.user)))?
+        .ok_or_else(|| {
+            wrong(format!(
+                "this host has no user {:?}; name one",
+                command.user
+            ))
+        })?;
+    let account = Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+    };
+    if account.uid == 0 || account.gid == 0 {
+        return Err(wrong(
+            "it is never run as root; name another user".to_owned(),
+        ));
+    }
+    let account = keep_apart(Some(account), uids).map_err(wrong)?;
+    Ok(account.map(|account| KeysCommand {
+        program: command.program.clone(),
+        arguments: command.arguments.clone(),
+        account,
+        timeout: command.timeout,
+    }))
 }
 
 /// A named account must not be one that the daemon gives to others: they could signal and read each other.

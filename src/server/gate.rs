@@ -13,6 +13,7 @@ use super::{keys, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Resolver, Whois};
+use crate::policy::Codes;
 use crate::sandbox::{
     self, Account, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
 };
@@ -138,6 +139,7 @@ async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<()
         config: config.clone(),
         host_keys: opened.host_keys,
         host_certificates: opened.host_certificates,
+        codes: Codes::default(),
         monitor: monitor.clone(),
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),

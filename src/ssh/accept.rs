@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Host;
 use super::algorithms::transport;
+use super::auth::method_set;
 use super::connection::{Connection, Wait};
 use super::quick_ack::QuickAck;
 
@@ -91,7 +92,12 @@ impl House {
         let limits = &host.config.limits;
         let places = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         Self {
-            transport: Arc::new(transport(limits, &host.host_keys, &host.host_certificates)),
+            transport: Arc::new(transport(
+                limits,
+                &host.host_keys,
+                &host.host_certificates,
+                method_set(host.config.authentication.first().into_iter()),
+            )),
             connections: places(limits.connections),
             unauthenticated: places(limits.unauthenticated),
             tasks: TaskTracker::new(),

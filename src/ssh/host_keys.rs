@@ -147,11 +147,15 @@ mod tests {
     }
 
     /// A certificate of `host` from 1000 to 2000 seconds after 1970, changed by `change`.
-    fn certificate(host: &PrivateKey, change: impl FnOnce(&mut Builder)) -> Certificate {
+    fn certificate(
+        host: &PrivateKey,
+        kind: CertType,
+        change: impl FnOnce(&mut Builder),
+    ) -> Certificate {
         let nonce = vec![7; 16];
         let data = host.public_key().key_data().clone();
         let mut builder = Builder::new(nonce, data, 1000, 2000).unwrap();
-        builder.cert_type(CertType::Host).unwrap();
+        builder.cert_type(kind).unwrap();
         builder.valid_principal("host.example").unwrap();
         change(&mut builder);
         builder.sign(&key(Algorithm::Ed25519)).unwrap()
@@ -165,18 +169,16 @@ mod tests {
             let now = UNIX_EPOCH + Duration::from_secs(seconds);
             HostCertificate::check(certificate, &keys, now).map(|_| ())
         };
-        let good = || certificate(&host, |_| {});
+        let good = || certificate(&host, CertType::Host, |_| {});
         assert_eq!(at(good(), 1000), Ok(()));
         assert_eq!(at(good(), 1999), Ok(()));
         assert_eq!(at(good(), 999), Err(HostCertificateError::Early));
         assert_eq!(at(good(), 2000), Err(HostCertificateError::Expired));
-        let strange = certificate(&key(Algorithm::Ed25519), |_| {});
+        let strange = certificate(&key(Algorithm::Ed25519), CertType::Host, |_| {});
         assert_eq!(at(strange, 1500), Err(HostCertificateError::Key));
-        let user = certificate(&host, |builder| {
-            builder.cert_type(CertType::User).unwrap();
-        });
+        let user = certificate(&host, CertType::User, |_| {});
         assert_eq!(at(user, 1500), Err(HostCertificateError::User));
-        let bound = certificate(&host, |builder| {
+        let bound = certificate(&host, CertType::Host, |builder| {
             builder.critical_option("x", "y").unwrap();
         });
         assert_eq!(at(bound, 1500), Err(HostCertificateError::Options));

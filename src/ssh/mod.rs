@@ -35,6 +35,7 @@ pub use spill::{CAPACITY, SpillDir, SpillError};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::Gateway;
+use crate::policy::Codes;
 use crate::sandbox::Monitor;
 
 /// What every connection needs of its host.
@@ -45,6 +46,8 @@ pub struct Host {
     pub host_keys: Vec<HostKey>,
     /// The authorities' word for these keys.
     pub host_certificates: Vec<HostCertificate>,
+    /// What became of codes.
+    pub codes: Codes,
     /// Who knows the keys and makes the sandboxes.
     pub monitor: Monitor,
     /// Where decisions about logins are written; none is given that could not be.

@@ -220,6 +220,8 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         authorized_keys: vec![],
         authorities: vec![],
         revoked: vec![],
+        secrets: vec![],
+        keys_command: None,
         shell: "/bin/sh".into(),
         account: None,
         paths,
