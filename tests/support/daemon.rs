@@ -20,6 +20,10 @@ pub(crate) struct Setup {
     pub(crate) policy: String,
     /// More lines for the login `sandbox`, indented by four.
     pub(crate) login: String,
+    /// More lines at the top of the configuration.
+    pub(crate) top: String,
+    /// Its host keys, with commas between them.
+    pub(crate) host_keys: String,
     /// Items of the `limits` map, in flow style.
     pub(crate) limits: String,
     /// The daemon's RLIMIT_NOFILE, where it is not the test's own.
@@ -39,6 +43,8 @@ impl Default for Setup {
         Self {
             policy: super::policy_with(super::ALLOW_CURL),
             login: String::new(),
+            top: String::new(),
+            host_keys: "host_ed25519".to_owned(),
             limits: String::new(),
             open_files: None,
             mounts: Mounts::Resolver,
@@ -81,12 +87,14 @@ impl Setup {
         let (gate, first) = (world.first_uid, world.first_uid + 1);
         format!(
             "listen: [\"127.0.0.1:2222\"]\n\
-             host_keys: [host_ed25519]\n\
+             host_keys: [{}]\n{}\
              audit: audit.jsonl\n\
              logins:\n  sandbox:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n{}\
              limits: {{{}}}\n\
              uids: {{gate: {gate}, first: {first}, count: {}}}\n\
              pool: 1\n",
+            self.host_keys,
+            self.top,
             self.login,
             self.limits,
             UIDS_PER_WORLD - 1
