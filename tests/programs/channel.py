@@ -71,7 +71,7 @@ async def send_break(connection):
         await read_until(shell.stdout, "ready")
         await asyncio.sleep(0.5)
         granted = await breaks(shell)
-        if mode != "brkint":  # That one has ended, and perhaps its channel with it.
+        if mode == "ignbrk":
             shell.stdin.write("x")
         rest = await asyncio.wait_for(shell.stdout.read(), 10)
         answer[mode] = [granted, rest.strip()]
