@@ -106,19 +106,16 @@ impl Doorkeeper {
         &mut self,
         login: &str,
         verified: VerifiedPublicKey<'_>,
-        certificate: Option<&Certificate>,
     ) -> Option<Principal> {
         self.unproved = None;
-        let claim = Claim::new(login, Some(verified.public_key), certificate);
+        let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
         let ground = match self.roll(login).await {
             Err(ground) => ground,
             Ok((None, _)) => Ground::Login,
-            Ok((Some(name), roll)) => {
-                match roll.admit(&name, verified, certificate, self.source.ip()) {
-                    Ok(principal) => return self.welcome(&claim, principal),
-                    Err(objection) => objection.into(),
-                }
-            }
+            Ok((Some(name), roll)) => match roll.admit(&name, verified, self.source.ip()) {
+                Ok(principal) => return self.welcome(&claim, principal),
+                Err(objection) => objection.into(),
+            },
         };
         self.refuse(&claim, &ground);
         None

@@ -142,7 +142,7 @@ impl Handler for Connection {
         let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
             return Ok(Auth::reject());
         };
-        match doorkeeper.admit(user, key, None).await {
+        match doorkeeper.admit(user, key).await {
             Some(principal) => {
                 self.let_in(principal);
                 Ok(Auth::Accept)
@@ -154,19 +154,10 @@ impl Handler for Connection {
     async fn auth_openssh_certificate_key(
         &mut self,
         user: &str,
-        certificate: &Certificate,
+        _: &Certificate,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
-            return Ok(Auth::reject());
-        };
-        match doorkeeper.admit(user, key, Some(certificate)).await {
-            Some(principal) => {
-                self.let_in(principal);
-                Ok(Auth::Accept)
-            }
-            None => Ok(Auth::reject()),
-        }
+        self.auth_publickey(user, key).await
     }
 
     async fn auth_publickey_invalid(

@@ -1209,6 +1209,7 @@ impl Encrypted {
                                 public_key: &pubkey,
                                 algorithm: &algorithm,
                                 signature: &sig,
+                                certificate: pk_or_cert.certificate(),
                             };
                             let auth = match pk_or_cert {
                                 PublicKeyOrCertificate::PublicKey { .. } => {

@@ -246,6 +246,9 @@ pub struct VerifiedPublicKey<'a> {
     /// The verified signature. That of a security key says in its last five
     /// bytes how it was made: flags and counter (OpenSSH's PROTOCOL.u2f).
     pub signature: &'a ssh_key::Signature,
+    /// The OpenSSH certificate that the key came in, if it did. Its dates and
+    /// its signature have been checked, nothing else.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// Why a `publickey` request was rejected before any handler could judge it,
@@ -363,7 +366,8 @@ pub trait Handler: Sized {
     }
 
     /// As [`Handler::auth_openssh_certificate`], with the verified key, which
-    /// tells the signature and its algorithm. The default asks that one.
+    /// tells the signature and its algorithm beside the certificate. The
+    /// default asks that one.
     #[allow(unused_variables)]
     fn auth_openssh_certificate_key(
         &mut self,
