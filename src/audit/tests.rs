@@ -91,6 +91,7 @@ fn a_hostile_login_name_stays_inside_its_line() {
         source: "192.0.2.1:9".parse().unwrap(),
         method: "publickey".into(),
         key: None,
+        certificate: None,
         verdict: Verdict::Deny,
         reason: Some("no such login".into()),
     });
