@@ -21,6 +21,8 @@ use crate::model::{
 pub enum Event {
     /// Somebody tried to log in.
     Login(Login),
+    /// Somebody connected and was turned away.
+    Refused(Refused),
     /// A program asked to go somewhere.
     Egress(Egress),
 }
@@ -50,6 +52,19 @@ pub struct Login {
     pub verdict: Verdict,
     /// Why not, or on what ground.
     pub reason: Option<String>,
+}
+
+/// A connection that was dropped before anything was said; a flood of them is counted, not listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// Always a denial.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// How many more were dropped since the last event of this kind, without one of their own.
+    pub unrecorded: u64,
 }
 
 /// An egress decision: one event for each, written before anything is dialled.

@@ -10,10 +10,14 @@ use serde::Deserialize;
 use crate::model::LoginName;
 use crate::yaml::Invalid;
 
+mod activation;
 mod builtin;
+mod manners;
 mod text;
 
+pub use activation::Activation;
 pub use builtin::{ClientKey, Invoker};
+pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -49,6 +53,8 @@ pub struct Config {
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
     pub limits: Limits,
+    /// How connections are received, watched and ended.
+    pub manners: Manners,
     /// Whose ids the gate and the sandboxes take.
     pub uids: Uids,
     /// Sandboxes kept ready for each login.
@@ -73,6 +79,8 @@ pub struct Login {
     /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
     /// policy does not see.
     pub remote_forwarding: bool,
+    /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.
+    pub force_command: Option<String>,
 }
 
 /// Bounds.
@@ -80,8 +88,6 @@ pub struct Login {
 pub struct Limits {
     /// Connections at once, authenticated or not.
     pub connections: usize,
-    /// Connections at once that have not logged in yet.
-    pub unauthenticated: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
     /// Sandboxes at once, those in the pool included.

@@ -51,6 +51,18 @@ struct Shared {
     pools: Mutex<BTreeMap<LoginName, Pool>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     pool_size: usize,
+    reloads: mpsc::UnboundedSender<OwnedFd>,
+}
+
+/// What the gate's end of the channel gives.
+#[derive(Debug)]
+pub struct Attached<F> {
+    /// To ask with.
+    pub monitor: Monitor,
+    /// Carries the messages; resolves when the monitor is lost.
+    pub lost: F,
+    /// The texts of each configuration that was found good while serving.
+    pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
 /// Sandboxes that wait for their first session.
@@ -83,11 +95,12 @@ fn unexpected(given: &Given) -> Refusal {
 }
 
 impl Monitor {
-    /// Takes the gate's end. The future carries the messages and resolves when the monitor is lost.
+    /// Takes the gate's end.
     pub(crate) fn attach(
         channel: Channel,
         pool_size: usize,
-    ) -> io::Result<(Self, impl Future<Output = Lost>)> {
+    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
+        let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             requests,
@@ -97,12 +110,16 @@ impl Monitor {
             pools: Mutex::default(),
             turns: Mutex::default(),
             pool_size,
+            reloads: reload,
         });
         let socket = reactor::register(channel.into())?;
         let monitor = Self(shared);
-        Ok((monitor.clone(), async move {
-            monitor.carry(socket, outgoing).await
-        }))
+        let carrier = monitor.clone();
+        Ok(Attached {
+            monitor,
+            lost: async move { carrier.carry(socket, outgoing).await },
+            reloads,
+        })
     }
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
@@ -173,6 +190,19 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
+    /// ones in the background.
+    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+        let old: Vec<_> = lock(&self.0.pools)
+            .values_mut()
+            .map(|pool| std::mem::take(&mut pool.ready))
+            .collect();
+        drop(old);
+        for login in logins {
+            self.refill(login);
+        }
     }
 
     async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
@@ -319,6 +349,17 @@ impl Monitor {
             Message::Gone(sandbox) => {
                 for pool in lock(&self.0.pools).values_mut() {
                     pool.ready.retain(|lease| lease.id() != sandbox);
+                }
+            }
+            Message::Reloaded => {
+                let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+                    tracing::error!(
+                        "the new configuration did not arrive: too many open files; send SIGHUP again"
+                    );
+                    return Ok(());
+                };
+                if self.0.reloads.send(texts).is_err() {
+                    tracing::debug!("a configuration came at the end");
                 }
             }
             Message::Exited { session, exit } => {

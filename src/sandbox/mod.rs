@@ -21,12 +21,12 @@ mod seccomp;
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
-pub use client::{Lease, Lost, Monitor, Refusal, Session, Stdio};
+pub use client::{Attached, Lease, Lost, Monitor, Refusal, Session, Stdio};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, run as serve_as_monitor};
+pub(crate) use monitor::{Charter, Reload, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{Exit, Family, Program, Spawn, Terminal, WindowSize};
 pub use pty::{Break, resize, send_break};

@@ -11,8 +11,10 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use super::command::{self, Chosen};
 use super::environment::{Environment, Taken};
 use super::guest::Guest;
+use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
@@ -55,6 +57,7 @@ struct Draft {
     environment: Environment,
     terminal: Option<Terminal>,
     place: OwnedSemaphorePermit,
+    occupied: Occupied,
 }
 
 /// A channel whose program was asked for. Dropping it ends the program.
@@ -108,6 +111,7 @@ impl Channels {
                 environment,
                 terminal: None,
                 place,
+                occupied: self.guest.presence().occupy(),
             },
         );
         Ok(())
@@ -155,10 +159,17 @@ impl Channels {
             data,
             writer,
             reader,
-            environment,
+            mut environment,
             terminal,
             place,
+            occupied,
         } = draft;
+        let operator = self
+            .guest
+            .login()
+            .and_then(|login| login.force_command.as_deref());
+        let Chosen { program, original } = command::choose(program, operator, None);
+        environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {
@@ -186,6 +197,7 @@ impl Channels {
                 end: ended,
             },
             place,
+            occupied,
         }));
         self.running.insert(
             id,

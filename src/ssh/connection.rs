@@ -3,19 +3,23 @@
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use russh::keys::Certificate;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
 use super::forward::Forwards;
 use super::guest::Guest;
+use super::presence::Presence;
+use super::strangers::Waiting;
+use super::visit::Route;
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
 use crate::sandbox::Program;
@@ -27,6 +31,7 @@ const PROHIBITED: u32 = 1;
 pub(super) struct Connection {
     host: Arc<Host>,
     source: SocketAddr,
+    route: Route,
     tasks: TaskTracker,
     stage: Stage,
 }
@@ -44,28 +49,43 @@ enum Stage {
 /// A connection's place among those that have not logged in.
 pub(super) struct Wait {
     /// Given back with the login.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Waiting,
     /// Tells whoever measures the login's time.
     pub(super) over: oneshot::Sender<()>,
+    /// Set with each refused attempt.
+    pub(super) failed: Arc<AtomicBool>,
+    /// What runs on it later.
+    pub(super) presence: Presence,
 }
 
 impl Connection {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, tasks: TaskTracker, wait: Wait) -> Self {
+    pub(super) fn new(host: Arc<Host>, route: Route, tasks: TaskTracker, wait: Wait) -> Self {
+        let source = route.client;
         let stage = Stage::Outside {
-            doorkeeper: Doorkeeper::new(host.clone(), source),
+            doorkeeper: Doorkeeper::new(host.clone(), source, wait.failed.clone()),
             wait,
         };
         Self {
             host,
             source,
+            route,
             tasks,
             stage,
         }
     }
 
     fn let_in(&mut self, principal: Principal) {
+        let Stage::Outside { wait, .. } = &self.stage else {
+            return;
+        };
+        let presence = wait.presence.clone();
         tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
-        let guest = Arc::new(Guest::new(self.host.clone(), principal));
+        let guest = Arc::new(Guest::new(
+            self.host.clone(),
+            principal,
+            self.route,
+            presence,
+        ));
         let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
         let inside = Stage::Inside {
             channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
@@ -116,6 +136,10 @@ async fn prohibit(reply: ChannelOpenHandle, reason: &str) {
 
 impl Handler for Connection {
     type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        Ok(self.host.banner.clone())
+    }
 
     async fn auth_publickey_offered(
         &mut self,

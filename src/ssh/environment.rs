@@ -1,5 +1,7 @@
 //! The variables that a client may set (RFC 4254 §6.4).
 
+use super::visit::Route;
+
 /// What every login accepts; a trailing `*` matches a prefix.
 const BUILT_IN: [&str; 5] = ["LANG", "LC_*", "TERM", "COLORTERM", "GIT_PROTOCOL"];
 
@@ -29,6 +31,36 @@ impl Environment {
             Ok(name) if acceptable(operator, name) => self.set(name, value),
             _ => Taken::No,
         }
+    }
+
+    /// What ssh(1) promises under ENVIRONMENT: both ends, and what had been asked for where something
+    /// else runs. In front, so that a client's many variables leave room for it.
+    pub(super) fn introduce(&mut self, route: Route, original: Option<Vec<u8>>) {
+        let Route { client, server } = route;
+        let ends = |text: String| text.into_bytes();
+        let mut own = vec![
+            (
+                b"SSH_CLIENT".to_vec(),
+                ends(format!(
+                    "{} {} {}",
+                    client.ip(),
+                    client.port(),
+                    server.port()
+                )),
+            ),
+            (
+                b"SSH_CONNECTION".to_vec(),
+                ends(format!(
+                    "{} {} {} {}",
+                    client.ip(),
+                    client.port(),
+                    server.ip().to_canonical(),
+                    server.port()
+                )),
+            ),
+        ];
+        own.extend(original.map(|command| (b"SSH_ORIGINAL_COMMAND".to_vec(), command)));
+        self.0.splice(0..0, own);
     }
 
     /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2).
@@ -74,9 +106,12 @@ fn well_formed(name: &str) -> bool {
 }
 
 /// What no list opens: the loader's variables (ld.so(8)) choose the code of every program, and the
-/// proxy's (`http_proxy`, `NODE_USE_ENV_PROXY`, ...) are the sandbox's to set.
+/// proxy's (`http_proxy`, `NODE_USE_ENV_PROXY`, ...) are the sandbox's to set, as SSH_CLIENT and its
+/// kind are the server's.
 fn reserved(name: &str) -> bool {
-    name.starts_with("LD_") || name.to_ascii_uppercase().ends_with("_PROXY")
+    name.starts_with("LD_")
+        || name.starts_with("SSH_")
+        || name.to_ascii_uppercase().ends_with("_PROXY")
 }
 
 #[cfg(test)]
@@ -117,6 +152,8 @@ mod tests {
             "no_proxy",
             "All_Proxy",
             "NODE_USE_ENV_PROXY",
+            "SSH_CONNECTION",
+            "SSH_ORIGINAL_COMMAND",
         ] {
             assert_eq!(offered(&["*", name], name), Taken::No, "{name}");
         }

@@ -10,6 +10,7 @@ mod relay;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Handle, Msg};
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
@@ -19,11 +20,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::guest::Guest;
+use super::presence::Pulse;
 use super::spill::SpillDir;
 use dial::{Dialled, dial};
 use lines::{Line, Lines};
 use listening::{Bound, listen};
-use relay::relay;
+use relay::{RelayError, relay};
 
 /// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 §5.1).
 const RESOURCE_SHORTAGE: u32 = 4;
@@ -87,16 +89,18 @@ impl Forwards {
                     .reject(ChannelOpenFailure::Other { code, reason })
                     .await;
             };
+            let occupied = shared.guest.presence().occupy();
             match dial(&shared.guest, &host, port).await {
                 Ok(dialled) => {
                     // The read half is dropped here: its queue would hold up the connection when it is full.
                     let (_, client) = channel.split();
                     let line = shared.lines.take(client.id());
+                    let idle = shared.guest.idle_limit();
                     reply.accept().await;
                     match dialled {
-                        Dialled::Inside(stream) => carry(stream, line, &client).await,
+                        Dialled::Inside(stream) => carry(stream, line, &client, idle).await,
                         Dialled::Outside(granted) => {
-                            let held = granted.hold(|stream| carry(stream, line, &client));
+                            let held = granted.hold(|stream| carry(stream, line, &client, idle));
                             if held.await.is_none() {
                                 tracing::info!(
                                     host,
@@ -107,6 +111,7 @@ impl Forwards {
                         }
                     }
                     close(&client, place).await;
+                    drop(occupied);
                 }
                 Err(error) => {
                     tracing::debug!(
@@ -186,13 +191,21 @@ impl Forwards {
     }
 }
 
-/// Carries a connection to its end.
-async fn carry(stream: TcpStream, mut line: Line, client: &ChannelWriteHalf<Msg>) {
-    let end = line.end.clone();
-    match end
-        .run_until_cancelled(relay(stream, &mut line, client))
-        .await
-    {
+/// Carries a connection to its end, or until it carries nothing for `idle`.
+async fn carry(
+    stream: TcpStream,
+    mut line: Line,
+    client: &ChannelWriteHalf<Msg>,
+    idle: Option<Duration>,
+) {
+    let (end, pulse) = (line.end.clone(), Pulse::new());
+    let carried = async {
+        tokio::select! {
+            carried = relay(stream, &mut line, client, &pulse) => carried,
+            () = pulse.stopped(idle) => Err(RelayError::Idle),
+        }
+    };
+    match end.run_until_cancelled(carried).await {
         Some(Ok(())) | None => {}
         Some(Err(error)) => {
             tracing::debug!(channel = %client.id(), error = &error as &dyn std::error::Error, "forward ended");

@@ -149,7 +149,8 @@ async fn offer(offered: Offered, shared: Shared, bound: Bound, handle: Handle) {
             // The read half is dropped here: its queue would hold up the connection when it is full.
             let (_, client) = channel.split();
             let line = shared.lines.take(client.id());
-            carry(stream, line, &client).await;
+            let _occupied = shared.guest.presence().occupy();
+            carry(stream, line, &client, shared.guest.idle_limit()).await;
             close(&client, place).await;
         }
         Err(error) => {
