@@ -12,11 +12,13 @@ use crate::yaml::Invalid;
 
 mod activation;
 mod builtin;
+mod forwarding;
 mod manners;
 mod text;
 
 pub use activation::Activation;
 pub use builtin::{ClientKey, Invoker};
+pub use forwarding::Forwarding;
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use text::parse;
 
@@ -76,11 +78,10 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
-    /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
-    /// policy does not see.
-    pub remote_forwarding: bool,
     /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.
     pub force_command: Option<String>,
+    /// What its clients may forward.
+    pub forwarding: Forwarding,
 }
 
 /// Bounds.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::forwarding::{self, ForwardingFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::{Config, Gap, Limits, Login, Uids};
 use crate::model::LoginName;
@@ -47,7 +48,7 @@ struct LoginFile {
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
-    remote_forwarding: bool,
+    forwarding: ForwardingFile,
     force_command: Option<Spanned<String>>,
 }
 
@@ -181,8 +182,8 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        remote_forwarding: login.remote_forwarding,
         force_command,
+        forwarding: forwarding::check(login.forwarding)?,
     })
 }
 

@@ -21,11 +21,13 @@ use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod errands;
 mod keys;
 mod outbox;
 mod sandboxes;
 mod sessions;
 
+use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
 use sessions::Sessions;
@@ -85,6 +87,8 @@ enum Source {
     /// A session's child reports, or ended.
     Start(SessionId),
     End(SessionId),
+    /// An errand's child ended.
+    Errand(u64),
     /// SIGHUP.
     Signal,
 }
@@ -97,7 +101,8 @@ impl Source {
             Self::InitEnd(id) => (2, id.0),
             Self::Start(id) => (3, id.0),
             Self::End(id) => (4, id.0),
-            Self::Signal => (5, 0),
+            Self::Errand(id) => (5, id),
+            Self::Signal => (6, 0),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -111,7 +116,8 @@ impl Source {
             2 => Self::InitEnd(SandboxId(number)),
             3 => Self::Start(SessionId(number)),
             4 => Self::End(SessionId(number)),
-            5 => Self::Signal,
+            5 => Self::Errand(number),
+            6 => Self::Signal,
             _ => return None,
         })
     }
@@ -161,6 +167,7 @@ struct Monitor {
     buffer: Vec<u8>,
     sandboxes: Sandboxes,
     sessions: Sessions,
+    errands: Errands,
     signals: SignalFd,
 }
 
@@ -204,6 +211,7 @@ pub(crate) fn run(
         buffer: channel::buffer(),
         sandboxes,
         sessions: Sessions::default(),
+        errands: Errands::default(),
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -236,6 +244,7 @@ impl Monitor {
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                     Some(Source::Signal) => {
                         if self
                             .signals
@@ -315,6 +324,10 @@ impl Monitor {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,
                 Err(refusal) => context.outbox.answer(number, Err(refusal))?,
             },
+            Request::Errand { sandbox, errand } => match self.sandboxes.get(sandbox) {
+                Ok(place) => self.errands.start(context, number, place, errand)?,
+                Err(refusal) => context.outbox.answer(number, Err(refusal))?,
+            },
             Request::Signal {
                 session,
                 number: signal,
@@ -338,6 +351,11 @@ impl Monitor {
                 context
                     .outbox
                     .answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
+            }
+            Request::Member { session, pid } => {
+                let held = self.sessions.holds(session, pid);
+                let answer = Ok((Answer::Member(held), vec![]));
+                context.outbox.answer(number, answer)?;
             }
             Request::Destroy { sandbox } => {
                 self.sandboxes.destroy(context, sandbox)?;

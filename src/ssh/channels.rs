@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::command::{self, Chosen};
 use super::environment::{Environment, Taken};
+use super::forward::Door;
 use super::guest::Guest;
 use super::presence::Occupied;
 use super::session::{self, Client, Request};
@@ -56,6 +57,7 @@ struct Draft {
     reader: spill::Reader,
     environment: Environment,
     terminal: Option<Terminal>,
+    agent: Option<Door>,
     place: OwnedSemaphorePermit,
     occupied: Occupied,
 }
@@ -110,6 +112,7 @@ impl Channels {
                 reader,
                 environment,
                 terminal: None,
+                agent: None,
                 place,
                 occupied: self.guest.presence().occupy(),
             },
@@ -127,6 +130,12 @@ impl Channels {
         }
         draft.terminal = Some(terminal);
         Answer::Success
+    }
+
+    /// auth-agent-req@openssh.com: whether it is still time for it.
+    pub(super) fn agent(&mut self, id: ChannelId, door: Door) -> bool {
+        let draft = self.drafts.get_mut(&id);
+        draft.map(|draft| draft.agent = Some(door)).is_some()
     }
 
     /// env (RFC 4254 §6.4).
@@ -161,6 +170,7 @@ impl Channels {
             reader,
             mut environment,
             terminal,
+            agent,
             place,
             occupied,
         } = draft;
@@ -196,6 +206,7 @@ impl Channels {
                 size: sizes,
                 end: ended,
             },
+            agent,
             place,
             occupied,
         }));

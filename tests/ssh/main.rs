@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod agent;
 mod algorithms;
 mod channels;
 mod configuration;
@@ -30,9 +31,11 @@ mod forced;
 mod forwarding;
 mod limits;
 mod login;
+mod outbound;
 mod packets;
 mod rekey;
 mod reload;
+mod sockets;
 mod startups;
 mod terminal;
 mod texts;

@@ -5,11 +5,9 @@ use std::io;
 use bytes::BytesMut;
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::lines::Line;
+use super::wire::Wire;
 use crate::ssh::presence::Pulse;
 use crate::ssh::spill::{Reader, SpillError};
 
@@ -35,32 +33,31 @@ pub(super) enum RelayError {
 
 /// Carries both ways until both have ended. An end of one is told (FIN, EOF) and leaves the other open.
 pub(super) async fn relay(
-    stream: TcpStream,
+    wire: &Wire,
     line: &mut Line,
     client: &ChannelWriteHalf<Msg>,
     pulse: &Pulse,
 ) -> Result<(), RelayError> {
-    stream.set_nodelay(true)?;
-    let (from, to) = stream.into_split();
+    wire.hurry()?;
     let input = line.input.take();
     let upward = async {
         match input {
-            Some(input) => feed(input, to, pulse).await,
+            Some(input) => feed(input, wire, pulse).await,
             None => Ok(()),
         }
     };
     let downward = async {
         let carried = line
             .closed
-            .run_until_cancelled(fetch(from, client, pulse))
+            .run_until_cancelled(fetch(wire, client, pulse))
             .await;
         carried.unwrap_or(Ok(()))
     };
     tokio::try_join!(upward, downward).map(drop)
 }
 
-/// Dropping `to` sends FIN. An end that no longer reads may still write: the rest is dropped.
-async fn feed(mut input: Reader, mut to: OwnedWriteHalf, pulse: &Pulse) -> Result<(), RelayError> {
+/// An end that no longer reads may still write: the rest is dropped.
+async fn feed(mut input: Reader, to: &Wire, pulse: &Pulse) -> Result<(), RelayError> {
     while let Some(bytes) = input.next().await? {
         pulse.beat();
         if let Err(error) = to.write_all(&bytes).await {
@@ -68,12 +65,15 @@ async fn feed(mut input: Reader, mut to: OwnedWriteHalf, pulse: &Pulse) -> Resul
             break;
         }
     }
+    if let Err(error) = to.finish() {
+        tracing::debug!(%error, "the other end is gone");
+    }
     Ok(())
 }
 
 /// No faster than the client's window allows.
 async fn fetch(
-    from: OwnedReadHalf,
+    from: &Wire,
     client: &ChannelWriteHalf<Msg>,
     pulse: &Pulse,
 ) -> Result<(), RelayError> {
