@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{self, Channel, Received};
@@ -19,10 +18,12 @@ use crate::sys::reactor;
 
 mod lease;
 mod paths;
+mod stdio;
 mod witness;
 
 pub use lease::Lease;
 pub use paths::PathError;
+pub use stdio::Stdio;
 pub use witness::Witness;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
@@ -419,38 +420,6 @@ impl Monitor {
             Answer::Member(held) => Ok(Given::Member(held)),
             Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
-    }
-}
-
-/// Where a session's bytes go.
-#[derive(Debug)]
-pub enum Stdio {
-    /// Three pipes; dropping `stdin` is EOF.
-    Pipes {
-        /// Its standard input.
-        stdin: pipe::Sender,
-        /// Its standard output.
-        stdout: pipe::Receiver,
-        /// Its standard error.
-        stderr: pipe::Receiver,
-    },
-    /// The master side of its PTY, for both directions. Reading gives EIO once the last slave is closed.
-    Terminal(AsyncFd<OwnedFd>),
-}
-
-impl Stdio {
-    fn own(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
-        let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
-            Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
-            Err(descriptors) => descriptors,
-        };
-        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors)
-            .map_err(|_| io::Error::other("descriptors are missing: too many open files"))?;
-        Ok(Self::Pipes {
-            stdin: pipe::Sender::from_owned_fd(stdin)?,
-            stdout: pipe::Receiver::from_owned_fd(stdout)?,
-            stderr: pipe::Receiver::from_owned_fd(stderr)?,
-        })
     }
 }
 

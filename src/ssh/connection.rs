@@ -4,23 +4,19 @@ use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use russh::keys::Certificate;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::guest::Guest;
-use super::presence::Presence;
-use super::strangers::Waiting;
-use super::visit::Route;
+use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
@@ -42,18 +38,6 @@ enum Stage {
         channels: Channels,
         forwards: Forwards,
     },
-}
-
-/// A connection's place among those that have not logged in.
-pub(super) struct Wait {
-    /// Given back with the login.
-    pub(super) place: Waiting,
-    /// Tells whoever measures the login's time.
-    pub(super) over: oneshot::Sender<()>,
-    /// Set with each refused attempt.
-    pub(super) failed: Arc<AtomicBool>,
-    /// What runs on it later.
-    pub(super) presence: Presence,
 }
 
 impl Connection {

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Host;
 use super::accept::Ending;
-use super::connection::{Connection, Wait};
+use super::connection::Connection;
 use super::penalties::Offence;
 use super::presence::Presence;
 use super::quick_ack::QuickAck;
@@ -48,6 +48,18 @@ pub(super) struct Visit {
 pub(super) struct Route {
     pub(super) client: SocketAddr,
     pub(super) server: SocketAddr,
+}
+
+/// A connection's place among those that have not logged in.
+pub(super) struct Wait {
+    /// Given back with the login.
+    pub(super) place: Waiting,
+    /// Tells whoever measures the login's time.
+    pub(super) over: oneshot::Sender<()>,
+    /// Set with each refused attempt.
+    pub(super) failed: Arc<AtomicBool>,
+    /// What runs on it later.
+    pub(super) presence: Presence,
 }
 
 /// How it ended without a failure of its transport.
