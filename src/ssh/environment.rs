@@ -33,34 +33,21 @@ impl Environment {
         }
     }
 
-    /// What ssh(1) promises under ENVIRONMENT: both ends, and what had been asked for where something
-    /// else runs. In front, so that a client's many variables leave room for it.
+    /// What ssh(1) lists under ENVIRONMENT: both ends of the connection, and what had been asked for
+    /// where something else runs. No list lets a client set these.
     pub(super) fn introduce(&mut self, route: Route, original: Option<Vec<u8>>) {
         let Route { client, server } = route;
-        let ends = |text: String| text.into_bytes();
-        let mut own = vec![
+        let (from, port, to) = (client.ip(), client.port(), server.ip().to_canonical());
+        let ends = [
+            ("SSH_CLIENT", format!("{from} {port} {}", server.port())),
             (
-                b"SSH_CLIENT".to_vec(),
-                ends(format!(
-                    "{} {} {}",
-                    client.ip(),
-                    client.port(),
-                    server.port()
-                )),
-            ),
-            (
-                b"SSH_CONNECTION".to_vec(),
-                ends(format!(
-                    "{} {} {} {}",
-                    client.ip(),
-                    client.port(),
-                    server.ip().to_canonical(),
-                    server.port()
-                )),
+                "SSH_CONNECTION",
+                format!("{from} {port} {to} {}", server.port()),
             ),
         ];
-        own.extend(original.map(|command| (b"SSH_ORIGINAL_COMMAND".to_vec(), command)));
-        self.0.splice(0..0, own);
+        let ends = ends.map(|(name, value)| (name.into(), value.into_bytes()));
+        let original = original.map(|command| (b"SSH_ORIGINAL_COMMAND".to_vec(), command));
+        self.0.extend(ends.into_iter().chain(original));
     }
 
     /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2).
