@@ -21,6 +21,8 @@ use crate::model::{
 pub enum Event {
     /// Somebody tried to log in.
     Login(Login),
+    /// Somebody connected and was turned away.
+    Refused(Refused),
     /// A program asked to go somewhere.
     Egress(Egress),
 }
@@ -64,6 +66,19 @@ pub struct Certificate {
     pub serial: u64,
     /// The key that signed it.
     pub authority: Fingerprint,
+}
+
+/// A connection that was dropped before anything was said; a flood of them is counted, not listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// Always a denial.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// How many more were dropped since the last event of this kind, without one of their own.
+    pub unrecorded: u64,
 }
 
 /// An egress decision: one event for each, written before anything is dialled.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Invoker};
+use crate::config::{Activation, Config, Invoker};
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::cases::{self, Status};
 use crate::policy::{FORWARD, Flow, Snapshot, Verdict};
@@ -98,7 +98,10 @@ pub fn run() -> ExitCode {
 
 fn serve(source: &Source) -> anyhow::Result<ExitCode> {
     server::log_to_stderr();
-    Ok(server::serve(source.read()?)?)
+    Ok(server::serve(
+        source.read()?,
+        &Activation::from_environment(),
+    )?)
 }
 
 fn check(source: &Source) -> anyhow::Result<ExitCode> {

@@ -10,13 +10,17 @@ use serde::Deserialize;
 use crate::model::LoginName;
 use crate::yaml::Invalid;
 
+mod activation;
 mod builtin;
 mod forwarding;
 mod keys;
+mod manners;
 mod text;
 
+pub use activation::Activation;
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
+pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -52,6 +56,8 @@ pub struct Config {
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
     pub limits: Limits,
+    /// How connections are received, watched and ended.
+    pub manners: Manners,
     /// Whose ids the gate and the sandboxes take.
     pub uids: Uids,
     /// Sandboxes kept ready for each login.
@@ -79,6 +85,8 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
+    /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.
+    pub force_command: Option<String>,
     /// What its clients may forward.
     pub forwarding: Forwarding,
 }
@@ -88,8 +96,6 @@ pub struct Login {
 pub struct Limits {
     /// Connections at once, authenticated or not.
     pub connections: usize,
-    /// Connections at once that have not logged in yet.
-    pub unauthenticated: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
     /// Sandboxes at once, those in the pool included.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Forwarding, Login, Uids, text};
+use super::{Config, Forwarding, Login, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -95,6 +95,7 @@ impl Config {
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
+            force_command: None,
             forwarding: Forwarding::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
@@ -106,6 +107,7 @@ impl Config {
             spill: text::default_spill(),
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
+            manners: manners::default(),
             uids: Uids::default(),
             pool: text::default_pool(),
             accept_weaker: Vec::new(),

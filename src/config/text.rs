@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::forwarding::{self, ForwardingFile};
+use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::{Config, Gap, Limits, Login, Uids, keys};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
@@ -29,6 +30,15 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    startups: Option<Spanned<Startups>>,
+    penalties: Option<PenaltiesFile>,
+    #[serde(default)]
+    timeouts: TimeoutsFile,
+    #[serde(default)]
+    rekey: RekeyFile,
+    banner: Option<PathBuf>,
+    motd: Option<PathBuf>,
+    drain: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,13 +54,13 @@ struct LoginFile {
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     forwarding: ForwardingFile,
+    force_command: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsFile {
     connections: Option<Spanned<usize>>,
-    unauthenticated: Option<Spanned<usize>>,
     channels: Option<Spanned<usize>>,
     sandboxes: Option<Spanned<usize>>,
     login_grace: Option<Spanned<usize>>,
@@ -94,6 +104,18 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let limits = check_limits(&file.limits, uids)?;
     let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
     let pool = check_pool(file.pool, places, logins.len(), limits.sandboxes)?;
+    let manners = manners::check(
+        base,
+        Keys {
+            startups: file.startups,
+            penalties: file.penalties,
+            timeouts: file.timeouts,
+            rekey: file.rekey,
+            banner: file.banner,
+            motd: file.motd,
+            drain: file.drain,
+        },
+    )?;
     Ok(Config {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
@@ -102,6 +124,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         logins,
         limits,
+        manners,
         uids,
         pool,
         accept_weaker: file.accept_weaker,
@@ -109,7 +132,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     })
 }
 
-fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::at(place, problem))
 }
 
@@ -157,6 +180,15 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         );
         return wrong(bad.referenced, problem);
     }
+    let force_command = match login.force_command {
+        Some(command) if command.value.is_empty() || command.value.contains('\0') => {
+            return wrong(
+                command.referenced,
+                "give a command line, or `internal-sftp`",
+            );
+        }
+        command => command.map(|command| command.value),
+    };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
@@ -169,6 +201,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
+        force_command,
         forwarding: forwarding::check(login.forwarding)?,
     })
 }
@@ -194,7 +227,6 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
     let grace = usize::try_from(default.login_grace.as_secs()).unwrap_or(usize::MAX);
     Ok(Limits {
         connections: bounded(&file.connections, default.connections, 65_536)?,
-        unauthenticated: bounded(&file.unauthenticated, default.unauthenticated, 65_536)?,
         channels: bounded(&file.channels, default.channels, 1024)?,
         sandboxes: bounded(&file.sandboxes, default.sandboxes, uids.count as usize)?,
         login_grace: Duration::from_secs(bounded(&file.login_grace, grace, 3600)? as u64),
@@ -239,7 +271,6 @@ fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
 pub(super) fn default_limits() -> Limits {
     Limits {
         connections: 512,
-        unauthenticated: 64,
         channels: 64,
         sandboxes: 64,
         login_grace: Duration::from_secs(60),

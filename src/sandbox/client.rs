@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{self, Channel, Received};
@@ -21,10 +20,12 @@ use crate::sys::reactor;
 
 mod lease;
 mod paths;
+mod stdio;
 mod witness;
 
 pub use lease::Lease;
 pub use paths::PathError;
+pub use stdio::Stdio;
 pub use witness::Witness;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
@@ -60,6 +61,18 @@ struct Shared {
     pools: Mutex<BTreeMap<LoginName, Pool>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     pool_size: usize,
+    reloads: mpsc::UnboundedSender<OwnedFd>,
+}
+
+/// What the gate's end of the channel gives.
+#[derive(Debug)]
+pub struct Attached<F> {
+    /// To ask with.
+    pub monitor: Monitor,
+    /// Carries the messages; resolves when the monitor is lost.
+    pub lost: F,
+    /// The texts of each configuration that was found good while serving.
+    pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
 /// Sandboxes that wait for their first session.
@@ -92,11 +105,12 @@ fn unexpected(given: &Given) -> Refusal {
 }
 
 impl Monitor {
-    /// Takes the gate's end. The future carries the messages and resolves when the monitor is lost.
+    /// Takes the gate's end.
     pub(crate) fn attach(
         channel: Channel,
         pool_size: usize,
-    ) -> io::Result<(Self, impl Future<Output = Lost>)> {
+    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
+        let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             requests,
@@ -106,12 +120,16 @@ impl Monitor {
             pools: Mutex::default(),
             turns: Mutex::default(),
             pool_size,
+            reloads: reload,
         });
         let socket = reactor::register(channel.into())?;
         let monitor = Self(shared);
-        Ok((monitor.clone(), async move {
-            monitor.carry(socket, outgoing).await
-        }))
+        let carrier = monitor.clone();
+        Ok(Attached {
+            monitor,
+            lost: async move { carrier.carry(socket, outgoing).await },
+            reloads,
+        })
     }
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
@@ -195,6 +213,19 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
+    /// ones in the background.
+    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+        let old: Vec<_> = lock(&self.0.pools)
+            .values_mut()
+            .map(|pool| std::mem::take(&mut pool.ready))
+            .collect();
+        drop(old);
+        for login in logins {
+            self.refill(login);
+        }
     }
 
     async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
@@ -343,6 +374,17 @@ impl Monitor {
                     pool.ready.retain(|lease| lease.id() != sandbox);
                 }
             }
+            Message::Reloaded => {
+                let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+                    tracing::error!(
+                        "the new configuration did not arrive: too many open files; send SIGHUP again"
+                    );
+                    return Ok(());
+                };
+                if self.0.reloads.send(texts).is_err() {
+                    tracing::debug!("a configuration came at the end");
+                }
+            }
             Message::Exited { session, exit } => {
                 let waiting = lock(&self.0.exits).remove(&session);
                 if let Some(Err(unclaimed)) = waiting.map(|waiting| waiting.send(exit)) {
@@ -393,38 +435,6 @@ impl Monitor {
             Answer::Member(held) => Ok(Given::Member(held)),
             Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
-    }
-}
-
-/// Where a session's bytes go.
-#[derive(Debug)]
-pub enum Stdio {
-    /// Three pipes; dropping `stdin` is EOF.
-    Pipes {
-        /// Its standard input.
-        stdin: pipe::Sender,
-        /// Its standard output.
-        stdout: pipe::Receiver,
-        /// Its standard error.
-        stderr: pipe::Receiver,
-    },
-    /// The master side of its PTY, for both directions. Reading gives EIO once the last slave is closed.
-    Terminal(AsyncFd<OwnedFd>),
-}
-
-impl Stdio {
-    fn own(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
-        let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
-            Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
-            Err(descriptors) => descriptors,
-        };
-        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors)
-            .map_err(|_| io::Error::other("descriptors are missing: too many open files"))?;
-        Ok(Self::Pipes {
-            stdin: pipe::Sender::from_owned_fd(stdin)?,
-            stdout: pipe::Receiver::from_owned_fd(stdout)?,
-            stderr: pipe::Receiver::from_owned_fd(stderr)?,
-        })
     }
 }
 

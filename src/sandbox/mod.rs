@@ -22,12 +22,12 @@ mod seccomp;
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
-pub use client::{Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
+pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, open_keys, run as serve_as_monitor};
+pub(crate) use monitor::{Charter, Reload, open_keys, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
     Exit, Family, KeyFiles, Place, Program, SocketPath, Spawn, Terminal, WindowSize,

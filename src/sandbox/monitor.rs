@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
@@ -69,6 +71,14 @@ pub(crate) struct Charter {
     pub(crate) seal_memory_files: bool,
 }
 
+/// What a reload found good.
+pub(crate) struct Reload {
+    /// What the monitor may do from now on.
+    pub(crate) charter: Charter,
+    /// What the gate has to read, which can open no file.
+    pub(crate) texts: OwnedFd,
+}
+
 /// Whose event it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -81,6 +91,8 @@ enum Source {
     End(SessionId),
     /// An errand's child ended.
     Errand(u64),
+    /// SIGHUP.
+    Signal,
 }
 
 impl Source {
@@ -92,6 +104,7 @@ impl Source {
             Self::Start(id) => (3, id.0),
             Self::End(id) => (4, id.0),
             Self::Errand(id) => (5, id),
+            Self::Signal => (6, 0),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -106,6 +119,7 @@ impl Source {
             3 => Self::Start(SessionId(number)),
             4 => Self::End(SessionId(number)),
             5 => Self::Errand(number),
+            6 => Self::Signal,
             _ => return None,
         })
     }
@@ -156,12 +170,23 @@ struct Monitor {
     sandboxes: Sandboxes,
     sessions: Sessions,
     errands: Errands,
+    signals: SignalFd,
 }
 
-/// Serves the gate until it is gone; then nothing that was started is left.
-pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), MonitorError> {
+/// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
+/// the caller has blocked, `reload` is asked for what is new; without an answer all stays as it is.
+pub(crate) fn run(
+    charter: Charter,
+    tree: Tree,
+    gate: Channel,
+    mut reload: impl FnMut() -> Option<Reload>,
+) -> Result<(), MonitorError> {
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
+    let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&hangup, flags).map_err(io::Error::from)?;
+    events.watch(&signals, Source::Signal)?;
     let own = |kind: &str| {
         rustix::fs::open(
             format!("/proc/self/ns/{kind}"),
@@ -189,14 +214,15 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
         sandboxes,
         sessions: Sessions::default(),
         errands: Errands::default(),
+        signals,
     };
-    let ended = monitor.serve();
+    let ended = monitor.serve(&mut reload);
     monitor.context.tree.raze()?;
     ended
 }
 
 impl Monitor {
-    fn serve(&mut self) -> Result<(), MonitorError> {
+    fn serve(&mut self, reload: &mut impl FnMut() -> Option<Reload>) -> Result<(), MonitorError> {
         let mut ready = Vec::with_capacity(64);
         loop {
             ready.clear();
@@ -221,6 +247,17 @@ impl Monitor {
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::Signal) => {
+                        if self
+                            .signals
+                            .read_signal()
+                            .map_err(io::Error::from)?
+                            .is_some()
+                            && let Some(reload) = reload()
+                        {
+                            self.renew(reload)?;
+                        }
+                    }
                 }
             }
             let now = Instant::now();
@@ -228,6 +265,18 @@ impl Monitor {
             self.sandboxes.kill_due(&mut self.context, now)?;
             self.context.outbox.flush()?;
         }
+    }
+
+    /// Takes the new charter and hands the gate its texts. Blueprints of logins that are gone stay: what
+    /// runs was made by them, and the gate, which lets nobody in for them any more, could have asked for
+    /// more of the same before.
+    fn renew(&mut self, Reload { charter, texts }: Reload) -> Result<(), MonitorError> {
+        let old = std::mem::replace(&mut self.context.charter, charter);
+        for (login, blueprint) in old.blueprints {
+            let blueprints = &mut self.context.charter.blueprints;
+            blueprints.entry(login).or_insert(blueprint);
+        }
+        self.context.outbox.send(&Message::Reloaded, vec![texts])
     }
 
     fn time_to_next(&self) -> Option<Duration> {

@@ -250,6 +250,8 @@ pub enum Message {
     },
     /// A sandbox has ended without being asked to.
     Gone(SandboxId),
+    /// The configuration was read again; one descriptor: what the gate has to know of it.
+    Reloaded,
 }
 
 /// What a request gives.

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Certificate, PublicKey};
 use russh::server::{InvalidPublicKey, PublicKeyOffer, VerifiedPublicKey};
@@ -26,6 +27,8 @@ const NAME_CHARS: usize = 64;
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
+    /// Whether an attempt was refused.
+    failed: Arc<AtomicBool>,
     /// What was offered, found good and not proved so far.
     unproved: Option<Claim>,
 }
@@ -71,10 +74,11 @@ enum Ground {
 }
 
 impl Doorkeeper {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr) -> Self {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, failed: Arc<AtomicBool>) -> Self {
         Self {
             host,
             source,
+            failed,
             unproved: None,
         }
     }
@@ -190,6 +194,7 @@ impl Doorkeeper {
     }
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
+        self.failed.store(true, Ordering::Relaxed);
         if let Err(error) = self.record(claim, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");
         }

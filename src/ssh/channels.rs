@@ -11,10 +11,11 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use super::command::{self, Chosen};
 use super::environment::{Environment, Taken};
 use super::forward::Door;
 use super::guest::Guest;
-use super::narrowing::narrow;
+use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
@@ -58,6 +59,7 @@ struct Draft {
     terminal: Option<Terminal>,
     agent: Option<Door>,
     place: OwnedSemaphorePermit,
+    occupied: Occupied,
 }
 
 /// A channel whose program was asked for. Dropping it ends the program.
@@ -112,6 +114,7 @@ impl Channels {
                 terminal: None,
                 agent: None,
                 place,
+                occupied: self.guest.presence().occupy(),
             },
         );
         Ok(())
@@ -173,15 +176,23 @@ impl Channels {
             terminal,
             agent,
             place,
+            occupied,
         } = draft;
-        let principal = self.guest.principal();
-        let program = match narrow(principal.grants(), program, &mut environment) {
-            Ok(program) => program,
-            Err(reason) => {
-                tracing::info!(login = %principal.login(), reason, "session refused");
-                return Answer::Failure;
-            }
-        };
+        let (principal, login) = (self.guest.principal(), self.guest.login());
+        let operator = login.and_then(|login| login.force_command.as_deref());
+        let Chosen { program, original } =
+            match command::choose(program, operator, principal.grants()) {
+                Ok(chosen) => chosen,
+                Err(reason) => {
+                    tracing::info!(login = %principal.login(), reason, "session refused");
+                    return Answer::Failure;
+                }
+            };
+        if environment.assign(&principal.grants().environment) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
+            return Answer::Failure;
+        }
+        environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {
@@ -210,6 +221,7 @@ impl Channels {
             },
             agent,
             place,
+            occupied,
         }));
         self.running.insert(
             id,

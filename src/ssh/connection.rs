@@ -11,13 +11,13 @@ use russh::server::{
     VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::guest::Guest;
+use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
@@ -26,6 +26,7 @@ use crate::sandbox::{Program, SocketPath};
 pub(super) struct Connection {
     host: Arc<Host>,
     source: SocketAddr,
+    route: Route,
     tasks: TaskTracker,
     stage: Stage,
 }
@@ -40,31 +41,34 @@ enum Stage {
     },
 }
 
-/// A connection's place among those that have not logged in.
-pub(super) struct Wait {
-    /// Given back with the login.
-    pub(super) place: OwnedSemaphorePermit,
-    /// Tells whoever measures the login's time.
-    pub(super) over: oneshot::Sender<()>,
-}
-
 impl Connection {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, tasks: TaskTracker, wait: Wait) -> Self {
+    pub(super) fn new(host: Arc<Host>, route: Route, tasks: TaskTracker, wait: Wait) -> Self {
+        let source = route.client;
         let stage = Stage::Outside {
-            doorkeeper: Doorkeeper::new(host.clone(), source),
+            doorkeeper: Doorkeeper::new(host.clone(), source, wait.failed.clone()),
             wait,
         };
         Self {
             host,
             source,
+            route,
             tasks,
             stage,
         }
     }
 
     fn let_in(&mut self, principal: Principal) {
+        let Stage::Outside { wait, .. } = &self.stage else {
+            return;
+        };
+        let presence = wait.presence.clone();
         tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
-        let guest = Arc::new(Guest::new(self.host.clone(), principal));
+        let guest = Arc::new(Guest::new(
+            self.host.clone(),
+            principal,
+            self.route,
+            presence,
+        ));
         let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
         let inside = Stage::Inside {
             channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
@@ -119,6 +123,10 @@ impl Connection {
 
 impl Handler for Connection {
     type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        Ok(self.host.banner.clone())
+    }
 
     async fn auth_publickey_offered(
         &mut self,

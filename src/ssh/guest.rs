@@ -1,11 +1,14 @@
 //! Somebody who has logged in, and the sandbox of their connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
+use super::presence::Presence;
+use super::visit::Route;
 use crate::config::Login;
 use crate::egress::{Granted, OpenError};
 use crate::model::{Destination, Subject};
@@ -17,6 +20,8 @@ use crate::sandbox::{Lease, Refusal, Session, Spawn};
 pub(super) struct Guest {
     host: Arc<Host>,
     principal: Principal,
+    route: Route,
+    presence: Presence,
     sandbox: OnceCell<Sandbox>,
 }
 
@@ -55,10 +60,17 @@ pub(super) enum StartError {
 }
 
 impl Guest {
-    pub(super) fn new(host: Arc<Host>, principal: Principal) -> Self {
+    pub(super) fn new(
+        host: Arc<Host>,
+        principal: Principal,
+        route: Route,
+        presence: Presence,
+    ) -> Self {
         Self {
             host,
             principal,
+            route,
+            presence,
             sandbox: OnceCell::new(),
         }
     }
@@ -66,6 +78,26 @@ impl Guest {
     /// Who it is.
     pub(super) fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Where the connection comes from, and where to.
+    pub(super) fn route(&self) -> Route {
+        self.route
+    }
+
+    /// The connection's use.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// How long a channel may carry nothing.
+    pub(super) fn idle_limit(&self) -> Option<Duration> {
+        self.host.config.manners.timeouts.idle
+    }
+
+    /// What an interactive shell begins with.
+    pub(super) fn motd(&self) -> Option<&str> {
+        self.host.motd.as_deref()
     }
 
     /// What the operator says of the login; `None` only for a login that was never configured.

@@ -69,6 +69,8 @@ enum Phase {
 struct Stdio {
     child: [OwnedFd; 3],
     gate: Vec<OwnedFd>,
+    /// The terminal's path inside the sandbox.
+    terminal: Option<Vec<u8>>,
 }
 
 impl Sessions {
@@ -277,7 +279,11 @@ fn fork_session(
         .get(&place.login)
         .ok_or_else(|| io::Error::other("no such login"))?;
     let group = place.group().child(&name)?;
-    let Stdio { child, gate } = stdio(place, &spawn)?;
+    let Stdio {
+        child,
+        gate,
+        terminal,
+    } = stdio(place, &spawn)?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let has_terminal = spawn.terminal.is_some();
     let prepared = Prepared {
@@ -292,7 +298,7 @@ fn fork_session(
         } else {
             Terminal::None
         },
-        task: task(blueprint, spawn)?,
+        task: task(blueprint, spawn, terminal)?,
         report: write,
     };
     let cgroup = group.id()?;
@@ -338,7 +344,7 @@ pub(super) fn inside_pid_namespace<T>(
 }
 
 /// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
-fn task(blueprint: &Blueprint, spawn: Spawn) -> io::Result<Task> {
+fn task(blueprint: &Blueprint, spawn: Spawn, terminal: Option<Vec<u8>>) -> io::Result<Task> {
     let name = blueprint
         .shell
         .file_name()
@@ -355,7 +361,7 @@ fn task(blueprint: &Blueprint, spawn: Spawn) -> io::Result<Task> {
             .into_iter()
             .map(CString::new)
             .collect::<Result<_, _>>()?,
-        environment: environment::compose(blueprint, spawn.environment)?,
+        environment: environment::compose(blueprint, spawn.environment, terminal)?,
     })
 }
 
@@ -364,7 +370,9 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     if let Some(terminal) = &spawn.terminal {
         let (master, slave) = pty::open(&place.terminals, place.account, terminal)?;
         rustix::io::ioctl_fionbio(&master, true)?;
+        let name = rustix::pty::ptsname(&master, Vec::new())?;
         return Ok(Stdio {
+            terminal: Some(name.into_bytes()),
             child: [slave.try_clone()?, slave.try_clone()?, slave],
             gate: vec![master],
         });
@@ -383,6 +391,7 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     Ok(Stdio {
         child: [stdin, stdout, stderr],
         gate: vec![to_stdin, from_stdout, from_stderr],
+        terminal: None,
     })
 }
 

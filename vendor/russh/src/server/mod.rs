@@ -1202,6 +1202,7 @@ where
         sender: handle.clone(),
         pending_reads: Vec::new(),
         pending_len: 0,
+        pending_credit: 0,
         channels: HashMap::new(),
         open_global_requests: VecDeque::new(),
         kex: SessionKexState::Idle,
@@ -1294,7 +1295,7 @@ async fn reply<H: Handler + Send>(
     //     violation -- reject it.
     //   * Before it arrives (we initiated the rekey; the peer may not have seen
     //     our KEXINIT yet) their in-flight messages are legal. Handle them as
-    //     usual, but bound the total so a peer that stalls the rekey and floods
+    //     usual, but bound what no channel window covers, so a peer that stalls the rekey and floods
     //     cannot grow memory without limit. `pending_len` is reset when the
     //     rekey completes (see `begin_rekey` and the kex-done path).
     #[allow(clippy::collapsible_if)]
@@ -1306,11 +1307,7 @@ async fn reply<H: Handler + Send>(
                 if kex.peer_kexinit_received() {
                     return Err(crate::Error::Inconsistent.into());
                 }
-                session.pending_len = session.pending_len.saturating_add(pkt.buffer.len() as u32);
-                if u64::from(session.pending_len) > 2 * u64::from(session.common.config.window_size)
-                {
-                    return Err(crate::Error::Pending.into());
-                }
+                session.count_in_flight(&pkt.buffer)?;
             }
         }
     }
