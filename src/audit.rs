@@ -90,8 +90,8 @@ pub struct Egress {
     pub sandbox: SandboxId,
     /// The login that the sandbox serves.
     pub login: LoginName,
-    /// The key that logged in.
-    pub key: Fingerprint,
+    /// The key that logged in; `None` in a sandbox of several keys where the session is not known.
+    pub key: Option<Fingerprint>,
     /// Who asked.
     pub origin: Origin,
     /// The calling process; `None` when nobody could be named, and for a client.

@@ -15,12 +15,14 @@ mod builtin;
 mod forwarding;
 mod keys;
 mod manners;
+mod sandbox;
 mod text;
 
 pub use activation::Activation;
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use sandbox::{Scope, Sharing};
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -85,6 +87,8 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
+    /// Who shares its sandboxes, and how long they stay.
+    pub sandbox: Sharing,
     /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.
     pub force_command: Option<String>,
     /// What its clients may forward.

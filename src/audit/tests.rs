@@ -45,7 +45,7 @@ fn egress(host: &str) -> Event {
         session: identity.session,
         sandbox: SandboxId(3),
         login: LoginName::try_from("sandbox".to_owned()).unwrap(),
-        key: Fingerprint("SHA256:abc".into()),
+        key: Some(Fingerprint("SHA256:abc".into())),
         origin: Origin::Program,
         process: Some(Process::from(&identity)),
         destination: Endpoint::from(&destination),

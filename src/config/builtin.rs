@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Forwarding, Login, Uids, manners, text};
+use super::{Config, Forwarding, Login, Sharing, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -95,6 +95,7 @@ impl Config {
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
+            sandbox: Sharing::default(),
             force_command: None,
             forwarding: Forwarding::default(),
         };

@@ -10,6 +10,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::forwarding::{self, ForwardingFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::sandbox::{self, SharingFile};
 use super::{Config, Gap, Limits, Login, Uids, keys};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
@@ -54,6 +55,8 @@ struct LoginFile {
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     forwarding: ForwardingFile,
+    #[serde(default)]
+    sandbox: SharingFile,
     force_command: Option<Spanned<String>>,
 }
 
@@ -201,6 +204,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
+        sandbox: sandbox::check(login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
     })

@@ -35,6 +35,10 @@ pub struct Blueprint {
     pub shell: PathBuf,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
+    /// Whether what a session leaves behind may stay until the sandbox ends, client or not.
+    pub shared: bool,
+    /// Sessions at once in one of them.
+    pub sessions: usize,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::channel::{self, Channel, Received};
 use super::protocol::{
@@ -59,6 +60,8 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
     pools: Mutex<BTreeMap<LoginName, Pool>>,
+    /// Cancelled when the sandbox has ended by itself.
+    leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     pool_size: usize,
     reloads: mpsc::UnboundedSender<OwnedFd>,
@@ -118,6 +121,7 @@ impl Monitor {
             waiting: Mutex::default(),
             exits: Mutex::default(),
             pools: Mutex::default(),
+            leased: Mutex::default(),
             turns: Mutex::default(),
             pool_size,
             reloads: reload,
@@ -370,6 +374,9 @@ impl Monitor {
                 }
             }
             Message::Gone(sandbox) => {
+                if let Some(gone) = lock(&self.0.leased).get(&sandbox) {
+                    gone.cancel();
+                }
                 for pool in lock(&self.0.pools).values_mut() {
                     pool.ready.retain(|lease| lease.id() != sandbox);
                 }

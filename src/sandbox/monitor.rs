@@ -64,8 +64,8 @@ pub(crate) struct Charter {
     pub(crate) uids: Uids,
     /// Sandboxes at once.
     pub(crate) sandboxes: usize,
-    /// Sessions at once in one sandbox.
-    pub(crate) sessions: usize,
+    /// Errands at once in one sandbox.
+    pub(crate) errands: usize,
     pub(crate) kernel: Kernel,
     /// Whether vm.memfd_noexec exists here.
     pub(crate) seal_memory_files: bool,

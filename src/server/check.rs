@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Login, Scope, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
@@ -127,7 +127,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .iter()
                 .map(|warning| format!("login {name}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot, config.uids)?;
+        let blueprint = blueprint(name, login, &snapshot, &config)?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
@@ -136,7 +136,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         blueprints,
         uids: config.uids,
         sandboxes: config.limits.sandboxes,
-        sessions: config.limits.channels,
+        errands: config.limits.channels,
         kernel,
         seal_memory_files,
     };
@@ -214,7 +214,7 @@ fn blueprint(
     name: &LoginName,
     login: &Login,
     snapshot: &Snapshot,
-    uids: Uids,
+    config: &Config,
 ) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
@@ -235,7 +235,7 @@ fn blueprint(
         });
     }
     let account = account(snapshot.run_as())
-        .and_then(|account| keep_apart(account, uids))
+        .and_then(|account| keep_apart(account, config.uids))
         .map_err(|problem| CheckError::Account {
             login: name.clone(),
             problem,
@@ -247,6 +247,8 @@ fn blueprint(
         revoked: login.revoked_keys.clone(),
         shell: login.shell.clone(),
         account,
+        shared: login.sandbox.scope != Scope::Connection,
+        sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
     })
 }

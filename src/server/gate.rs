@@ -157,6 +157,7 @@ async fn serve(
         monitor: monitor.clone(),
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
+        tenancies: Arc::default(),
         gateway: Arc::new(gateway(checked, trail, opened.resolver, monitor)?),
     };
     let (addresses, listeners): (Vec<_>, Vec<_>) = opened.listeners.into_iter().unzip();
@@ -224,6 +225,7 @@ fn renew(
         monitor: running.monitor.clone(),
         trail: Arc::clone(&running.trail),
         spill: Arc::clone(&running.spill),
+        tenancies: Arc::clone(&running.tenancies),
         gateway: Arc::new(running.gateway.renewed(&policies)),
         config,
     })

@@ -24,6 +24,7 @@ mod session;
 mod signals;
 mod spill;
 mod strangers;
+mod tenancy;
 mod terminal;
 mod turned;
 mod visit;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 pub use accept::{Ending, ServeError, serve};
 pub use algorithms::{HostKey, HostKeyError, Transport};
 pub use spill::{CAPACITY, SpillDir, SpillError};
+pub use tenancy::Tenancies;
 
 use crate::audit::Trail;
 use crate::config::Config;
@@ -55,6 +57,8 @@ pub struct Host {
     pub trail: Arc<Trail>,
     /// Where input goes that a program does not read.
     pub spill: Arc<SpillDir>,
+    /// The sandboxes that connections share.
+    pub tenancies: Arc<Tenancies>,
     /// The way out of every sandbox, and of what clients ask for themselves.
     pub gateway: Arc<Gateway>,
 }

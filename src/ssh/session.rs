@@ -138,7 +138,7 @@ pub(super) async fn run(program: Program) {
         .environment
         .extend(agent.as_ref().map(Agent::variable));
     let end = match guest.start(spawn).await {
-        Ok(session) => {
+        Ok((session, _entered)) => {
             let _agent = agent.map(|agent| agent.serve(session.witness()));
             tokio::select! {
                 end = attend(session, &client, wishes, show, &pulse) => end,

@@ -39,6 +39,7 @@ mod packets;
 mod rekey;
 mod reload;
 mod revocation;
+mod scopes;
 mod security_keys;
 mod sockets;
 mod startups;

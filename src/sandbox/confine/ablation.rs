@@ -222,6 +222,8 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         revoked: vec![],
         shell: "/bin/sh".into(),
         account: None,
+        shared: false,
+        sessions: 1,
         paths,
     })
 }

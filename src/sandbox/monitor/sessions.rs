@@ -45,6 +45,8 @@ struct Session {
     group_name: String,
     cgroup: u64,
     has_terminal: bool,
+    /// What it leaves behind may stay.
+    shared: bool,
     phase: Phase,
     kill_at: Option<Instant>,
     /// The gate will not name it again.
@@ -82,12 +84,14 @@ impl Sessions {
         place: &Sandbox,
         spawn: Spawn,
     ) -> Result<(), MonitorError> {
+        let blueprint = context.charter.blueprints.get(&place.login);
+        let most = blueprint.map_or(0, |blueprint| blueprint.sessions);
         let running = self
             .sessions
             .values()
             .filter(|session| session.sandbox == place.id)
             .count();
-        if running >= context.charter.sessions {
+        if running >= most {
             return context.outbox.answer(
                 number,
                 Err(format!("{running} sessions run in sandbox {}", place.id)),
@@ -182,8 +186,9 @@ impl Sessions {
         announce(context, &Message::Exited { session: id, exit })
     }
 
-    /// The session's channel is closed. A program that still runs is hung up and then killed with all
-    /// it started; what an ended one left in the background lives as long as its sandbox.
+    /// The session's channel is closed. A program that still runs is hung up and then killed: with all it
+    /// started, or alone where the sandbox is shared, since nothing tells a server that was put into the
+    /// background from a helper. What an ended one left behind lives as long as its sandbox.
     pub(super) fn hang_up(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -191,7 +196,9 @@ impl Sessions {
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
             // What is not reached by this is killed soon after.
-            if let Err(error) = session.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
+            let (leader, alone) = (session.leader.pid, session.shared);
+            let reached = |pid| !alone || pid == leader;
+            if let Err(error) = session.group.signal(&[Signal::HUP, Signal::CONT], reached) {
                 tracing::warn!(session = %id, %error, "cannot hang up");
             }
             session.kill_at = Some(Instant::now() + GRACE);
@@ -237,7 +244,12 @@ impl Sessions {
         let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
         for session in self.sessions.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
-            session.group.kill()?;
+            if session.shared {
+                let leader = session.leader.pid;
+                session.group.signal(&[Signal::KILL], |pid| pid == leader)?;
+            } else {
+                session.group.kill()?;
+            }
         }
         self.sessions.retain(|_, session| {
             !(session.forgotten
@@ -314,6 +326,7 @@ fn fork_session(
         group,
         group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
+        shared: blueprint.shared,
         phase: Phase::Starting {
             number,
             report,
