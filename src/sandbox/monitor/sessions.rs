@@ -19,7 +19,7 @@ use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
-use crate::sandbox::cgroup::Group;
+use crate::sandbox::cgroup::{self, Group};
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::environment;
 use crate::sandbox::identity;
@@ -196,9 +196,13 @@ impl Sessions {
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
             // What is not reached by this is killed soon after.
-            let (leader, alone) = (session.leader.pid, session.shared);
-            let reached = |pid| !alone || pid == leader;
-            if let Err(error) = session.group.signal(&[Signal::HUP, Signal::CONT], reached) {
+            let signals = [Signal::HUP, Signal::CONT];
+            let sent = if session.shared {
+                cgroup::send(&session.leader.pidfd, &signals)
+            } else {
+                session.group.signal(&signals, |_| true)
+            };
+            if let Err(error) = sent {
                 tracing::warn!(session = %id, %error, "cannot hang up");
             }
             session.kill_at = Some(Instant::now() + GRACE);
@@ -245,8 +249,7 @@ impl Sessions {
         for session in self.sessions.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
             if session.shared {
-                let leader = session.leader.pid;
-                session.group.signal(&[Signal::KILL], |pid| pid == leader)?;
+                cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
             } else {
                 session.group.kill()?;
             }
