@@ -27,7 +27,7 @@ POLICY
 cat > "$work/sshd" <<WRAPPER
 #!/bin/sh
 exec $sandgate sshd "\$@" -o SandboxPolicy=$work/policy.yaml -o SandboxAudit=$work/audit.jsonl \
-    -o PerSourcePenalties=no -o "SandboxUids=1803000000 1803000001 500"
+    -o PerSourcePenalties=no -o AllowTcpForwarding=yes -o "SandboxUids=1803000000 1803000001 500"
 WRAPPER
 chmod 755 "$work/sshd"
 

@@ -114,12 +114,9 @@ fn it_reads_what_sshd_reads_and_nothing_else() {
             wrong.push(format!("sandgate: {lines:?}: {said}"));
         }
         if sshd {
-            let plain: String = base
-                .lines()
-                .filter(|line| !line.starts_with("Sandbox"))
-                .map(|line| format!("{line}\n"))
-                .collect();
-            fs::write(stand.path("plain"), format!("{plain}{lines}\n")).unwrap();
+            let plain = base.lines().filter(|line| !line.starts_with("Sandbox"));
+            let plain = plain.collect::<Vec<_>>().join("\n");
+            fs::write(stand.path("plain"), format!("{plain}\n{lines}\n")).unwrap();
             let mut command = Command::new("/usr/sbin/sshd");
             let answer = run(command.arg("-t").arg("-f").arg(stand.path("plain")), 20);
             if (answer.code() == 0) != *well_formed {

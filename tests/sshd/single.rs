@@ -64,7 +64,7 @@ fn git_clones_and_pushes_over_it() {
     );
     std::fs::write(stand.path("ssh"), ssh).unwrap();
     let script = format!(
-        r#"set -e
+        r"set -e
         cd {dir}
         chmod +x ssh
         export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b
@@ -81,7 +81,7 @@ fn git_clones_and_pushes_over_it() {
         cd ..
         git clone -q sandbox@host:/sandbox/r.git two
         cmp one/blob two/blob
-        git -C two log --format=%s"#
+        git -C two log --format=%s"
     );
     let answer = run(stand.world.on_host("/bin/bash").arg("-c").arg(script), 60).expect_code(0);
     assert_eq!(answer.out(), "first\n", "{answer}");

@@ -73,7 +73,7 @@ pub(super) fn logins(
     })?;
     let authorities = files(settings, "TrustedUserCAKeys")?;
     let revoked = files(settings, "RevokedKeys")?;
-    let force_command = settings.first("ForceCommand", manners::force_command)?;
+    let force_command = settings.first("ForceCommand", |line| Ok(manners::force_command(line)))?;
     let forwarding = forwarding::forwarding(settings)?;
     let mut logins = BTreeMap::new();
     for name in names {

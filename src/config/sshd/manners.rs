@@ -178,7 +178,7 @@ fn rekey(line: &Line) -> Result<Rekey, String> {
             _ => (bytes.get(..), 1),
         };
         let count = number(digits.unwrap_or_default())?;
-        let total = count.checked_mul(unit).unwrap_or(u64::MAX);
+        let total = count.saturating_mul(unit);
         rekey.bytes = bounded(&total.to_string(), 16 << 10, 16 << 30)?;
     }
     if let Some(length) = length.filter(|text| !text.eq_ignore_ascii_case("none")) {
@@ -191,9 +191,9 @@ fn rekey(line: &Line) -> Result<Rekey, String> {
 }
 
 /// What runs instead of what is asked for.
-pub(super) fn force_command(line: &Line) -> Result<Option<String>, String> {
+pub(super) fn force_command(line: &Line) -> Option<String> {
     match line.rest.as_str() {
-        none if none.eq_ignore_ascii_case("none") => Ok(None),
-        command => Ok(Some(command.to_owned())),
+        none if none.eq_ignore_ascii_case("none") => None,
+        command => Some(command.to_owned()),
     }
 }

@@ -1,5 +1,6 @@
 //! Whole files, as an operator writes them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::keywords::{Fate, KEYWORDS};
@@ -106,7 +107,7 @@ fn the_first_line_counts_and_the_command_line_comes_before_it() {
             .listen
             .iter()
             .filter(|a| a.is_ipv4())
-            .map(|a| a.port())
+            .map(SocketAddr::port)
             .collect();
         (config.limits.auth_tries, ports)
     };
