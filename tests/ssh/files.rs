@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::support::{
-    Daemon, Finished, Master, Running, Setup, Ssh, World, run, run_with_input, status, wait_until,
+    Daemon, Finished, Master, Process, Running, Setup, Ssh, World, run, run_with_input, status,
+    wait_until,
 };
 
 /// `sftp -b -` over the shared connection, in the local directory `here`.
@@ -345,14 +346,19 @@ fn slow(daemon: &Daemon<'_>, ssh: &Ssh) -> (Running, u32) {
     std::io::Write::write_all(&mut input, b"put large\n").unwrap();
     let mut server = 0;
     let up = wait_until(Duration::from_secs(10), || {
-        let found = daemon.session_processes();
-        server = found.first().map_or(0, |process| process.pid);
+        server = servers(daemon).first().map_or(0, |process| process.pid);
         open_files(server)
             .iter()
             .any(|path| path.ends_with("large"))
     });
     assert!(up, "no transfer: {:?}", daemon.session_processes());
     (running, server)
+}
+
+fn servers(daemon: &Daemon<'_>) -> Vec<Process> {
+    let mut found = daemon.session_processes();
+    found.retain(|process| process.name == "sftp-server");
+    found
 }
 
 fn open_files(pid: u32) -> Vec<PathBuf> {
@@ -364,11 +370,9 @@ fn open_files(pid: u32) -> Vec<PathBuf> {
 }
 
 #[track_caller]
-fn nothing_runs(daemon: &Daemon<'_>) {
-    let gone = wait_until(Duration::from_secs(2), || {
-        daemon.session_processes().is_empty()
-    });
-    assert!(gone, "left: {:?}", daemon.session_processes());
+fn nothing_serves(daemon: &Daemon<'_>) {
+    let gone = wait_until(Duration::from_secs(2), || servers(daemon).is_empty());
+    assert!(gone, "left: {:?}", servers(daemon));
 }
 
 #[test]
@@ -402,5 +406,22 @@ fn the_server_is_confined_as_any_program_is_and_ends_with_its_connection() {
     );
     assert_ne!(own, its);
     running.kill();
-    nothing_runs(&daemon);
+    nothing_serves(&daemon);
+}
+
+/// OpenSSH's client may learn of its helper's death just before it goes to sleep, and then says so when
+/// something wakes it: here the check, else the next packet, at the latest our keepalive. (Only to
+/// OpenSSH's own server does it send `eow@openssh.com` at that point, which wakes it.)
+#[test]
+fn quitting_in_the_middle_ends_the_server_and_not_the_connection() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    for _ in 0..10 {
+        let (mut running, _) = slow(&daemon, &master.ssh());
+        running.kill();
+        master.control("check").expect_code(0);
+        nothing_serves(&daemon);
+    }
+    master.ssh().run("test -e large").expect_code(0);
 }

@@ -20,6 +20,7 @@ mod support;
 mod algorithms;
 mod channels;
 mod configuration;
+mod debts;
 mod ending;
 mod environment;
 mod exec;

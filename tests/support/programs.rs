@@ -36,7 +36,7 @@ pub(crate) fn terminal_driver() -> PathBuf {
 
 /// A Python environment with the clients that Debian has not or has old: made once, from PyPI.
 pub(crate) fn venv() -> PathBuf {
-    const PACKAGES: [&str; 2] = ["ssh-audit==3.9.0", "asyncssh==2.24.1"];
+    const PACKAGES: [&str; 3] = ["ssh-audit==3.9.0", "asyncssh==2.24.1", "paramiko==4.0.0"];
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
     let script = r#"set -e
         exec 9>"$1.lock"
