@@ -28,6 +28,6 @@ pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{Charter, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
-pub use protocol::{Exit, Family, Program, Spawn, Terminal, WindowSize};
+pub use protocol::{Exit, Family, LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
 pub use pty::{Break, resize, send_break};
 pub(crate) use seccomp::{Filter, SeccompError};
