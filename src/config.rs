@@ -11,6 +11,7 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod builtin;
+mod sftp;
 mod text;
 
 pub use builtin::{ClientKey, Invoker};
@@ -73,6 +74,18 @@ pub struct Login {
     /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
     /// policy does not see.
     pub remote_forwarding: bool,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
+}
+
+/// What serves the subsystem sftp, inside the sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sftp {
+    /// Our own server, which no sandbox needs a program for.
+    #[default]
+    Internal,
+    /// This program, a path inside the sandbox.
+    Program(PathBuf),
 }
 
 /// Bounds.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Login, Uids, text};
+use super::{Config, Login, Sftp, Uids, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -93,6 +93,7 @@ impl Config {
             shell: text::default_shell(),
             accept_env: Vec::new(),
             remote_forwarding: false,
+            sftp: Sftp::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {

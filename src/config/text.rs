@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Config, Gap, Limits, Login, Uids};
+use super::{Config, Gap, Limits, Login, Sftp, Uids, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -38,6 +38,7 @@ struct LoginFile {
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     remote_forwarding: bool,
+    sftp: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -150,6 +151,10 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .map(|pattern| pattern.value)
             .collect(),
         remote_forwarding: login.remote_forwarding,
+        sftp: login
+            .sftp
+            .as_ref()
+            .map_or(Ok(Sftp::default()), sftp::check)?,
     })
 }
 

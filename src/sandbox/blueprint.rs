@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::Sftp;
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -29,6 +30,8 @@ pub struct Blueprint {
     pub authorized_keys: Vec<PathBuf>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
     /// What is there to see, and how.

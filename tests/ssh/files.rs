@@ -14,14 +14,14 @@ use super::support::{
 };
 
 /// `sftp -b -` over the shared connection, in the local directory `here`.
-fn sftp(master: &Master, here: &Path, batch: impl AsRef<[u8]>) -> Finished {
+pub(super) fn sftp(master: &Master, here: &Path, batch: impl AsRef<[u8]>) -> Finished {
     let mut command = master.ssh().client("/usr/bin/sftp");
     command.args(["-b", "-", "127.0.0.1"]).current_dir(here);
-    run_with_input(&mut command, batch.as_ref().to_vec(), 120)
+    run_with_input(&mut command, batch.as_ref().to_vec(), 300)
 }
 
 /// `scp ARGUMENTS`; the host is `h:`.
-fn scp<A: AsRef<OsStr>>(master: &Master, arguments: &[A]) -> Finished {
+pub(super) fn scp<A: AsRef<OsStr>>(master: &Master, arguments: &[A]) -> Finished {
     let mut command = master.ssh().client("/usr/bin/scp");
     command.args(["-o", "HostName=127.0.0.1"]).args(arguments);
     run(&mut command, 120)
@@ -38,7 +38,7 @@ fn rsync<A: AsRef<OsStr>>(master: &Master, arguments: &[A]) -> Finished {
 }
 
 /// Bytes that no two places have in common.
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -51,14 +51,14 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-fn local(world: &World, name: &str) -> PathBuf {
+pub(super) fn local(world: &World, name: &str) -> PathBuf {
     let path = world.dir.join(name);
     fs::create_dir(&path).unwrap();
     path
 }
 
 #[track_caller]
-fn same_trees(one: &Path, other: &Path) {
+pub(super) fn same_trees(one: &Path, other: &Path) {
     let mut command = Command::new("/usr/bin/diff");
     command.args(["-r", "--no-dereference"]).arg(one).arg(other);
     run(&mut command, 60).expect_code(0);
@@ -334,7 +334,7 @@ fn it_needs_no_program_in_the_sandbox() {
 }
 
 /// A transfer that would take a quarter of an hour, and the server's pid.
-fn slow(daemon: &Daemon<'_>, ssh: &Ssh) -> (Running, u32) {
+pub(super) fn slow(daemon: &Daemon<'_>, ssh: &Ssh) -> (Running, u32) {
     let large = fs::File::create(daemon.world.dir.join("large")).unwrap();
     large.set_len(1 << 30).unwrap();
     let mut command = ssh.client("/usr/bin/sftp");
@@ -370,7 +370,7 @@ fn open_files(pid: u32) -> Vec<PathBuf> {
 }
 
 #[track_caller]
-fn nothing_serves(daemon: &Daemon<'_>) {
+pub(super) fn nothing_serves(daemon: &Daemon<'_>) {
     let gone = wait_until(Duration::from_secs(2), || servers(daemon).is_empty());
     assert!(gone, "left: {:?}", servers(daemon));
 }

@@ -1,0 +1,100 @@
+"""asyncssh against the sftp server: OpenSSH's extensions and names that are bytes.
+
+    sftp_asyncssh.py KEY
+"""
+
+import asyncio
+import sys
+
+import asyncssh
+
+PAST = 5 << 30
+ODD = b"caf\xe9\xff"
+
+
+async def links(sftp):
+    # asyncssh goes by the server's name: the target second, but for OpenSSH.
+    await sftp.symlink("absolute", "/etc/hostname")
+    await sftp.symlink("dangling", "nowhere")
+    await sftp.symlink("loop", "loop")
+    assert await sftp.readlink("absolute") == "/etc/hostname"
+    assert await sftp.readlink("dangling") == "nowhere"
+    assert (await sftp.stat("absolute")).type == asyncssh.FILEXFER_TYPE_REGULAR
+    for name in ["dangling", "loop"]:
+        assert await sftp.islink(name) and not await sftp.exists(name), name
+    try:
+        await sftp.stat("loop")
+        raise AssertionError("a loop has attributes")
+    except asyncssh.SFTPNoSuchFile as error:
+        assert "levels of symbolic links" in error.reason, error.reason
+    # lsetstat: of the link, not of what it leads to.
+    await sftp.utime("dangling", (1, 86400), follow_symlinks=False)
+    assert (await sftp.lstat("dangling")).mtime == 86400
+
+
+async def names(sftp):
+    async with sftp.open(ODD, "wb") as file:
+        await file.write(ODD)
+    assert ODD in await sftp.listdir(b".")
+    await sftp.rename(ODD, ODD + b"2")
+    async with sftp.open(ODD + b"2", "rb") as file:
+        assert await file.read() == ODD
+    assert await sftp.realpath(ODD + b"2") == b"/sandbox/" + ODD + b"2"
+
+
+async def replacing(sftp):
+    for name, text in [("old", "old"), ("new", "new")]:
+        async with sftp.open(name, "w") as file:
+            await file.write(text)
+            await file.fsync()
+    try:
+        await sftp.rename("new", "old")
+        raise AssertionError("rename replaced a file")
+    except asyncssh.SFTPFailure:
+        pass
+    await sftp.posix_rename("new", "old")
+    await sftp.link("old", "hard")
+    async with sftp.open("hard") as file:
+        assert await file.read() == "new"
+    await sftp.remote_copy("old", "copy")
+    assert (await sftp.stat("copy")).size == 3
+
+
+async def holes(sftp):
+    """A file of which only the ends are written, its middle read, and cut short again."""
+    async with sftp.open("sparse", "wb+") as file:
+        await file.write(b"first", 0)
+        await file.write(b"last", PAST)
+        assert await file.read(5, 0) == b"first"
+        assert await file.read(8, PAST - 4) == b"\0\0\0\0last"
+        assert await file.read(1 << 16, 1 << 32) == bytes(1 << 16)
+        assert (await file.stat()).size == PAST + 4
+        assert (await file.statvfs()).bsize > 0
+    await sftp.truncate("sparse", (1 << 32) + 1)
+    assert (await sftp.stat("sparse")).size == (1 << 32) + 1
+    space = await sftp.statvfs("sparse")
+    assert space.namemax == 255 and 0 < space.bavail <= space.blocks, space
+
+
+async def main(key):
+    options = {"username": "sandbox", "client_keys": [key], "known_hosts": None, "config": None}
+    async with asyncssh.connect("127.0.0.1", 2222, **options) as connection:
+        async with connection.start_sftp_client() as sftp:
+            for scenario in [links, names, replacing, holes]:
+                await scenario(sftp)
+            await sftp.mkdir("shut")
+            await sftp.chmod("shut", 0)
+            assert sftp.limits.max_read_len >= 32768, sftp.limits
+            for path, error in [
+                ("missing", asyncssh.SFTPNoSuchFile),
+                ("shut/file", asyncssh.SFTPPermissionDenied),
+                ("/etc/new", asyncssh.SFTPError),
+            ]:
+                try:
+                    async with sftp.open(path, "w" if path.startswith("/") else "r"):
+                        raise AssertionError(path)
+                except error:
+                    pass
+
+
+asyncio.run(asyncio.wait_for(main(sys.argv[1]), 50))
