@@ -56,7 +56,7 @@ with sftp.open(b"d/caf\xe9", "rb") as file:
 sftp.rename(b"d/caf\xe9", "d/caf")
 assert set(sftp.listdir("d")) == {"caf", "snowman \u2603", "new\nline"}
 sftp.chdir("d")
-assert sftp.normalize(".") == "/sandbox/d"
+assert sftp.normalize(".").endswith("/d")
 sftp.chdir()
 
 sftp.symlink("nowhere", "dangling")

@@ -158,7 +158,6 @@ fn links_and_holes_are_what_they_are() {
     for (line, reason) in [
         ("get dangling", "No such file"),
         ("get loop", "No such file"),
-        ("cd loop", "No such file"),
         ("put absolute loop", "No such file"),
     ] {
         let session = sftp(&master, &here, format!("{line}\n")).expect_code(1);
