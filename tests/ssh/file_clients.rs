@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::files::{local, noise, same_trees, sftp, slow};
-use super::support::{Daemon, Finished, Setup, World, run, venv};
+use super::support::{Daemon, Finished, Setup, World, run, sandgate, venv};
 
 /// A shell script on the gate's host; `$1` is the world's directory, `$2` what calls `ssh`.
 fn script(daemon: &Daemon<'_>, text: &str) -> Finished {
@@ -219,4 +219,24 @@ fn openssh_own_server_runs_where_the_operator_says_so() {
     assert_eq!(program, Path::new(SERVER));
     let restricted = super::support::status(server, "Seccomp").unwrap();
     assert_eq!(restricted, "2");
+}
+
+#[test]
+fn a_server_that_is_not_there_fails_its_channel_and_check_warns_of_it() {
+    let world = World::new();
+    let setup = Setup {
+        login: "    sftp: /usr/lib/no-such-server\n".to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let here = local(&world, "local");
+    let master = daemon.ssh().master();
+    let refused = sftp(&master, &here, "pwd\n").expect_code(255);
+    assert!(refused.err().contains("could not be started"), "{refused}");
+    master.ssh().run("true").expect_code(0);
+    let config = world.dir.join("sandgate.yaml");
+    let arguments = ["check", "--config", config.to_str().unwrap()];
+    let checked = run(&mut sandgate(&world, &setup, &arguments), 20).expect_code(0);
+    let said = checked.out() + &checked.err();
+    assert!(said.contains("/usr/lib/no-such-server"), "{said}");
 }

@@ -170,7 +170,7 @@ fn links_and_holes_are_what_they_are() {
     sftp(&master, &here, "get far\ncp far copy\n").expect_code(0);
     assert_eq!(master.ssh().run("sha256sum < copy").out(), far);
     let content = fs::read(here.join("far")).unwrap();
-    assert!(content == [&[0; 3_000_000][..], b"end"].concat());
+    assert!(content == [vec![0; 3_000_000], b"end".to_vec()].concat());
 }
 
 #[test]
