@@ -247,3 +247,31 @@ fn two_hundred_connections_that_vanish_leave_nothing() {
     assert!(gone, "left: {:?}", daemon.processes());
     daemon.ssh().run("true").expect_code(0);
 }
+
+/// Both directions are full as the client goes: nobody reads its output, and nobody its input.
+#[test]
+fn a_session_that_is_closed_with_its_windows_exhausted_ends() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    for _ in 0..5 {
+        let ssh = master.ssh().command();
+        let mut flood = Command::new("/bin/bash");
+        flood.args(["-c", r#"head -c 20M /dev/zero | "$@" | sleep 100"#, "bash"]);
+        flood.arg(ssh.get_program()).args(ssh.get_args());
+        let mut flood = Running::start(flood.arg("cat /dev/zero"), Duration::from_secs(60));
+        let flows = || !daemon.session_processes().is_empty();
+        assert!(wait_until(Duration::from_secs(10), flows), "no session");
+        std::thread::sleep(Duration::from_millis(500));
+        flood.kill();
+        master.control("check").expect_code(0);
+        let mut left = Vec::new();
+        let gone = wait_until(Duration::from_secs(3), || {
+            left = daemon.session_processes();
+            left.retain(|process| process.name == "cat");
+            left.is_empty()
+        });
+        assert!(gone, "left: {left:?}");
+        master.ssh().run("true").expect_code(0);
+    }
+}
