@@ -63,7 +63,9 @@ pub struct Egress {
     pub login: LoginName,
     /// The key that logged in.
     pub key: Fingerprint,
-    /// The calling process; `None` when nobody could be named.
+    /// Who asked.
+    pub origin: Origin,
+    /// The calling process; `None` when nobody could be named, and for a client.
     pub process: Option<Process>,
     /// Where it wanted to go.
     pub destination: Endpoint,
@@ -77,6 +79,16 @@ pub struct Egress {
     pub generation: Generation,
     /// Why not; `None` when allowed.
     pub reason: Option<String>,
+}
+
+/// Who wants to leave a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A program in it.
+    Program,
+    /// A client of the SSH server, by a forwarded connection.
+    Client,
 }
 
 /// A process. Paths are bytes on Linux and text here: what is not UTF-8 is replaced.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, Invoker};
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::cases::{self, Status};
-use crate::policy::{Flow, Snapshot, Verdict};
+use crate::policy::{FORWARD, Flow, Snapshot, Verdict};
 use crate::server;
 
 /// An SSH server whose sessions run in sandboxes.
@@ -65,7 +65,7 @@ struct Question {
     /// Where to.
     #[arg(long, value_name = "HOST:PORT")]
     to: String,
-    /// The program that connects; without it, nobody knows who does.
+    /// The program that connects (`ssh-forward`: a client's forward); without it, nobody knows who does.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
     /// The programs that started it, nearest first.
@@ -163,6 +163,7 @@ fn explain(question: &Question) -> anyhow::Result<ExitCode> {
         None => Snapshot::builtin(Generation(1))?,
     };
     let peer = match &question.binary {
+        Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
         Some(binary) => Peer::Known(Identity {
             session: None,
             pid: 0,

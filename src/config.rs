@@ -11,10 +11,13 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod builtin;
+mod forwarding;
 mod sftp;
 mod text;
 
 pub use builtin::{ClientKey, Invoker};
+pub use forwarding::Forwarding;
+pub use sftp::Sftp;
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -71,21 +74,10 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
-    /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
-    /// policy does not see.
-    pub remote_forwarding: bool,
+    /// What its clients may forward.
+    pub forwarding: Forwarding,
     /// What serves the subsystem sftp.
     pub sftp: Sftp,
-}
-
-/// What serves the subsystem sftp, inside the sandbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Sftp {
-    /// Our own server, which no sandbox needs a program for.
-    #[default]
-    Internal,
-    /// This program, a path inside the sandbox.
-    Program(PathBuf),
 }
 
 /// Bounds.

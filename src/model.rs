@@ -8,6 +8,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod permits;
+
+pub use permits::PermitList;
+
 /// Why a value from outside was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -248,6 +252,8 @@ pub enum Peer {
     Known(Identity),
     /// Nobody could be named, and why; such a caller has no binary and matches no rule.
     Unknown(String),
+    /// No process: a client of the SSH server, by a forwarded connection.
+    Client,
 }
 
 /// The two ends of a TCP connection, as the accepting side sees them.

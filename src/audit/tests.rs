@@ -46,6 +46,7 @@ fn egress(host: &str) -> Event {
         sandbox: SandboxId(3),
         login: LoginName::try_from("sandbox".to_owned()).unwrap(),
         key: Fingerprint("SHA256:abc".into()),
+        origin: Origin::Program,
         process: Some(Process::from(&identity)),
         destination: Endpoint::from(&destination),
         addresses: vec!["203.0.113.2".parse().unwrap()],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Login, Sftp, Uids, text};
+use super::{Config, Forwarding, Login, Sftp, Uids, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -92,7 +92,7 @@ impl Config {
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
-            remote_forwarding: false,
+            forwarding: Forwarding::default(),
             sftp: Sftp::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;

@@ -4,8 +4,17 @@ use std::path::PathBuf;
 
 use serde_saphyr::Spanned;
 
-use super::Sftp;
 use crate::yaml::Fault;
+
+/// What serves the subsystem sftp, inside the sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sftp {
+    /// Our own server, which no sandbox needs a program for.
+    #[default]
+    Internal,
+    /// This program, a path inside the sandbox.
+    Program(PathBuf),
+}
 
 /// Arguments are not taken: a path may hold spaces.
 pub(super) fn check(text: &Spanned<String>) -> Result<Sftp, Fault> {

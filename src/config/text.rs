@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::forwarding::{self, ForwardingFile};
 use super::{Config, Gap, Limits, Login, Sftp, Uids, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
@@ -37,7 +38,7 @@ struct LoginFile {
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
-    remote_forwarding: bool,
+    forwarding: ForwardingFile,
     sftp: Option<Spanned<String>>,
 }
 
@@ -150,7 +151,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        remote_forwarding: login.remote_forwarding,
+        forwarding: forwarding::check(login.forwarding)?,
         sftp: login
             .sftp
             .as_ref()

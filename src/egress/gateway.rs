@@ -14,9 +14,6 @@ use super::{Door, dial, serve};
 use crate::model::{Destination, LoginName, Peer, Subject};
 use crate::policy::{Flow, Snapshot};
 
-/// What no process stands behind: policy that asks for a program denies it.
-const NO_PROGRAM: &str = "an SSH client asked, no program did";
-
 /// The ways out; one for the gate.
 pub struct Gateway {
     door: Arc<Door>,
@@ -85,7 +82,7 @@ impl Gateway {
     }
 
     /// Connects to the outside for a client of the SSH server: judged, resolved, vetted and written down
-    /// like a program's connection, but nobody's program.
+    /// like a program's connection.
     pub async fn open(
         &self,
         subject: Subject,
@@ -94,7 +91,7 @@ impl Gateway {
         let mut policy = self.policy(&subject.login).ok_or(OpenError::Unavailable)?;
         let snapshot = Arc::clone(&policy.borrow_and_update());
         let flow = Flow {
-            peer: Peer::Unknown(NO_PROGRAM.to_owned()),
+            peer: Peer::Client,
             destination: destination.clone(),
         };
         let vetted = match admit(&self.door, &subject, &snapshot, &flow).await {

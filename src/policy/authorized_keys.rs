@@ -6,6 +6,7 @@ use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 use russh::server::VerifiedPublicKey;
 
+use super::grants::Grants;
 use crate::model::{Fingerprint, LoginName};
 
 /// The smallest RSA modulus taken, in bits (NIST SP 800-131A rev. 2, table 2).
@@ -92,6 +93,7 @@ impl AuthorizedKeys {
         (known && strong(verified.algorithm)).then(|| Principal {
             login: login.clone(),
             key: fingerprint(verified.public_key),
+            grants: Grants::full(),
         })
     }
 }
@@ -144,6 +146,7 @@ fn key(line: &[u8]) -> Result<PublicKey, Problem> {
 pub struct Principal {
     login: LoginName,
     key: Fingerprint,
+    grants: Grants,
 }
 
 impl Principal {
@@ -155,6 +158,11 @@ impl Principal {
     /// The key that they proved.
     pub fn key(&self) -> &Fingerprint {
         &self.key
+    }
+
+    /// What that key may be used for.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::check::FORWARD;
 use super::engine::Caller;
 use super::snapshot::{Admission, Denial, Snapshot};
 use crate::model::{Destination, Generation, Host};
@@ -224,10 +225,10 @@ fn connect(file: &Path, connect: &Connect) -> Ran {
         .chain(&connect.ancestors)
         .map(String::as_str)
         .collect();
-    let caller = if connect.identity_required {
-        Caller::Known { paths: &paths }
-    } else {
-        Caller::Anyone
+    let caller = match (connect.identity_required, &*connect.binary) {
+        (true, FORWARD) => Caller::Client,
+        (true, _) => Caller::Known { paths: &paths },
+        (false, _) => Caller::Anyone,
     };
     let literal = if let Host::Address(address) = host {
         Some(vec![address])

@@ -16,6 +16,10 @@ pub(super) use endpoint::{Endpoint, Inspection};
 pub(super) use middleware::Middleware;
 pub use standing::{Account, Filesystem, RunAs};
 
+/// What stands among the binaries of a network policy that also allows what clients of the SSH server
+/// forward (`ssh -L`, `-D`, `-W`). No program's path reads like this: they begin with `/`.
+pub const FORWARD: &str = "ssh-forward";
+
 /// Endpoints in one file. Each is compared with every other.
 const MAX_ENDPOINTS: usize = 2048;
 /// Binaries in one file: with the hosts, no more globs than the engine keeps compiled.
@@ -104,10 +108,10 @@ fn check_binaries(
     let mut binaries = Binaries::default();
     for binary in written {
         let (path, place) = (&binary.path.value, binary.path.referenced);
-        if !path.starts_with('/') {
+        if !path.starts_with('/') && path != FORWARD {
             warnings.push(Fault::at(
                 place,
-                "never matches: a program's path begins with `/`",
+                "never matches: a program's path begins with `/`; what clients forward is `ssh-forward`",
             ));
         }
         if path.contains('*') {

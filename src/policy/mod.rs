@@ -7,15 +7,17 @@ mod check;
 mod destination;
 mod engine;
 mod fault;
+mod grants;
 mod host;
 mod pattern;
 mod schema;
 mod snapshot;
 
 pub use authorized_keys::{AuthorizedKeys, Principal, Problem, Warning, fingerprint, strong};
-pub use check::{Account, Filesystem, RunAs};
+pub use check::{Account, FORWARD, Filesystem, RunAs};
 pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
 pub use fault::LoadError;
+pub use grants::Grants;
 pub use schema::Compatibility;
 pub use snapshot::{Denial, Flow, Snapshot, Verdict};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::check::{self, Checked, Filesystem, Inspection, RunAs};
+use super::check::{self, Checked, FORWARD, Filesystem, Inspection, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
@@ -182,6 +182,7 @@ impl Snapshot {
                     &identity.binary.to_string_lossy(),
                 )
             }
+            Peer::Client => self.admit(&flow.destination, Caller::Client, FORWARD),
             Peer::Unknown(why) => self.admit(
                 &flow.destination,
                 Caller::Unknown,
@@ -301,6 +302,9 @@ impl Snapshot {
                     ports.join(", ")
                 )
             }
+            Stage::Caller if program == FORWARD => format!(
+                "policy `{policy}` allows {destination} to programs, but not to clients: its binaries do not name `{FORWARD}`"
+            ),
             Stage::Caller => {
                 format!(
                     "policy `{policy}` allows {destination}, but neither for {program} nor for a parent of it"

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
@@ -17,8 +18,12 @@ use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
 mod lease;
+mod paths;
+mod witness;
 
 pub use lease::Lease;
+pub use paths::PathError;
+pub use witness::Witness;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,6 +45,8 @@ enum Given {
     Peer(Peer),
     Done,
     Socket(OwnedFd),
+    Failed(Errno),
+    Member(bool),
 }
 
 #[derive(Debug)]
@@ -368,6 +375,8 @@ impl Monitor {
             Answer::Socket => <[OwnedFd; 1]>::try_from(descriptors)
                 .map(|[socket]| Given::Socket(socket))
                 .map_err(|_| lacking()),
+            Answer::Member(held) => Ok(Given::Member(held)),
+            Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
     }
 }

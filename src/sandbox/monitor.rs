@@ -19,11 +19,13 @@ use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod errands;
 mod keys;
 mod outbox;
 mod sandboxes;
 mod sessions;
 
+use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
 use sessions::Sessions;
@@ -75,6 +77,8 @@ enum Source {
     /// A session's child reports, or ended.
     Start(SessionId),
     End(SessionId),
+    /// An errand's child ended.
+    Errand(u64),
 }
 
 impl Source {
@@ -85,6 +89,7 @@ impl Source {
             Self::InitEnd(id) => (2, id.0),
             Self::Start(id) => (3, id.0),
             Self::End(id) => (4, id.0),
+            Self::Errand(id) => (5, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -98,6 +103,7 @@ impl Source {
             2 => Self::InitEnd(SandboxId(number)),
             3 => Self::Start(SessionId(number)),
             4 => Self::End(SessionId(number)),
+            5 => Self::Errand(number),
             _ => return None,
         })
     }
@@ -147,6 +153,7 @@ struct Monitor {
     buffer: Vec<u8>,
     sandboxes: Sandboxes,
     sessions: Sessions,
+    errands: Errands,
 }
 
 /// Serves the gate until it is gone; then nothing that was started is left.
@@ -179,6 +186,7 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
         buffer: channel::buffer(),
         sandboxes,
         sessions: Sessions::default(),
+        errands: Errands::default(),
     };
     let ended = monitor.serve();
     monitor.context.tree.raze()?;
@@ -210,6 +218,7 @@ impl Monitor {
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                 }
             }
             let now = Instant::now();
@@ -266,6 +275,10 @@ impl Monitor {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,
                 Err(refusal) => context.outbox.answer(number, Err(refusal))?,
             },
+            Request::Errand { sandbox, errand } => match self.sandboxes.get(sandbox) {
+                Ok(place) => self.errands.start(context, number, place, errand)?,
+                Err(refusal) => context.outbox.answer(number, Err(refusal))?,
+            },
             Request::Signal {
                 session,
                 number: signal,
@@ -289,6 +302,11 @@ impl Monitor {
                 context
                     .outbox
                     .answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
+            }
+            Request::Member { session, pid } => {
+                let held = self.sessions.holds(session, pid);
+                let answer = Ok((Answer::Member(held), vec![]));
+                context.outbox.answer(number, answer)?;
             }
             Request::Destroy { sandbox } => {
                 self.sandboxes.destroy(context, sandbox)?;

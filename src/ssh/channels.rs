@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::environment::{Environment, Taken};
+use super::forward::Door;
 use super::guest::Guest;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
@@ -51,6 +52,7 @@ struct Draft {
     reader: spill::Reader,
     environment: Environment,
     terminal: Option<Terminal>,
+    agent: Option<Door>,
     place: OwnedSemaphorePermit,
 }
 
@@ -104,6 +106,7 @@ impl Channels {
                 reader,
                 environment,
                 terminal: None,
+                agent: None,
                 place,
             },
         );
@@ -120,6 +123,12 @@ impl Channels {
         }
         draft.terminal = Some(terminal);
         Answer::Success
+    }
+
+    /// auth-agent-req@openssh.com: whether it is still time for it.
+    pub(super) fn agent(&mut self, id: ChannelId, door: Door) -> bool {
+        let draft = self.drafts.get_mut(&id);
+        draft.map(|draft| draft.agent = Some(door)).is_some()
     }
 
     /// env (RFC 4254 §6.4).
@@ -155,6 +164,7 @@ impl Channels {
             reader,
             environment,
             terminal,
+            agent,
             place,
         } = draft;
         // Line discipline and file contents don't go together, whatever was asked for before.
@@ -183,6 +193,7 @@ impl Channels {
                 size: sizes,
                 end: ended,
             },
+            agent,
             place,
         }));
         self.running.insert(

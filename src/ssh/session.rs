@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::forward::{Agent, Door};
 use super::guest::{Guest, StartError};
 use super::input::{Inlet, feed};
 use super::output::{Outlet, Output, OutputError, STDERR};
@@ -42,6 +43,8 @@ pub(super) struct Program {
     pub(super) spawn: Spawn,
     pub(super) client: Client,
     pub(super) wishes: Wishes,
+    /// Leave to use the client's agent.
+    pub(super) agent: Option<Door>,
     /// The channel's place among those that the connection may have.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -102,13 +105,24 @@ impl Failure {
 pub(super) async fn run(program: Program) {
     let Program {
         guest,
-        spawn,
+        mut spawn,
         client,
         wishes,
+        agent,
         place,
     } = program;
+    let agent = match agent {
+        Some(door) => door.open().await,
+        None => None,
+    };
+    spawn
+        .environment
+        .extend(agent.as_ref().map(Agent::variable));
     let end = match guest.start(spawn).await {
-        Ok(session) => attend(session, &client, wishes).await,
+        Ok(session) => {
+            let _agent = agent.map(|agent| agent.serve(session.witness()));
+            attend(session, &client, wishes).await
+        }
         Err(error) => End::Failure(error.into()),
     };
     // Before the close: a client that sees it may open its next channel at once.

@@ -71,7 +71,8 @@ async def send_break(connection):
         await read_until(shell.stdout, "ready")
         await asyncio.sleep(0.5)
         granted = await breaks(shell)
-        shell.stdin.write("x")
+        if mode == "ignbrk":
+            shell.stdin.write("x")
         rest = await asyncio.wait_for(shell.stdout.read(), 10)
         answer[mode] = [granted, rest.strip()]
     process = await connection.create_process("read line; echo $line")

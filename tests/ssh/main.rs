@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod agent;
 mod algorithms;
 mod channels;
 mod configuration;
@@ -30,6 +31,8 @@ mod flow;
 mod forwarding;
 mod limits;
 mod login;
+mod outbound;
 mod packets;
+mod sockets;
 mod terminal;
 mod transfers;

@@ -12,8 +12,8 @@ use crate::sandbox::protocol::{Family, Purpose, Request, Spawn};
 /// A sandbox in use; dropping it ends the sandbox and everything in it.
 #[derive(Debug)]
 pub struct Lease {
-    monitor: Monitor,
-    id: SandboxId,
+    pub(super) monitor: Monitor,
+    pub(super) id: SandboxId,
     listener: Option<TcpListener>,
 }
 

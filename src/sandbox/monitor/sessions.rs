@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Gid, Uid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::{
     ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
@@ -247,6 +247,15 @@ impl Sessions {
         Ok(())
     }
 
+    /// Whether a process is in the session's cgroup, which nothing that it started can leave.
+    pub(super) fn holds(&self, id: SessionId, pid: u32) -> bool {
+        let member = |member: &Pid| u32::try_from(member.as_raw_pid()) == Ok(pid);
+        self.sessions
+            .get(&id)
+            .and_then(|session| session.group.processes().ok())
+            .is_some_and(|members| members.iter().any(member))
+    }
+
     /// The session whose cgroup has this id.
     pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<SessionId> {
         self.sessions
@@ -313,7 +322,7 @@ fn fork_session(
 
 /// Children that `fork` makes are born into the sandbox's pid namespace; the monitor itself stays where
 /// it is (setns(2), CLONE_NEWPID). Not coming back would give later children to the wrong sandbox.
-fn inside_pid_namespace<T>(
+pub(super) fn inside_pid_namespace<T>(
     context: &Context,
     place: &Sandbox,
     fork: impl FnOnce() -> io::Result<T>,

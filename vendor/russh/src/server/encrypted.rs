@@ -1903,7 +1903,7 @@ impl Session {
                         Ok(())
                     }
                     "streamlocal-forward@openssh.com" => {
-                        let server_socket_path = map_err!(String::decode(r))?;
+                        let server_socket_path = map_err!(Bytes::decode(r))?;
                         map_err!(ensure_end(r))?;
                         debug!("handler.streamlocal_forward {server_socket_path:?}");
                         let result = handler
@@ -1917,7 +1917,7 @@ impl Session {
                         Ok(())
                     }
                     "cancel-streamlocal-forward@openssh.com" => {
-                        let socket_path = map_err!(String::decode(r))?;
+                        let socket_path = map_err!(Bytes::decode(r))?;
                         map_err!(ensure_end(r))?;
                         debug!("handler.cancel_streamlocal_forward {socket_path:?}");
                         let result = handler

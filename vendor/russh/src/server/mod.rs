@@ -476,7 +476,7 @@ pub trait Handler: Sized {
     fn channel_open_direct_streamlocal(
         &mut self,
         channel: Channel<Msg>,
-        socket_path: &str,
+        socket_path: &[u8],
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
@@ -860,7 +860,7 @@ pub trait Handler: Sized {
     #[allow(unused_variables)]
     fn streamlocal_forward(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
         session: &mut Session,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send {
         async { Ok(false) }
@@ -869,7 +869,7 @@ pub trait Handler: Sized {
     #[allow(unused_variables)]
     fn cancel_streamlocal_forward(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
         session: &mut Session,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send {
         async { Ok(false) }

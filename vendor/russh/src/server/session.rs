@@ -58,7 +58,7 @@ pub enum Msg {
         channel_ref: ChannelRef,
     },
     ChannelOpenForwardedStreamLocal {
-        server_socket_path: String,
+        server_socket_path: Vec<u8>,
         channel_ref: ChannelRef,
     },
     ChannelOpenX11 {
@@ -353,7 +353,7 @@ impl Handle {
             .await
     }
 
-    pub async fn channel_open_forwarded_streamlocal<A: Into<String>>(
+    pub async fn channel_open_forwarded_streamlocal<A: Into<Vec<u8>>>(
         &self,
         server_socket_path: A,
     ) -> Result<Channel<Msg>, Error> {
@@ -1381,7 +1381,7 @@ impl Session {
 
     pub fn channel_open_forwarded_streamlocal(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
     ) -> Result<ChannelId, Error> {
         self.channel_open_generic(b"forwarded-streamlocal@openssh.com", |write| {
             socket_path.encode(write)?;
