@@ -46,10 +46,24 @@ pub struct Login {
     pub method: String,
     /// The key that was offered or proved.
     pub key: Option<Fingerprint>,
+    /// The certificate that the key came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
     /// Whether it was let in.
     pub verdict: Verdict,
     /// Why not, or on what ground.
     pub reason: Option<String>,
+}
+
+/// A user certificate. What it says counts for nothing where the login was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Its key id, which its authority chose.
+    pub id: String,
+    /// Its serial number.
+    pub serial: u64,
+    /// The key that signed it.
+    pub authority: Fingerprint,
 }
 
 /// An egress decision: one event for each, written before anything is dialled.

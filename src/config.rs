@@ -12,6 +12,7 @@ use crate::yaml::Invalid;
 
 mod builtin;
 mod forwarding;
+mod keys;
 mod sftp;
 mod text;
 
@@ -68,6 +69,12 @@ pub struct Config {
 pub struct Login {
     /// sshd(8) authorized_keys files, read at each login.
     pub authorized_keys: Vec<PathBuf>,
+    /// sshd(8) files of keys whose certificates are taken, the operator's for every login among them.
+    pub trusted_user_ca_keys: Vec<PathBuf>,
+    /// Whom these certificates have to name; empty: the login.
+    pub authorized_principals: Vec<String>,
+    /// KRLs or lists of keys that log in no more, the operator's for every login among them.
+    pub revoked_keys: Vec<PathBuf>,
     /// Its policy file; `None` is the policy built into the program.
     pub policy: Option<PathBuf>,
     /// Its shell, a path inside the sandbox.

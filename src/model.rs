@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 mod permits;
 
 pub use permits::PermitList;
+pub(crate) use permits::glob;
 
 /// Why a value from outside was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,7 @@ use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
 mod gate;
+mod key_files;
 mod keys;
 mod supervisor;
 

@@ -89,6 +89,9 @@ impl Config {
         };
         let login = Login {
             authorized_keys,
+            trusted_user_ca_keys: Vec::new(),
+            authorized_principals: Vec::new(),
+            revoked_keys: Vec::new(),
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),

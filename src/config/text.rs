@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::forwarding::{self, ForwardingFile};
-use super::{Config, Gap, Limits, Login, Sftp, Uids, sftp};
+use super::{Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -20,6 +20,8 @@ struct File {
     host_keys: Spanned<Vec<PathBuf>>,
     audit: Option<PathBuf>,
     spill: Option<PathBuf>,
+    trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
+    revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
@@ -33,6 +35,9 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct LoginFile {
     authorized_keys: Spanned<Vec<PathBuf>>,
+    trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
+    authorized_principals: Option<Spanned<Vec<String>>>,
+    revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     policy: PathBuf,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -72,8 +77,19 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         return wrong(file.logins.referenced, "name at least one login");
     }
     let mut logins = BTreeMap::new();
-    for (name, login) in file.logins.value {
-        logins.insert(name, check_login(base, login)?);
+    for (name, mut login) in file.logins.value {
+        let everyones = file.trusted_user_ca_keys.as_ref();
+        let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
+        let everyones = file.revoked_keys.as_ref();
+        let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
+        let principals = keys::principals(login.authorized_principals.take())?;
+        let login = Login {
+            trusted_user_ca_keys: authorities,
+            authorized_principals: principals,
+            revoked_keys: revoked,
+            ..check_login(base, login)?
+        };
+        logins.insert(name, login);
     }
     let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
@@ -144,6 +160,9 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
     }
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
+        trusted_user_ca_keys: Vec::new(),
+        authorized_principals: Vec::new(),
+        revoked_keys: Vec::new(),
         policy: Some(base.join(login.policy)),
         shell,
         accept_env: login
@@ -289,6 +308,8 @@ mod tests {
             ("uids: {first: 10}", "uids"),
             ("uids: {gate: 1900000005}", "uids"),
             ("listen: []", "listen"),
+            ("revoked_keys: []", "revoked_keys"),
+            ("trusted_user_ca_keys: []", "trusted_user_ca_keys"),
         ] {
             let said = refusal(&format!("{GOOD}{addition}\n"));
             assert!(said.contains(&format!(": {key}: ")), "{addition}: {said}");

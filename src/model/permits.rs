@@ -140,7 +140,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 /// `match_pattern` of OpenSSH: `*` is any number of bytes, `?` is one. Without recursion: a failed match
 /// goes on from the last `*`, which eats one byte more.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text, mut last) = (pattern, text, None);
     loop {
         match (pattern, text) {

@@ -3,21 +3,35 @@
 mod address;
 mod authorized_keys;
 pub mod cases;
+mod certificate;
 mod check;
 mod destination;
 mod engine;
 mod fault;
 mod grants;
 mod host;
+mod key_options;
+mod krl;
+mod moment;
 mod pattern;
+mod revocation;
+mod roll;
 mod schema;
 mod snapshot;
+mod sources;
 
-pub use authorized_keys::{AuthorizedKeys, Principal, Problem, Warning, fingerprint, strong};
+pub use authorized_keys::{AuthorizedKeys, Problem, Warning, fingerprint};
+pub use certificate::CertificateError;
 pub use check::{Account, FORWARD, Filesystem, RunAs};
 pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
 pub use fault::LoadError;
 pub use grants::Grants;
+pub use key_options::OptionError;
+pub use krl::KrlError;
+#[doc(hidden)]
+pub use revocation::replay as replay_krl;
+pub use revocation::{RevocationError, RevocationProblem, Revocations, Revoked};
+pub use roll::{Claim, Objection, Principal, Roll};
 pub use schema::Compatibility;
 pub use snapshot::{Denial, Flow, Snapshot, Verdict};

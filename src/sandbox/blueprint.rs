@@ -28,6 +28,10 @@ pub struct Blueprint {
     pub login: LoginName,
     /// Where its authorized_keys files are.
     pub authorized_keys: Vec<PathBuf>,
+    /// Where the keys are whose certificates are taken.
+    pub authorities: Vec<PathBuf>,
+    /// Where it says who logs in no more.
+    pub revoked: Vec<PathBuf>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
     /// What serves the subsystem sftp.

@@ -13,7 +13,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{self, Channel, Received};
-use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, encode};
+use super::protocol::{
+    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, Request, encode,
+};
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
@@ -142,25 +144,38 @@ impl Monitor {
     /// The text of the login's authorized_keys files, read afresh. `None` (an unknown login) does the
     /// same work on a configured login's files; the caller discards what it gets.
     pub async fn authorized_keys(&self, login: Option<&LoginName>) -> Result<Vec<u8>, Refusal> {
-        match self
-            .ask(Request::AuthorizedKeys {
-                login: login.cloned(),
-            })
-            .await?
-        {
-            Given::Keys(files) => {
-                let mut text = Vec::new();
-                for file in files {
-                    // At most 1 MiB of a regular file, which the monitor has checked.
-                    let mut file = std::fs::File::from(file).take(1 << 20);
-                    file.read_to_end(&mut text)
-                        .map_err(|e| Refusal(format!("authorized_keys: {e}")))?;
-                    text.push(b'\n');
-                }
-                Ok(text)
+        let login = login.cloned();
+        let files = self.read(Request::AuthorizedKeys { login }).await?;
+        Ok(files.join(&b'\n'))
+    }
+
+    /// The contents of the login's other files of keys, read afresh; each is there, or none is given.
+    /// `None` as above.
+    pub async fn key_files(
+        &self,
+        login: Option<&LoginName>,
+        kind: KeyFiles,
+    ) -> Result<Vec<Vec<u8>>, Refusal> {
+        let login = login.cloned();
+        self.read(Request::KeyFiles { login, kind }).await
+    }
+
+    async fn read(&self, request: Request) -> Result<Vec<Vec<u8>>, Refusal> {
+        let files = match self.ask(request).await? {
+            Given::Keys(files) => files,
+            other => return Err(unexpected(&other)),
+        };
+        let read = |file: OwnedFd| {
+            let mut contents = Vec::new();
+            // A regular file, which the monitor has measured; one that grows is not cut short.
+            let mut file = std::fs::File::from(file).take(LARGEST_KEYS + 1);
+            match file.read_to_end(&mut contents) {
+                Ok(_) if contents.len() as u64 <= LARGEST_KEYS => Ok(contents),
+                Ok(_) => Err(Refusal("a file of keys is larger than 1 MiB".into())),
+                Err(e) => Err(Refusal(format!("a file of keys: {e}"))),
             }
-            other => Err(unexpected(&other)),
-        }
+        };
+        files.into_iter().map(read).collect()
     }
 
     /// Builds every login's pool. Called before the port opens, so that what can't be confined is

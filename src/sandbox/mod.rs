@@ -27,10 +27,11 @@ pub use client::{Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witne
 pub use confine::ablation;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, run as serve_as_monitor};
+pub(crate) use monitor::{Charter, open_keys, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
-    Exit, Family, LONGEST_COMMAND, Place, Program, SocketPath, Spawn, Terminal, WindowSize,
+    Exit, Family, KeyFiles, LONGEST_COMMAND, Place, Program, SocketPath, Spawn, Terminal,
+    WindowSize,
 };
 pub use pty::{Break, resize, send_break};
 pub(crate) use seccomp::{Filter, SeccompError};

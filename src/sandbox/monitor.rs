@@ -25,6 +25,8 @@ mod outbox;
 mod sandboxes;
 mod sessions;
 
+pub(crate) use keys::open_keys;
+
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
@@ -268,6 +270,11 @@ impl Monitor {
             Request::AuthorizedKeys { login } => {
                 let answer =
                     keys::open(&context.charter, login.as_ref()).map(|files| (Answer::Keys, files));
+                context.outbox.answer(number, answer)?;
+            }
+            Request::KeyFiles { login, kind } => {
+                let answer = keys::open_others(&context.charter, login.as_ref(), kind)
+                    .map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
             }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,

@@ -68,6 +68,15 @@ pub enum Purpose {
     Listen(SocketAddr),
 }
 
+/// Files of keys beside the login's authorized_keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyFiles {
+    /// Whose certificates are taken.
+    Authorities,
+    /// Who logs in no more.
+    Revoked,
+}
+
 /// The path of a UNIX socket inside a sandbox: absolute, without NUL, and short enough to be one
 /// (unix(7): 108 bytes with its NUL). Abstract names are none: Landlock keeps sessions from each other's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -204,6 +213,13 @@ pub enum Request {
         /// Its id in the monitor's pid namespace.
         pid: u32,
     },
+    /// Other files of keys; `None` opens a configured login's in their place.
+    KeyFiles {
+        /// Whose.
+        login: Option<LoginName>,
+        /// Which.
+        kind: KeyFiles,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -268,6 +284,9 @@ pub const LONGEST_COMMAND: usize = 128 * 1024 - 1;
 
 /// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
 pub const LONGEST: usize = 512 * 1024;
+
+/// The largest file of keys, in bytes: the gate reads it whole.
+pub const LARGEST_KEYS: u64 = 1 << 20;
 
 /// The most descriptors beside a message.
 pub const MOST_DESCRIPTORS: usize = 16;

@@ -97,6 +97,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    warnings.extend(super::key_files::check(&config)?);
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (name, login) in &config.logins {
@@ -204,6 +205,8 @@ fn blueprint(
     Ok(Blueprint {
         login: name.clone(),
         authorized_keys: login.authorized_keys.clone(),
+        authorities: login.trusted_user_ca_keys.clone(),
+        revoked: login.revoked_keys.clone(),
         shell: login.shell.clone(),
         sftp: login.sftp.clone(),
         account,

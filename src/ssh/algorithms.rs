@@ -34,6 +34,8 @@ const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 /// key for is offered for hosts: Ed25519.
 const SIGNATURES: &[Algorithm] = &[
     Algorithm::Ed25519,
+    Algorithm::SkEd25519,
+    Algorithm::SkEcdsaSha2NistP256,
     Algorithm::Ecdsa {
         curve: EcdsaCurve::NistP256,
     },

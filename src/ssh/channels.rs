@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::environment::{Environment, Taken};
 use super::forward::Door;
 use super::guest::Guest;
+use super::narrowing::narrow;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
@@ -115,6 +116,10 @@ impl Channels {
 
     /// pty-req (RFC 4254 §6.2).
     pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
+        if !self.guest.principal().grants().terminal {
+            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options");
+            return self.refuse(id);
+        }
         let Some(draft) = self.drafts.get_mut(&id) else {
             return self.refuse(id);
         };
@@ -162,11 +167,19 @@ impl Channels {
             data,
             writer,
             reader,
-            environment,
+            mut environment,
             terminal,
             agent,
             place,
         } = draft;
+        let principal = self.guest.principal();
+        let program = match narrow(principal.grants(), program, &mut environment) {
+            Ok(program) => program,
+            Err(reason) => {
+                tracing::info!(login = %principal.login(), reason, "session refused");
+                return Answer::Failure;
+            }
+        };
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {

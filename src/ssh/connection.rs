@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use russh::keys::Certificate;
 use russh::server::{
-    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Session,
+    VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -150,15 +151,25 @@ impl Handler for Connection {
         }
     }
 
-    async fn auth_openssh_certificate(
+    async fn auth_openssh_certificate_key(
         &mut self,
         user: &str,
-        certificate: &Certificate,
+        _: &Certificate,
+        key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
+        self.auth_publickey(user, key).await
+    }
+
+    async fn auth_publickey_invalid(
+        &mut self,
+        user: &str,
+        certificate: Option<&Certificate>,
+        reason: InvalidPublicKey,
+    ) -> Result<(), russh::Error> {
         if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
-            doorkeeper.turn_away(user, certificate);
+            doorkeeper.note(user, certificate, reason);
         }
-        Ok(Auth::reject())
+        Ok(())
     }
 
     async fn channel_open_unknown(

@@ -31,12 +31,14 @@ impl Environment {
         }
     }
 
-    /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2).
-    pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Taken {
+    /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2), or what the key
+    /// brings with it.
+    pub(super) fn set(&mut self, name: impl AsRef<[u8]>, value: &[u8]) -> Taken {
+        let name = name.as_ref();
         if name.len() + value.len() > BYTES || value.contains(&0) {
             return Taken::No;
         }
-        let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
+        let (name, value) = (name.to_vec(), value.to_vec());
         let room = self.0.len() < COUNT;
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, current)) => *current = value,

@@ -15,6 +15,7 @@ mod environment;
 mod forward;
 mod guest;
 mod input;
+mod narrowing;
 mod output;
 mod quick_ack;
 mod session;
