@@ -11,12 +11,14 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod activation;
+pub mod algorithms;
 mod builtin;
 mod forwarding;
 mod keys;
 mod manners;
 mod sandbox;
 mod sftp;
+pub mod sshd;
 mod text;
 
 pub use activation::Activation;
@@ -70,6 +72,8 @@ pub struct Config {
     pub accept_weaker: Vec<Gap>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
+    /// What the SSH transport may negotiate.
+    pub algorithms: algorithms::Algorithms,
 }
 
 /// One login.

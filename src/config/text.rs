@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::algorithms::Algorithms;
 use super::forwarding::{self, ForwardingFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, SharingFile};
@@ -133,6 +134,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         pool,
         accept_weaker: file.accept_weaker,
         client_key: None,
+        algorithms: Algorithms::default(),
     })
 }
 
@@ -215,7 +217,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
     })
 }
 
-fn is_variable_pattern(pattern: &str) -> bool {
+pub(super) fn is_variable_pattern(pattern: &str) -> bool {
     let name = pattern.strip_suffix('*').unwrap_or(pattern);
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -262,17 +264,21 @@ fn check_pool(
 }
 
 fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
-    let Uids { gate, first, count } = uids.value;
+    sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
+}
+
+/// Ids that can be nobody else's and each other's.
+pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
+    let Uids { gate, first, count } = uids;
     let end = first.checked_add(count).filter(|end| *end < u32::MAX);
     match end {
-        Some(end) if (first..end).contains(&gate) => wrong(
-            uids.referenced,
-            format!("gate {gate} lies among the sandboxes' own ids; give it one outside them"),
-        ),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids.value),
-        _ => wrong(
-            uids.referenced,
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0",
+        Some(end) if (first..end).contains(&gate) => Err(format!(
+            "gate {gate} lies among the sandboxes' own ids; give it one outside them"
+        )),
+        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
+        _ => Err(
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
+                .to_owned(),
         ),
     }
 }

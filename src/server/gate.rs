@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::check::Checked;
+use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use super::{keys, reload, supervisor};
@@ -55,13 +56,25 @@ struct Opened {
     resolver: Resolver,
 }
 
+/// Where clients come from, and whom to tell that they are served.
+pub(super) struct Threshold {
+    pub(super) sockets: Vec<(SocketAddr, socket2::Socket)>,
+    pub(super) entrance: Entrance,
+    pub(super) ready: OwnedFd,
+}
+
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
 pub(super) fn run(
     checked: &Checked,
     channel: Channel,
-    sockets: Vec<(SocketAddr, socket2::Socket)>,
+    threshold: Threshold,
     notifier: &Notifier,
 ) -> Result<(), GateError> {
+    let Threshold {
+        sockets,
+        entrance,
+        ready,
+    } = threshold;
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
     let opened = open(checked.config(), sockets)?;
@@ -71,7 +84,13 @@ pub(super) fn run(
         .enable_all()
         .thread_name("sg-gate")
         .build()?;
-    runtime.block_on(serve(checked, channel, opened, notifier))
+    let say_ready = || {
+        notifier.tell(State::Ready);
+        let said = launch::say(&ready);
+        drop(ready);
+        said
+    };
+    runtime.block_on(serve(checked, channel, opened, entrance, say_ready))
 }
 
 /// Sockets that were handed over are taken instead of those that the configuration names.
@@ -135,7 +154,8 @@ async fn serve(
     checked: &Checked,
     channel: Channel,
     opened: Opened,
-    notifier: &Notifier,
+    entrance: Entrance,
+    say_ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), GateError> {
     let config = checked.config();
     let Attached {
@@ -166,13 +186,22 @@ async fn serve(
         .map(listen)
         .collect::<io::Result<Vec<_>>>()?;
     announce(config, &addresses);
-    notifier.tell(State::Ready);
+    say_ready()?;
     let ending = ssh::Ending::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (hosts, latest) = watch::channel(Arc::new(host));
     let mut generation = Generation(1);
-    let serving = ssh::serve(listeners, latest, ending.clone());
+    let end = ending.clone();
+    let serving = async {
+        match entrance {
+            Entrance::Listeners => ssh::serve(listeners, latest, end).await,
+            Entrance::One(wire) => {
+                let host = Arc::clone(&latest.borrow());
+                ssh::serve_one(wire, host, end).await
+            }
+        }
+    };
     tokio::pin!(serving);
     loop {
         tokio::select! {

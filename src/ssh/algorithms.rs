@@ -9,6 +9,7 @@ use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 
 use crate::config;
+use crate::config::algorithms::Algorithms;
 
 /// Hybrid post-quantum first, then Curve25519, also by its older name, the only one that paramiko knows
 /// (RFC 8731 §1: they are the same); the last two announce extensions (RFC 8308) and strict
@@ -91,7 +92,9 @@ pub struct Transport(Arc<Config>);
 impl Transport {
     /// As the configuration has it.
     pub fn new(config: &config::Config, host_keys: &[HostKey]) -> Self {
-        Self(Arc::new(transport(config, host_keys)))
+        let mut transport = transport(config, host_keys);
+        restrict(&mut transport.preferred, &config.algorithms);
+        Self(Arc::new(transport))
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -133,6 +136,22 @@ fn transport(config: &config::Config, host_keys: &[HostKey]) -> Config {
         maximum_packet_size: 32 * 1024,
         ..Config::default()
     }
+}
+
+/// Leaves what the operator does. What is no algorithm but an extension's announcement stays.
+fn restrict(preferred: &mut Preferred, left: &Algorithms) {
+    let announced = |name: &kex::Name| {
+        matches!(
+            *name,
+            kex::EXTENSION_SUPPORT_AS_SERVER | kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER
+        )
+    };
+    let kex = |name: &kex::Name| announced(name) || left.kex.contains(&name.as_ref());
+    preferred.kex.to_mut().retain(kex);
+    let cipher = |name: &cipher::Name| left.ciphers.contains(&name.as_ref());
+    preferred.cipher.to_mut().retain(cipher);
+    let mac = |name: &mac::Name| left.macs.contains(&name.as_ref());
+    preferred.mac.to_mut().retain(mac);
 }
 
 #[cfg(test)]
@@ -185,6 +204,37 @@ mod tests {
         assert!(offered.contains(&"mlkem768x25519-sha256".to_owned()));
         assert!(offered.contains(&"kex-strict-s-v00@openssh.com".to_owned()));
         assert_eq!(config.methods[..], [MethodKind::PublicKey]);
+    }
+
+    #[test]
+    fn the_operators_lists_name_what_is_offered() {
+        use crate::config::algorithms as names;
+        let offered = transport(&config(), &[]).preferred;
+        let mut left = offered.clone();
+        restrict(&mut left, &Algorithms::default());
+        assert_eq!(left.kex, offered.kex);
+        assert_eq!(left.cipher, offered.cipher);
+        assert_eq!(left.mac, offered.mac);
+        assert_eq!(left.kex.len(), names::KEX.len() + 2);
+        assert_eq!(left.cipher.len(), names::CIPHERS.len());
+        assert_eq!(left.mac.len(), names::MACS.len());
+        let signatures: Vec<&str> = offered.key.iter().map(Algorithm::as_str).collect();
+        assert_eq!(signatures, names::SIGNATURES);
+    }
+
+    #[test]
+    fn what_the_operator_leaves_out_is_not_offered() {
+        let mut left = transport(&config(), &[]).preferred;
+        let algorithms = Algorithms {
+            kex: vec!["curve25519-sha256"],
+            ciphers: vec!["aes128-gcm@openssh.com"],
+            macs: vec!["hmac-sha2-256-etm@openssh.com"],
+        };
+        restrict(&mut left, &algorithms);
+        assert_eq!(left.kex[0], kex::CURVE25519);
+        assert_eq!(left.kex.len(), 3, "the announcements stay");
+        assert_eq!(*left.cipher, [cipher::AES_128_GCM]);
+        assert_eq!(*left.mac, [mac::HMAC_SHA256_ETM]);
     }
 
     #[test]

@@ -28,13 +28,15 @@ mod tenancy;
 mod terminal;
 mod turned;
 mod visit;
+mod wire;
 
 use std::sync::Arc;
 
-pub use accept::{Ending, ServeError, serve};
+pub use accept::{Ending, ServeError, serve, serve_one};
 pub use algorithms::{HostKey, HostKeyError, Transport};
 pub use spill::{CAPACITY, SpillDir, SpillError};
 pub use tenancy::Tenancies;
+pub use wire::Wire;
 
 use crate::audit::Trail;
 use crate::config::Config;
