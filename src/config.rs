@@ -17,6 +17,7 @@ mod forwarding;
 mod keys;
 mod manners;
 mod sandbox;
+mod sftp;
 pub mod sshd;
 mod text;
 
@@ -25,6 +26,7 @@ pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use sandbox::{Scope, Sharing};
+pub use sftp::Sftp;
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -97,6 +99,8 @@ pub struct Login {
     pub force_command: Option<String>,
     /// What its clients may forward.
     pub forwarding: Forwarding,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
 }
 
 /// Bounds.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
-use super::{Config, Forwarding, Login, Sharing, Uids, manners, text};
+use super::{Config, Forwarding, Login, Sftp, Sharing, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -111,6 +111,7 @@ impl Config {
             sandbox: Sharing::default(),
             force_command: None,
             forwarding: Forwarding::default(),
+            sftp: Sftp::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {

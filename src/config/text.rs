@@ -12,7 +12,7 @@ use super::algorithms::Algorithms;
 use super::forwarding::{self, ForwardingFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, SharingFile};
-use super::{Config, Gap, Limits, Login, Uids, keys};
+use super::{Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -59,6 +59,7 @@ struct LoginFile {
     #[serde(default)]
     sandbox: SharingFile,
     force_command: Option<Spanned<String>>,
+    sftp: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -209,6 +210,10 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         sandbox: sandbox::check(login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
+        sftp: login
+            .sftp
+            .as_ref()
+            .map_or(Ok(Sftp::default()), sftp::check)?,
     })
 }
 

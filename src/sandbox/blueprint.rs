@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::Sftp;
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -33,6 +34,8 @@ pub struct Blueprint {
     pub revoked: Vec<PathBuf>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
     /// Whether what a session leaves behind may stay until the sandbox ends, client or not.

@@ -30,7 +30,8 @@ pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{Charter, Reload, open_keys, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
-    Exit, Family, KeyFiles, Place, Program, SocketPath, Spawn, Terminal, WindowSize,
+    Exit, Family, KeyFiles, LONGEST_COMMAND, Place, Program, SocketPath, Spawn, Terminal,
+    WindowSize,
 };
 pub use pty::{Break, resize, send_break};
 pub(crate) use seccomp::{Filter, SeccompError};

@@ -13,7 +13,7 @@ pub enum Program {
     Shell,
     /// `$SHELL -c COMMAND`; bytes, without NUL.
     Command(Vec<u8>),
-    /// The SFTP server, which is part of this program; it has no terminal.
+    /// The SFTP server: part of this program, or the operator's choice; it has no terminal.
     Sftp,
 }
 
@@ -280,6 +280,10 @@ pub enum Answer {
 #[error("malformed message")]
 pub struct Malformed;
 
+/// The longest command in bytes: what Linux takes for one argument, without the NUL at its end
+/// (execve(2), `MAX_ARG_STRLEN`).
+pub const LONGEST_COMMAND: usize = 128 * 1024 - 1;
+
 /// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
 pub const LONGEST: usize = 512 * 1024;
 
@@ -334,7 +338,7 @@ impl Spawn {
     fn check(&self) -> Result<(), Malformed> {
         let program = match &self.program {
             Program::Shell => true,
-            Program::Command(bytes) => bytes.len() <= 128 * 1024 && !bytes.contains(&0),
+            Program::Command(bytes) => bytes.len() <= LONGEST_COMMAND && !bytes.contains(&0),
             Program::Sftp => self.terminal.is_none(),
         };
         let environment = self.environment.len() <= 256

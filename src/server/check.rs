@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, Scope, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
@@ -246,6 +246,7 @@ fn blueprint(
         authorities: login.trusted_user_ca_keys.clone(),
         revoked: login.revoked_keys.clone(),
         shell: login.shell.clone(),
+        sftp: login.sftp.clone(),
         account,
         shared: login.sandbox.scope != Scope::Connection,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
@@ -334,18 +335,28 @@ fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
                 listed.path.display()
             )
         });
-    let shell = std::fs::canonicalize(&blueprint.shell).ok();
-    let visible = shell.is_some_and(|shell| {
+    let no_shell = (!is_visible(blueprint, &blueprint.shell)).then(|| {
+        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
+    });
+    let no_sftp = match &blueprint.sftp {
+        Sftp::Program(path) if !is_visible(blueprint, path) => Some(format!(
+            "login {login}: its sftp server {} is not below any path of filesystem_policy, so sftp can't start",
+            path.display()
+        )),
+        Sftp::Internal | Sftp::Program(_) => None,
+    };
+    missing.chain(no_shell).chain(no_sftp).collect()
+}
+
+/// Whether a program of the host is there in the sandbox, too.
+fn is_visible(blueprint: &Blueprint, program: &Path) -> bool {
+    std::fs::canonicalize(program).is_ok_and(|program| {
         blueprint
             .paths
             .iter()
             .filter_map(|listed| std::fs::canonicalize(&listed.path).ok())
-            .any(|path| shell.starts_with(path))
-    });
-    let unreachable = (!visible).then(|| {
-        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
-    });
-    missing.chain(unreachable).collect()
+            .any(|path| program.starts_with(path))
+    })
 }
 
 #[cfg(test)]

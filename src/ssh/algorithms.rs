@@ -11,11 +11,13 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 use crate::config;
 use crate::config::algorithms::Algorithms;
 
-/// Hybrid post-quantum first, then Curve25519; the last two announce extensions (RFC 8308) and strict
+/// Hybrid post-quantum first, then Curve25519, also by its older name, the only one that paramiko knows
+/// (RFC 8731 §1: they are the same); the last two announce extensions (RFC 8308) and strict
 /// key exchange (OpenSSH's PROTOCOL, 1.10; against CVE-2023-48795).
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
     kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];

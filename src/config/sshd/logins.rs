@@ -10,7 +10,7 @@ use super::mapping::path_or_none;
 use super::settings::{Fault, Settings};
 use super::values::{matches, one, word};
 use super::{absolute, forwarding, manners, strict};
-use crate::config::{Invoker, Login, Sharing, text};
+use crate::config::{Invoker, Login, Sftp, Sharing, text};
 use crate::model::LoginName;
 
 /// AllowUsers' names, or else the invoking user's, without those that DenyUsers and PermitRootLogin take
@@ -91,6 +91,8 @@ pub(super) fn logins(
             sandbox: Sharing::default(),
             force_command: force_command.clone(),
             forwarding: forwarding.clone(),
+            // Whichever program Subsystem names: it need not be in the sandbox.
+            sftp: Sftp::default(),
         };
         logins.insert(name, login);
     }

@@ -1344,6 +1344,8 @@ async fn reply<H: Handler + Send>(
                                     &mut common.packet_writer,
                                     false,
                                 )?;
+                                // Closes that waited for the rekey are on their way now.
+                                session.channels.retain(|id, _| enc.channels.contains_key(id));
                             }
                         }
 

@@ -1152,9 +1152,20 @@ impl Session {
     /// Close a channel.
     pub fn close(&mut self, channel: ChannelId) -> Result<(), Error> {
         if let Some(ref mut enc) = self.common.encrypted {
-            enc.close(channel)
+            enc.close(channel)?;
+            self.forget_closed_channel(channel);
+            Ok(())
         } else {
             unreachable!()
+        }
+    }
+
+    /// Drops our side of a channel once its close is on its way: nothing that the peer still says of it
+    /// is passed on, and the peer's own close may never come.
+    pub(crate) fn forget_closed_channel(&mut self, channel: ChannelId) {
+        let open = |enc: &Encrypted| enc.channels.contains_key(&channel);
+        if !self.common.encrypted.as_ref().is_some_and(open) {
+            self.channels.remove(&channel);
         }
     }
 
