@@ -21,6 +21,8 @@ use crate::model::{
 pub enum Event {
     /// Somebody tried to log in.
     Login(Login),
+    /// Somebody connected and was turned away.
+    Refused(Refused),
     /// A program asked to go somewhere.
     Egress(Egress),
 }
@@ -66,6 +68,19 @@ pub struct Certificate {
     pub authority: Fingerprint,
 }
 
+/// A connection that was dropped before anything was said; a flood of them is counted, not listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// Always a denial.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// How many more were dropped since the last event of this kind, without one of their own.
+    pub unrecorded: u64,
+}
+
 /// An egress decision: one event for each, written before anything is dialled.
 #[derive(Debug, Clone, Serialize)]
 pub struct Egress {
@@ -75,8 +90,8 @@ pub struct Egress {
     pub sandbox: SandboxId,
     /// The login that the sandbox serves.
     pub login: LoginName,
-    /// The key that logged in.
-    pub key: Fingerprint,
+    /// The key that logged in; `None` in a sandbox of several keys where the session is not known.
+    pub key: Option<Fingerprint>,
     /// Who asked.
     pub origin: Origin,
     /// The calling process; `None` when nobody could be named, and for a client.

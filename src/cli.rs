@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Invoker};
+use crate::config::{Activation, Config, Invoker};
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::cases::{self, Status};
 use crate::policy::{FORWARD, Flow, Snapshot, Verdict};
-use crate::server;
+use crate::server::{self, Launch};
+
+mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
 #[derive(Debug, Parser)]
@@ -26,6 +28,9 @@ enum Command {
     Serve(Source),
     /// Check the configuration, its policies and this host, without serving.
     Check(Source),
+    /// Serve as sshd(8) would, by its command line and configuration (needs root).
+    #[command(disable_help_flag = true)]
+    Sshd(sshd::Arguments),
     /// Work with policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -87,6 +92,7 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
+        Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
         Command::Policy(PolicyCommand::Explain(question)) => explain(&question),
     };
@@ -97,8 +103,13 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(source: &Source) -> anyhow::Result<ExitCode> {
-    server::log_to_stderr();
-    Ok(server::serve(source.read()?)?)
+    server::log_to_stderr(server::LOG);
+    let activation = Activation::from_environment();
+    Ok(server::serve(
+        source.read()?,
+        &activation,
+        Launch::default(),
+    )?)
 }
 
 fn check(source: &Source) -> anyhow::Result<ExitCode> {

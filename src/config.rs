@@ -10,17 +10,27 @@ use serde::Deserialize;
 use crate::model::LoginName;
 use crate::yaml::Invalid;
 
+mod activation;
+pub mod algorithms;
 mod authentication;
 mod builtin;
 mod forwarding;
 mod keys;
 mod keys_command;
+mod manners;
+mod sandbox;
+mod sftp;
+pub mod sshd;
 mod text;
 
+pub use activation::Activation;
 pub use authentication::{Chains, Method};
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
 pub use keys_command::{Argument, KeysCommand, Offered};
+pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use sandbox::{Scope, Sharing};
+pub use sftp::Sftp;
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -60,6 +70,8 @@ pub struct Config {
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
     pub limits: Limits,
+    /// How connections are received, watched and ended.
+    pub manners: Manners,
     /// Whose ids the gate and the sandboxes take.
     pub uids: Uids,
     /// Sandboxes kept ready for each login.
@@ -68,6 +80,8 @@ pub struct Config {
     pub accept_weaker: Vec<Gap>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
+    /// What the SSH transport may negotiate.
+    pub algorithms: algorithms::Algorithms,
 }
 
 /// One login.
@@ -93,8 +107,14 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
+    /// Who shares its sandboxes, and how long they stay.
+    pub sandbox: Sharing,
+    /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.
+    pub force_command: Option<String>,
     /// What its clients may forward.
     pub forwarding: Forwarding,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
 }
 
 /// Bounds.
@@ -102,8 +122,6 @@ pub struct Login {
 pub struct Limits {
     /// Connections at once, authenticated or not.
     pub connections: usize,
-    /// Connections at once that have not logged in yet.
-    pub unauthenticated: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
     /// Sandboxes at once, those in the pool included.

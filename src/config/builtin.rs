@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Chains, Config, Forwarding, Login, Uids, text};
+use super::algorithms::Algorithms;
+use super::{Chains, Config, Forwarding, Login, Sftp, Sharing, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
 #[derive(Debug, Clone)]
 pub struct Invoker {
+    /// Their account's name, where they have one.
+    name: Option<String>,
     home: Option<PathBuf>,
     /// Their uid and gid where sudo made somebody else of them.
     owner: Option<(u32, u32)>,
@@ -35,14 +38,24 @@ impl Invoker {
             .and_then(|name| nix::unistd::User::from_name(&name).ok().flatten());
         match behind_sudo {
             Some(user) => Self {
+                name: Some(user.name),
                 home: Some(user.dir),
                 owner: Some((user.uid.as_raw(), user.gid.as_raw())),
             },
             None => Self {
+                name: nix::unistd::User::from_uid(nix::unistd::getuid())
+                    .ok()
+                    .flatten()
+                    .map(|user| user.name),
                 home: std::env::var_os("HOME").map(PathBuf::from),
                 owner: None,
             },
         }
+    }
+
+    /// Their account's name.
+    pub(super) fn name(&self) -> Option<String> {
+        self.name.clone()
     }
 
     /// Their public keys (`~/.ssh/id_*.pub`), sorted.
@@ -98,7 +111,10 @@ impl Config {
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
+            sandbox: Sharing::default(),
+            force_command: None,
             forwarding: Forwarding::default(),
+            sftp: Sftp::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {
@@ -111,10 +127,12 @@ impl Config {
             authentication: Chains::default(),
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
+            manners: manners::default(),
             uids: Uids::default(),
             pool: text::default_pool(),
             accept_weaker: Vec::new(),
             client_key,
+            algorithms: Algorithms::default(),
         })
     }
 }

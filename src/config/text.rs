@@ -8,10 +8,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::algorithms::Algorithms;
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
-use super::{Chains, Config, Gap, Limits, Login, Uids, keys};
+use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::sandbox::{self, SharingFile};
+use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -34,6 +37,15 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    startups: Option<Spanned<Startups>>,
+    penalties: Option<PenaltiesFile>,
+    #[serde(default)]
+    timeouts: TimeoutsFile,
+    #[serde(default)]
+    rekey: RekeyFile,
+    banner: Option<PathBuf>,
+    motd: Option<PathBuf>,
+    drain: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,13 +64,16 @@ struct LoginFile {
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     forwarding: ForwardingFile,
+    #[serde(default)]
+    sandbox: SharingFile,
+    force_command: Option<Spanned<String>>,
+    sftp: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsFile {
     connections: Option<Spanned<usize>>,
-    unauthenticated: Option<Spanned<usize>>,
     channels: Option<Spanned<usize>>,
     sandboxes: Option<Spanned<usize>>,
     login_grace: Option<Spanned<usize>>,
@@ -110,6 +125,18 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let limits = check_limits(&file.limits, uids)?;
     let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
     let pool = check_pool(file.pool, places, logins.len(), limits.sandboxes)?;
+    let manners = manners::check(
+        base,
+        Keys {
+            startups: file.startups,
+            penalties: file.penalties,
+            timeouts: file.timeouts,
+            rekey: file.rekey,
+            banner: file.banner,
+            motd: file.motd,
+            drain: file.drain,
+        },
+    )?;
     Ok(Config {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
@@ -120,14 +147,16 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         authentication: strangers.unwrap_or_default(),
         logins,
         limits,
+        manners,
         uids,
         pool,
         accept_weaker: file.accept_weaker,
         client_key: None,
+        algorithms: Algorithms::default(),
     })
 }
 
-fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::at(place, problem))
 }
 
@@ -175,6 +204,15 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         );
         return wrong(bad.referenced, problem);
     }
+    let force_command = match login.force_command {
+        Some(command) if command.value.is_empty() || command.value.contains('\0') => {
+            return wrong(
+                command.referenced,
+                "give a command line, or `internal-sftp`",
+            );
+        }
+        command => command.map(|command| command.value),
+    };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
@@ -193,11 +231,17 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
+        sandbox: sandbox::check(login.sandbox)?,
+        force_command,
         forwarding: forwarding::check(login.forwarding)?,
+        sftp: login
+            .sftp
+            .as_ref()
+            .map_or(Ok(Sftp::default()), sftp::check)?,
     })
 }
 
-fn is_variable_pattern(pattern: &str) -> bool {
+pub(super) fn is_variable_pattern(pattern: &str) -> bool {
     let name = pattern.strip_suffix('*').unwrap_or(pattern);
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -218,7 +262,6 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
     let grace = usize::try_from(default.login_grace.as_secs()).unwrap_or(usize::MAX);
     Ok(Limits {
         connections: bounded(&file.connections, default.connections, 65_536)?,
-        unauthenticated: bounded(&file.unauthenticated, default.unauthenticated, 65_536)?,
         channels: bounded(&file.channels, default.channels, 1024)?,
         sandboxes: bounded(&file.sandboxes, default.sandboxes, uids.count as usize)?,
         login_grace: Duration::from_secs(bounded(&file.login_grace, grace, 3600)? as u64),
@@ -245,17 +288,21 @@ fn check_pool(
 }
 
 fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
-    let Uids { gate, first, count } = uids.value;
+    sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
+}
+
+/// Ids that can be nobody else's and each other's.
+pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
+    let Uids { gate, first, count } = uids;
     let end = first.checked_add(count).filter(|end| *end < u32::MAX);
     match end {
-        Some(end) if (first..end).contains(&gate) => wrong(
-            uids.referenced,
-            format!("gate {gate} lies among the sandboxes' own ids; give it one outside them"),
-        ),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids.value),
-        _ => wrong(
-            uids.referenced,
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0",
+        Some(end) if (first..end).contains(&gate) => Err(format!(
+            "gate {gate} lies among the sandboxes' own ids; give it one outside them"
+        )),
+        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
+        _ => Err(
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
+                .to_owned(),
         ),
     }
 }
@@ -263,7 +310,6 @@ fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
 pub(super) fn default_limits() -> Limits {
     Limits {
         connections: 512,
-        unauthenticated: 64,
         channels: 64,
         sandboxes: 64,
         login_grace: Duration::from_secs(60),

@@ -134,7 +134,9 @@ fn event(
         session: identity.and_then(|identity| identity.session),
         sandbox: subject.sandbox,
         login: subject.login.clone(),
-        key: subject.key.clone(),
+        key: subject
+            .holder
+            .key(identity.and_then(|identity| identity.session)),
         origin,
         process: identity.map(Process::from),
         destination: Endpoint::from(&flow.destination),

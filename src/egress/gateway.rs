@@ -17,7 +17,7 @@ use crate::policy::{Flow, Snapshot};
 /// The ways out; one for the gate.
 pub struct Gateway {
     door: Arc<Door>,
-    policies: BTreeMap<LoginName, watch::Sender<Arc<Snapshot>>>,
+    policies: BTreeMap<LoginName, Arc<watch::Sender<Arc<Snapshot>>>>,
 }
 
 /// Why a client's connection to the outside was not made.
@@ -58,10 +58,37 @@ impl Gateway {
     pub fn new(door: Door, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
         let policies = policies
             .iter()
-            .map(|(login, snapshot)| (login.clone(), watch::Sender::new(Arc::clone(snapshot))))
+            .map(|(login, snapshot)| {
+                (
+                    login.clone(),
+                    Arc::new(watch::Sender::new(Arc::clone(snapshot))),
+                )
+            })
             .collect();
         Self {
             door: Arc::new(door),
+            policies,
+        }
+    }
+
+    /// With new policies, which sandboxes that run follow at once. A login that is gone keeps its last.
+    #[must_use]
+    pub fn renewed(&self, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
+        let renew = |(login, snapshot): (&LoginName, &Arc<Snapshot>)| {
+            let policy = match self.policies.get(login) {
+                Some(policy) => Arc::clone(policy),
+                None => Arc::new(watch::Sender::new(Arc::clone(snapshot))),
+            };
+            policy.send_replace(Arc::clone(snapshot));
+            (login.clone(), policy)
+        };
+        let gone = self
+            .policies
+            .iter()
+            .map(|(login, policy)| (login.clone(), Arc::clone(policy)));
+        let policies = gone.chain(policies.iter().map(renew)).collect();
+        Self {
+            door: Arc::clone(&self.door),
             policies,
         }
     }
@@ -115,6 +142,6 @@ impl Gateway {
     }
 
     fn policy(&self, login: &LoginName) -> Option<watch::Receiver<Arc<Snapshot>>> {
-        self.policies.get(login).map(watch::Sender::subscribe)
+        self.policies.get(login).map(|policy| policy.subscribe())
     }
 }

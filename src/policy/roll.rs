@@ -96,12 +96,11 @@ impl Roll {
         &self,
         login: &LoginName,
         verified: VerifiedPublicKey<'_>,
-        certificate: Option<&Certificate>,
         source: IpAddr,
     ) -> Result<ProvedKey, Objection> {
         let claim = Claim {
             key: verified.public_key,
-            certificate,
+            certificate: verified.certificate,
             algorithm: verified.algorithm,
             source,
         };

@@ -74,6 +74,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads and validates a policy file.
     pub fn load(path: &Path, generation: Generation) -> Result<Self, LoadError> {
+        let text = Self::read(path)?;
+        Self::parse(&path.display().to_string(), &text, generation)
+    }
+
+    /// Reads a policy file, without a look at what it says.
+    pub fn read(path: &Path) -> Result<String, LoadError> {
         let unread = |source| LoadError::Read {
             path: path.to_owned(),
             source,
@@ -83,7 +89,7 @@ impl Snapshot {
         file.take(MAX_BYTES + 1)
             .read_to_string(&mut text)
             .map_err(unread)?;
-        Self::parse(&path.display().to_string(), &text, generation)
+        Ok(text)
     }
 
     /// The policy that is built into the program.

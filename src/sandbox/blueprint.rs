@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::keys_command::KeysCommand;
+use crate::config::Sftp;
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -38,8 +39,14 @@ pub struct Blueprint {
     pub keys_command: Option<KeysCommand>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
+    /// Whether what a session leaves behind may stay until the sandbox ends, client or not.
+    pub shared: bool,
+    /// Sessions at once in one of them.
+    pub sessions: usize,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::channel::{self, Channel, Received};
 use super::monitor::MOST_COMMANDS;
@@ -22,10 +22,12 @@ use crate::sys::reactor;
 
 mod lease;
 mod paths;
+mod stdio;
 mod witness;
 
 pub use lease::Lease;
 pub use paths::PathError;
+pub use stdio::Stdio;
 pub use witness::Witness;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
@@ -59,10 +61,24 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
     pools: Mutex<BTreeMap<LoginName, Pool>>,
+    /// Cancelled when the sandbox has ended by itself.
+    leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     /// Programs for keys that may run at once.
     commands: Semaphore,
     pool_size: usize,
+    reloads: mpsc::UnboundedSender<OwnedFd>,
+}
+
+/// What the gate's end of the channel gives.
+#[derive(Debug)]
+pub struct Attached<F> {
+    /// To ask with.
+    pub monitor: Monitor,
+    /// Carries the messages; resolves when the monitor is lost.
+    pub lost: F,
+    /// The texts of each configuration that was found good while serving.
+    pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
 /// Sandboxes that wait for their first session.
@@ -95,11 +111,12 @@ fn unexpected(given: &Given) -> Refusal {
 }
 
 impl Monitor {
-    /// Takes the gate's end. The future carries the messages and resolves when the monitor is lost.
+    /// Takes the gate's end.
     pub(crate) fn attach(
         channel: Channel,
         pool_size: usize,
-    ) -> io::Result<(Self, impl Future<Output = Lost>)> {
+    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
+        let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             requests,
@@ -107,15 +124,20 @@ impl Monitor {
             waiting: Mutex::default(),
             exits: Mutex::default(),
             pools: Mutex::default(),
+            leased: Mutex::default(),
             turns: Mutex::default(),
             commands: Semaphore::new(MOST_COMMANDS),
             pool_size,
+            reloads: reload,
         });
         let socket = reactor::register(channel.into())?;
         let monitor = Self(shared);
-        Ok((monitor.clone(), async move {
-            monitor.carry(socket, outgoing).await
-        }))
+        let carrier = monitor.clone();
+        Ok(Attached {
+            monitor,
+            lost: async move { carrier.carry(socket, outgoing).await },
+            reloads,
+        })
     }
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
@@ -217,6 +239,19 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
+    /// ones in the background.
+    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+        let old: Vec<_> = lock(&self.0.pools)
+            .values_mut()
+            .map(|pool| std::mem::take(&mut pool.ready))
+            .collect();
+        drop(old);
+        for login in logins {
+            self.refill(login);
+        }
     }
 
     async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
@@ -361,8 +396,22 @@ impl Monitor {
                 }
             }
             Message::Gone(sandbox) => {
+                if let Some(gone) = lock(&self.0.leased).get(&sandbox) {
+                    gone.cancel();
+                }
                 for pool in lock(&self.0.pools).values_mut() {
                     pool.ready.retain(|lease| lease.id() != sandbox);
+                }
+            }
+            Message::Reloaded => {
+                let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+                    tracing::error!(
+                        "the new configuration did not arrive: too many open files; send SIGHUP again"
+                    );
+                    return Ok(());
+                };
+                if self.0.reloads.send(texts).is_err() {
+                    tracing::debug!("a configuration came at the end");
                 }
             }
             Message::Exited { session, exit } => {
@@ -415,38 +464,6 @@ impl Monitor {
             Answer::Member(held) => Ok(Given::Member(held)),
             Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
-    }
-}
-
-/// Where a session's bytes go.
-#[derive(Debug)]
-pub enum Stdio {
-    /// Three pipes; dropping `stdin` is EOF.
-    Pipes {
-        /// Its standard input.
-        stdin: pipe::Sender,
-        /// Its standard output.
-        stdout: pipe::Receiver,
-        /// Its standard error.
-        stderr: pipe::Receiver,
-    },
-    /// The master side of its PTY, for both directions. Reading gives EIO once the last slave is closed.
-    Terminal(AsyncFd<OwnedFd>),
-}
-
-impl Stdio {
-    fn own(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
-        let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
-            Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
-            Err(descriptors) => descriptors,
-        };
-        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors)
-            .map_err(|_| io::Error::other("descriptors are missing: too many open files"))?;
-        Ok(Self::Pipes {
-            stdin: pipe::Sender::from_owned_fd(stdin)?,
-            stdout: pipe::Receiver::from_owned_fd(stdout)?,
-            stderr: pipe::Receiver::from_owned_fd(stderr)?,
-        })
     }
 }
 

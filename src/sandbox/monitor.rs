@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
@@ -65,11 +67,19 @@ pub(crate) struct Charter {
     pub(crate) uids: Uids,
     /// Sandboxes at once.
     pub(crate) sandboxes: usize,
-    /// Sessions at once in one sandbox.
-    pub(crate) sessions: usize,
+    /// Errands at once in one sandbox.
+    pub(crate) errands: usize,
     pub(crate) kernel: Kernel,
     /// Whether vm.memfd_noexec exists here.
     pub(crate) seal_memory_files: bool,
+}
+
+/// What a reload found good.
+pub(crate) struct Reload {
+    /// What the monitor may do from now on.
+    pub(crate) charter: Charter,
+    /// What the gate has to read, which can open no file.
+    pub(crate) texts: OwnedFd,
 }
 
 /// Whose event it is.
@@ -84,6 +94,8 @@ enum Source {
     End(SessionId),
     /// An errand's child ended.
     Errand(u64),
+    /// SIGHUP.
+    Signal,
     /// A program that tells keys wrote, or ended.
     Output(u64),
     CommandEnd(u64),
@@ -98,8 +110,9 @@ impl Source {
             Self::Start(id) => (3, id.0),
             Self::End(id) => (4, id.0),
             Self::Errand(id) => (5, id),
-            Self::Output(id) => (6, id),
-            Self::CommandEnd(id) => (7, id),
+            Self::Signal => (6, 0),
+            Self::Output(id) => (7, id),
+            Self::CommandEnd(id) => (8, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -114,8 +127,9 @@ impl Source {
             3 => Self::Start(SessionId(number)),
             4 => Self::End(SessionId(number)),
             5 => Self::Errand(number),
-            6 => Self::Output(number),
-            7 => Self::CommandEnd(number),
+            6 => Self::Signal,
+            7 => Self::Output(number),
+            8 => Self::CommandEnd(number),
             _ => return None,
         })
     }
@@ -167,12 +181,23 @@ struct Monitor {
     sessions: Sessions,
     errands: Errands,
     commands: Commands,
+    signals: SignalFd,
 }
 
-/// Serves the gate until it is gone; then nothing that was started is left.
-pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), MonitorError> {
+/// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
+/// the caller has blocked, `reload` is asked for what is new; without an answer all stays as it is.
+pub(crate) fn run(
+    charter: Charter,
+    tree: Tree,
+    gate: Channel,
+    mut reload: impl FnMut() -> Option<Reload>,
+) -> Result<(), MonitorError> {
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
+    let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&hangup, flags).map_err(io::Error::from)?;
+    events.watch(&signals, Source::Signal)?;
     let own = |kind: &str| {
         rustix::fs::open(
             format!("/proc/self/ns/{kind}"),
@@ -201,14 +226,15 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
         sessions: Sessions::default(),
         errands: Errands::default(),
         commands: Commands::default(),
+        signals,
     };
-    let ended = monitor.serve();
+    let ended = monitor.serve(&mut reload);
     monitor.context.tree.raze()?;
     ended
 }
 
 impl Monitor {
-    fn serve(&mut self) -> Result<(), MonitorError> {
+    fn serve(&mut self, reload: &mut impl FnMut() -> Option<Reload>) -> Result<(), MonitorError> {
         let mut ready = Vec::with_capacity(64);
         loop {
             ready.clear();
@@ -235,6 +261,17 @@ impl Monitor {
                     Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
                     Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::Signal) => {
+                        if self
+                            .signals
+                            .read_signal()
+                            .map_err(io::Error::from)?
+                            .is_some()
+                            && let Some(reload) = reload()
+                        {
+                            self.renew(reload)?;
+                        }
+                    }
                 }
             }
             let now = Instant::now();
@@ -243,6 +280,18 @@ impl Monitor {
             self.commands.kill_due(&self.context, now)?;
             self.context.outbox.flush()?;
         }
+    }
+
+    /// Takes the new charter and hands the gate its texts. Blueprints of logins that are gone stay: what
+    /// runs was made by them, and the gate, which lets nobody in for them any more, could have asked for
+    /// more of the same before.
+    fn renew(&mut self, Reload { charter, texts }: Reload) -> Result<(), MonitorError> {
+        let old = std::mem::replace(&mut self.context.charter, charter);
+        for (login, blueprint) in old.blueprints {
+            let blueprints = &mut self.context.charter.blueprints;
+            blueprints.entry(login).or_insert(blueprint);
+        }
+        self.context.outbox.send(&Message::Reloaded, vec![texts])
     }
 
     fn time_to_next(&self) -> Option<Duration> {

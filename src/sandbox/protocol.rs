@@ -13,7 +13,7 @@ pub enum Program {
     Shell,
     /// `$SHELL -c COMMAND`; bytes, without NUL.
     Command(Vec<u8>),
-    /// The SFTP server, which is part of this program; it has no terminal.
+    /// The SFTP server: part of this program, or the operator's choice; it has no terminal.
     Sftp,
 }
 
@@ -270,6 +270,8 @@ pub enum Message {
     },
     /// A sandbox has ended without being asked to.
     Gone(SandboxId),
+    /// The configuration was read again; one descriptor: what the gate has to know of it.
+    Reloaded,
 }
 
 /// What a request gives.
@@ -297,6 +299,10 @@ pub enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message")]
 pub struct Malformed;
+
+/// The longest command in bytes: what Linux takes for one argument, without the NUL at its end
+/// (execve(2), `MAX_ARG_STRLEN`).
+pub const LONGEST_COMMAND: usize = 128 * 1024 - 1;
 
 /// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
 pub const LONGEST: usize = 512 * 1024;
@@ -372,7 +378,7 @@ impl Spawn {
     fn check(&self) -> Result<(), Malformed> {
         let program = match &self.program {
             Program::Shell => true,
-            Program::Command(bytes) => bytes.len() <= 128 * 1024 && !bytes.contains(&0),
+            Program::Command(bytes) => bytes.len() <= LONGEST_COMMAND && !bytes.contains(&0),
             Program::Sftp => self.terminal.is_none(),
         };
         let environment = self.environment.len() <= 256

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Gap, Login, Uids};
+use super::texts::Texts;
+use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{
@@ -57,6 +58,7 @@ pub struct Checked {
     config: Config,
     policies: BTreeMap<LoginName, Arc<Snapshot>>,
     charter: Charter,
+    texts: Texts,
     warnings: Vec<String>,
 }
 
@@ -84,6 +86,10 @@ impl Checked {
         &self.policies
     }
 
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
     pub(super) fn charter(&self) -> &Charter {
         &self.charter
     }
@@ -101,11 +107,21 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
     check_paths(&config)?;
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
+    let mut texts = Texts {
+        banner: shown("banner", config.manners.banner.as_deref())?,
+        motd: shown("motd", config.manners.motd.as_deref())?,
+        ..Texts::default()
+    };
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (name, login) in &config.logins {
         let snapshot = match &login.policy {
-            Some(path) => Snapshot::load(path, Generation(1))?,
+            Some(path) => {
+                let text = Snapshot::read(path)?;
+                let snapshot = Snapshot::parse(&path.display().to_string(), &text, Generation(1))?;
+                texts.policies.insert(name.clone(), text);
+                snapshot
+            }
             None => Snapshot::builtin(Generation(1))?,
         };
         warnings.extend(
@@ -114,7 +130,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .iter()
                 .map(|warning| format!("login {name}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot, config.uids)?;
+        let blueprint = blueprint(name, login, &snapshot, &config)?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
@@ -123,7 +139,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         blueprints,
         uids: config.uids,
         sandboxes: config.limits.sandboxes,
-        sessions: config.limits.channels,
+        errands: config.limits.channels,
         kernel,
         seal_memory_files,
     };
@@ -131,8 +147,30 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         config,
         policies,
         charter,
+        texts,
         warnings,
     })
+}
+
+/// A text for clients.
+fn shown(key: &'static str, path: Option<&Path>) -> Result<Option<String>, CheckError> {
+    use std::io::Read;
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(TEXT_BYTES + 1).read_to_string(&mut text))
+        .and_then(|_| {
+            if text.len() as u64 > TEXT_BYTES {
+                let problem = format!("is longer than {TEXT_BYTES} bytes; shorten it");
+                return Err(std::io::Error::other(problem));
+            }
+            Ok(())
+        });
+    let path = path.to_owned();
+    read.map_err(|source| CheckError::Path { key, path, source })?;
+    Ok(Some(text))
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
@@ -173,7 +211,7 @@ fn blueprint(
     name: &LoginName,
     login: &Login,
     snapshot: &Snapshot,
-    uids: Uids,
+    config: &Config,
 ) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
@@ -194,7 +232,7 @@ fn blueprint(
         });
     }
     let account = account(snapshot.run_as())
-        .and_then(|account| keep_apart(account, uids))
+        .and_then(|account| keep_apart(account, config.uids))
         .map_err(|problem| CheckError::Account {
             login: name.clone(),
             problem,
@@ -205,9 +243,12 @@ fn blueprint(
         authorities: login.trusted_user_ca_keys.clone(),
         revoked: login.revoked_keys.clone(),
         secrets: login.totp_secrets.clone().into_iter().collect(),
-        keys_command: keys_command(name, login, uids)?,
+        keys_command: keys_command(name, login, config.uids)?,
         shell: login.shell.clone(),
+        sftp: login.sftp.clone(),
         account,
+        shared: login.sandbox.scope != Scope::Connection,
+        sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
     })
 }
@@ -333,18 +374,28 @@ fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
                 listed.path.display()
             )
         });
-    let shell = std::fs::canonicalize(&blueprint.shell).ok();
-    let visible = shell.is_some_and(|shell| {
+    let no_shell = (!is_visible(blueprint, &blueprint.shell)).then(|| {
+        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
+    });
+    let no_sftp = match &blueprint.sftp {
+        Sftp::Program(path) if !is_visible(blueprint, path) => Some(format!(
+            "login {login}: its sftp server {} is not below any path of filesystem_policy, so sftp can't start",
+            path.display()
+        )),
+        Sftp::Internal | Sftp::Program(_) => None,
+    };
+    missing.chain(no_shell).chain(no_sftp).collect()
+}
+
+/// Whether a program of the host is there in the sandbox, too.
+fn is_visible(blueprint: &Blueprint, program: &Path) -> bool {
+    std::fs::canonicalize(program).is_ok_and(|program| {
         blueprint
             .paths
             .iter()
             .filter_map(|listed| std::fs::canonicalize(&listed.path).ok())
-            .any(|path| shell.starts_with(path))
-    });
-    let unreachable = (!visible).then(|| {
-        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
-    });
-    missing.chain(unreachable).collect()
+            .any(|path| program.starts_with(path))
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use russh::keys::ssh_key::LineEnding;
@@ -102,10 +102,26 @@ fn make(
 }
 
 /// `FILE.pub`, as ssh-keygen names it.
-fn public_half(path: &Path) -> std::path::PathBuf {
+fn public_half(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     name.into()
+}
+
+/// Leaves those host keys that can be used, if there is one at all, and says why others can't be.
+pub fn sift(paths: &mut Vec<PathBuf>) -> Vec<String> {
+    let problem = |path: &PathBuf| {
+        let problem = read(path).err()?;
+        Some((
+            path.clone(),
+            format!("host key {}: {problem}", path.display()),
+        ))
+    };
+    let (bad, problems): (Vec<PathBuf>, Vec<String>) = paths.iter().filter_map(problem).unzip();
+    if bad.len() < paths.len() {
+        paths.retain(|path| !bad.contains(path));
+    }
+    problems
 }
 
 /// Reads a host key; one that others can read is no secret any more.

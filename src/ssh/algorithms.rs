@@ -1,20 +1,25 @@
 //! What this server speaks: algorithms, limits and timing of the SSH transport.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
-use russh::{MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use russh::{Preferred, SshId, cipher, compression, kex, mac};
 
-use super::host_keys::{HostCertificate, HostKey};
-use crate::config::Limits;
+use super::auth::method_set;
+use super::host_keys::Identity;
+use crate::config;
+use crate::config::algorithms::Algorithms;
 
-/// Hybrid post-quantum first, then Curve25519; the last two announce extensions (RFC 8308) and strict
+/// Hybrid post-quantum first, then Curve25519, also by its older name, the only one that paramiko knows
+/// (RFC 8731 §1: they are the same); the last two announce extensions (RFC 8308) and strict
 /// key exchange (OpenSSH's PROTOCOL, 1.10; against CVE-2023-48795).
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
     kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
@@ -52,37 +57,36 @@ const SIGNATURES: &[Algorithm] = &[
     },
 ];
 
-/// When the server asks for new keys. Clients do so earlier (OpenSSH's after a gigabyte, or 64 with
-/// AES), and should: russh ends a connection on which more than two windows of data arrive between
-/// its own request and the client's answer, as three uploads at once can. 16 GiB stay below 2^32 packets
-/// of four bytes, after which a nonce would come again (RFC 4344 §3.1), and 2^32 AES blocks (§3.2).
-const REKEY: russh::Limits = russh::Limits {
-    rekey_write_limit: 16 << 30,
-    rekey_read_limit: 16 << 30,
-    rekey_time_limit: Duration::from_secs(24 * 3600),
-};
-
 /// The first `none` only asks for the methods and is no attempt (RFC 4252 §5.2), but russh counts it.
 const METHOD_PROBE: usize = 1;
 
-/// The transport's settings.
-pub(super) fn transport(
-    limits: &Limits,
-    host_keys: &[HostKey],
-    certificates: &[HostCertificate],
-    methods: MethodSet,
-) -> Config {
+/// The transport's settings, host keys included; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Transport(Arc<Config>);
+
+impl Transport {
+    /// As the configuration has it.
+    pub fn new(config: &config::Config, identity: &Identity) -> Self {
+        let mut transport = transport(config, identity);
+        restrict(&mut transport.preferred, &config.algorithms);
+        Self(Arc::new(transport))
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0)
+    }
+}
+
+fn transport(config: &config::Config, identity: &Identity) -> Config {
+    let (timeouts, rekey) = (&config.manners.timeouts, &config.manners.rekey);
     Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-sandgate_",
             env!("CARGO_PKG_VERSION")
         ))),
-        methods,
-        keys: host_keys.iter().map(|key| key.private().clone()).collect(),
-        certificates: certificates
-            .iter()
-            .map(|certificate| certificate.certificate().clone())
-            .collect(),
+        methods: method_set(config.authentication.first().into_iter()),
+        keys: identity.private_keys(),
+        certificates: identity.certificates(),
         preferred: Preferred {
             kex: Cow::Borrowed(KEX),
             key: Cow::Borrowed(SIGNATURES),
@@ -91,39 +95,53 @@ pub(super) fn transport(
             mac: Cow::Borrowed(MACS),
             compression: Cow::Borrowed(&[compression::NONE]),
         },
-        max_auth_attempts: limits.auth_tries.saturating_add(METHOD_PROBE),
+        max_auth_attempts: config.limits.auth_tries.saturating_add(METHOD_PROBE),
         // Every refusal takes this long, so that its time says nothing of its reason.
         auth_rejection_time: Duration::from_secs(1),
         auth_rejection_time_initial: Some(Duration::ZERO),
         // Login grace ends who does not log in, keepalives end who is gone; an idle shell may stay.
         inactivity_timeout: None,
-        // Often enough for what forgets idle connections after five minutes (many NATs), and a dead
-        // client gives its sandbox back after six; a laptop may sleep for less.
-        keepalive_interval: Some(Duration::from_secs(60)),
-        keepalive_max: 5,
-        limits: REKEY,
+        keepalive_interval: timeouts.alive_interval,
+        keepalive_max: timeouts.alive_count,
+        limits: russh::Limits {
+            rekey_write_limit: rekey.bytes,
+            rekey_read_limit: rekey.bytes,
+            rekey_time_limit: rekey.time,
+        },
         window_size: 2 << 20,
         maximum_packet_size: 32 * 1024,
         ..Config::default()
     }
 }
 
+/// Leaves what the operator does. What is no algorithm but an extension's announcement stays.
+fn restrict(preferred: &mut Preferred, left: &Algorithms) {
+    let announced = |name: &kex::Name| {
+        matches!(
+            *name,
+            kex::EXTENSION_SUPPORT_AS_SERVER | kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER
+        )
+    };
+    let kex = |name: &kex::Name| announced(name) || left.kex.contains(&name.as_ref());
+    preferred.kex.to_mut().retain(kex);
+    let cipher = |name: &cipher::Name| left.ciphers.contains(&name.as_ref());
+    preferred.cipher.to_mut().retain(cipher);
+    let mac = |name: &mac::Name| left.macs.contains(&name.as_ref());
+    preferred.mac.to_mut().retain(mac);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        connections: 1,
-        unauthenticated: 1,
-        channels: 1,
-        sandboxes: 1,
-        login_grace: Duration::from_secs(1),
-        auth_tries: 6,
-    };
+    fn config() -> config::Config {
+        let text = "host_keys: [k]\nlogins: {a: {authorized_keys: [a], policy: p}}\n";
+        config::parse(std::path::Path::new("sandgate.yaml"), text).unwrap()
+    }
 
     #[test]
     fn nothing_weak_is_offered() {
-        let config = transport(&LIMITS, &[], &[], MethodSet::empty());
+        let config = transport(&config(), &Identity::default());
         let preferred = &config.preferred;
         let offered: Vec<String> = (preferred.kex.iter().map(|name| name.as_ref().to_owned()))
             .chain(preferred.cipher.iter().map(|name| name.as_ref().to_owned()))
@@ -154,5 +172,37 @@ mod tests {
         }
         assert!(offered.contains(&"mlkem768x25519-sha256".to_owned()));
         assert!(offered.contains(&"kex-strict-s-v00@openssh.com".to_owned()));
+        assert_eq!(config.methods[..], [russh::MethodKind::PublicKey]);
+    }
+
+    #[test]
+    fn the_operators_lists_name_what_is_offered() {
+        use crate::config::algorithms as names;
+        let offered = transport(&config(), &Identity::default()).preferred;
+        let mut left = offered.clone();
+        restrict(&mut left, &Algorithms::default());
+        assert_eq!(left.kex, offered.kex);
+        assert_eq!(left.cipher, offered.cipher);
+        assert_eq!(left.mac, offered.mac);
+        assert_eq!(left.kex.len(), names::KEX.len() + 2);
+        assert_eq!(left.cipher.len(), names::CIPHERS.len());
+        assert_eq!(left.mac.len(), names::MACS.len());
+        let signatures: Vec<&str> = offered.key.iter().map(Algorithm::as_str).collect();
+        assert_eq!(signatures, names::SIGNATURES);
+    }
+
+    #[test]
+    fn what_the_operator_leaves_out_is_not_offered() {
+        let mut left = transport(&config(), &Identity::default()).preferred;
+        let algorithms = Algorithms {
+            kex: vec!["curve25519-sha256"],
+            ciphers: vec!["aes128-gcm@openssh.com"],
+            macs: vec!["hmac-sha2-256-etm@openssh.com"],
+        };
+        restrict(&mut left, &algorithms);
+        assert_eq!(left.kex[0], kex::CURVE25519);
+        assert_eq!(left.kex.len(), 3, "the announcements stay");
+        assert_eq!(*left.cipher, [cipher::AES_128_GCM]);
+        assert_eq!(*left.mac, [mac::HMAC_SHA256_ETM]);
     }
 }

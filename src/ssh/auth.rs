@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Certificate, PublicKey};
 use russh::server::{InvalidPublicKey, PublicKeyOffer, VerifiedPublicKey};
@@ -31,6 +32,8 @@ const NAME_CHARS: usize = 64;
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
+    /// Whether an attempt was refused.
+    failed: Arc<AtomicBool>,
     /// Whom the client wants to be, and how far they have come.
     login: String,
     progress: Progress,
@@ -92,12 +95,13 @@ enum Ground {
 }
 
 impl Doorkeeper {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr) -> Self {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, failed: Arc<AtomicBool>) -> Self {
         Self {
             login: String::new(),
             progress: Progress::new(&host.config.authentication),
             host,
             source,
+            failed,
             unproved: None,
         }
     }
@@ -137,27 +141,20 @@ impl Doorkeeper {
 
     /// Takes a proved key of the login, or the key of a certificate that it takes, for a step on the way in.
     /// The files are read afresh: a key that was taken out since its offer opens nothing.
-    pub(super) async fn admit(
-        &mut self,
-        login: &str,
-        verified: VerifiedPublicKey<'_>,
-        certificate: Option<&Certificate>,
-    ) -> Outcome {
+    pub(super) async fn admit(&mut self, login: &str, verified: VerifiedPublicKey<'_>) -> Outcome {
         self.unproved = None;
-        let claim = Claim::new(login, Some(verified.public_key), certificate);
-        let offered = offered(verified.public_key, certificate);
+        let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
+        let offered = offered(verified.public_key, verified.certificate);
         let ground = match self.roll(login, offered).await {
             Err(ground) => ground,
             Ok((None, _)) => Ground::Login,
-            Ok((Some(name), roll)) => {
-                match roll.admit(&name, verified, certificate, self.source.ip()) {
-                    Ok(proved) => {
-                        let step = self.progress.key(proved);
-                        return self.advance(&claim, step);
-                    }
-                    Err(objection) => objection.into(),
+            Ok((Some(name), roll)) => match roll.admit(&name, verified, self.source.ip()) {
+                Ok(proved) => {
+                    let step = self.progress.key(proved);
+                    return self.advance(&claim, step);
                 }
-            }
+                Err(objection) => objection.into(),
+            },
         };
         self.refuse(&claim, &ground);
         Outcome::Refused
@@ -279,6 +276,7 @@ impl Doorkeeper {
     }
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
+        self.failed.store(true, Ordering::Relaxed);
         let method = claim.method.to_string();
         if let Err(error) = self.record(claim, method, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");

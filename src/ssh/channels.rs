@@ -11,16 +11,14 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use super::command::{self, Chosen};
 use super::environment::{Environment, Taken};
 use super::forward::Door;
 use super::guest::Guest;
-use super::narrowing::narrow;
+use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
-use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
-
-/// The longest command taken, in bytes: what Linux takes for one argument (execve(2), `MAX_ARG_STRLEN`).
-const COMMAND_BYTES: usize = 128 * 1024;
+use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
 
 /// How many requests may wait for one program; later ones are dropped, as a full terminal drops keys.
 const REQUESTS: usize = 32;
@@ -58,6 +56,7 @@ struct Draft {
     terminal: Option<Terminal>,
     agent: Option<Door>,
     place: OwnedSemaphorePermit,
+    occupied: Occupied,
 }
 
 /// A channel whose program was asked for. Dropping it ends the program.
@@ -112,6 +111,7 @@ impl Channels {
                 terminal: None,
                 agent: None,
                 place,
+                occupied: self.guest.presence().occupy(),
             },
         );
         Ok(())
@@ -158,8 +158,9 @@ impl Channels {
     /// shell, exec or subsystem (RFC 4254 §6.5): once a channel.
     pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
         if let Program::Command(command) = &program
-            && (command.len() > COMMAND_BYTES || command.contains(&0))
+            && (command.len() > LONGEST_COMMAND || command.contains(&0))
         {
+            tracing::info!(channel = %id, bytes = command.len(), "command refused: too long, or with a NUL");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.remove(&id) else {
@@ -173,15 +174,23 @@ impl Channels {
             terminal,
             agent,
             place,
+            occupied,
         } = draft;
-        let principal = self.guest.principal();
-        let program = match narrow(principal.grants(), program, &mut environment) {
-            Ok(program) => program,
-            Err(reason) => {
-                tracing::info!(login = %principal.login(), reason, "session refused");
-                return Answer::Failure;
-            }
-        };
+        let (principal, login) = (self.guest.principal(), self.guest.login());
+        let operator = login.and_then(|login| login.force_command.as_deref());
+        let Chosen { program, original } =
+            match command::choose(program, operator, principal.grants()) {
+                Ok(chosen) => chosen,
+                Err(reason) => {
+                    tracing::info!(login = %principal.login(), reason, "session refused");
+                    return Answer::Failure;
+                }
+            };
+        if environment.assign(&principal.grants().environment) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
+            return Answer::Failure;
+        }
+        environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {
@@ -210,6 +219,7 @@ impl Channels {
             },
             agent,
             place,
+            occupied,
         }));
         self.running.insert(
             id,

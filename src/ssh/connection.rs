@@ -12,13 +12,13 @@ use russh::server::{
     VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper, Outcome};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::guest::Guest;
+use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
@@ -34,6 +34,7 @@ const PROMPT: Auth = Auth::Partial {
 pub(super) struct Connection {
     host: Arc<Host>,
     source: SocketAddr,
+    route: Route,
     tasks: TaskTracker,
     stage: Stage,
 }
@@ -48,23 +49,17 @@ enum Stage {
     },
 }
 
-/// A connection's place among those that have not logged in.
-pub(super) struct Wait {
-    /// Given back with the login.
-    pub(super) place: OwnedSemaphorePermit,
-    /// Tells whoever measures the login's time.
-    pub(super) over: oneshot::Sender<()>,
-}
-
 impl Connection {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, tasks: TaskTracker, wait: Wait) -> Self {
+    pub(super) fn new(host: Arc<Host>, route: Route, tasks: TaskTracker, wait: Wait) -> Self {
+        let source = route.client;
         let stage = Stage::Outside {
-            doorkeeper: Doorkeeper::new(host.clone(), source),
+            doorkeeper: Doorkeeper::new(host.clone(), source, wait.failed.clone()),
             wait,
         };
         Self {
             host,
             source,
+            route,
             tasks,
             stage,
         }
@@ -86,8 +81,17 @@ impl Connection {
     }
 
     fn let_in(&mut self, principal: Principal) {
+        let Stage::Outside { wait, .. } = &self.stage else {
+            return;
+        };
+        let presence = wait.presence.clone();
         tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
-        let guest = Arc::new(Guest::new(self.host.clone(), principal));
+        let guest = Arc::new(Guest::new(
+            self.host.clone(),
+            principal,
+            self.route,
+            presence,
+        ));
         let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
         let inside = Stage::Inside {
             channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
@@ -150,6 +154,10 @@ impl Handler for Connection {
         Ok(())
     }
 
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        Ok(self.host.banner.clone())
+    }
+
     async fn auth_publickey_offered(
         &mut self,
         user: &str,
@@ -172,21 +180,17 @@ impl Handler for Connection {
         let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
             return Ok(Auth::reject());
         };
-        let outcome = doorkeeper.admit(user, key, None).await;
+        let outcome = doorkeeper.admit(user, key).await;
         Ok(self.conclude(outcome))
     }
 
     async fn auth_openssh_certificate_key(
         &mut self,
         user: &str,
-        certificate: &Certificate,
+        _: &Certificate,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
-            return Ok(Auth::reject());
-        };
-        let outcome = doorkeeper.admit(user, key, Some(certificate)).await;
-        Ok(self.conclude(outcome))
+        self.auth_publickey(user, key).await
     }
 
     async fn auth_keyboard_interactive<'a>(

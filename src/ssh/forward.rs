@@ -13,6 +13,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Handle, Msg};
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
@@ -23,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::guest::Guest;
+use super::presence::Pulse;
 use super::spill::SpillDir;
 use crate::sandbox::{Place, SocketPath};
 pub(super) use agent::{Agent, Door};
@@ -34,7 +36,7 @@ use lines::{Line, Lines};
 pub(super) use listening::Bound;
 use listening::ListenError;
 use listening::{LISTEN_TIME, accept, listen, listen_socket};
-use relay::relay;
+use relay::{RelayError, relay};
 use wire::Wire;
 
 /// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 §5.1).
@@ -100,23 +102,26 @@ impl Forwards {
                     .reject(ChannelOpenFailure::Other { code, reason })
                     .await;
             };
+            let occupied = shared.guest.presence().occupy();
             match dial(&shared.guest, &goal).await {
                 Ok(dialled) => {
                     // The read half is dropped here: its queue would hold up the connection when it is full.
                     let (_, client) = channel.split();
                     let line = shared.lines.take(client.id());
+                    let idle = shared.guest.idle_limit();
                     reply.accept().await;
                     match dialled {
-                        Dialled::Inside(wire) => carry(wire, line, &client).await,
+                        Dialled::Inside(wire) => carry(wire, line, &client, idle).await,
                         Dialled::Outside(granted) => {
-                            let held =
-                                granted.hold(|stream| carry(Wire::Tcp(stream), line, &client));
+                            let held = granted
+                                .hold(|stream| carry(Wire::Tcp(stream), line, &client, idle));
                             if held.await.is_none() {
                                 tracing::info!(%goal, "forward ended: policy no longer allows it");
                             }
                         }
                     }
                     close(&client, place).await;
+                    drop(occupied);
                 }
                 Err(error) => {
                     tracing::debug!(
@@ -238,13 +243,16 @@ async fn take_down(guest: &Guest, path: SocketPath, place: Place) {
     }
 }
 
-/// Carries a connection to its end.
-async fn carry(wire: Wire, mut line: Line, client: &ChannelWriteHalf<Msg>) {
-    let end = line.end.clone();
-    match end
-        .run_until_cancelled(relay(&wire, &mut line, client))
-        .await
-    {
+/// Carries a connection to its end, or until it carries nothing for `idle`.
+async fn carry(wire: Wire, mut line: Line, client: &ChannelWriteHalf<Msg>, idle: Option<Duration>) {
+    let (end, pulse) = (line.end.clone(), Pulse::new());
+    let carried = async {
+        tokio::select! {
+            carried = relay(&wire, &mut line, client, &pulse) => carried,
+            () = pulse.stopped(idle) => Err(RelayError::Idle),
+        }
+    };
+    match end.run_until_cancelled(carried).await {
         Some(Ok(())) | None => {}
         Some(Err(error)) => {
             tracing::debug!(channel = %client.id(), error = &error as &dyn std::error::Error, "forward ended");

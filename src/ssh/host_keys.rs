@@ -14,6 +14,15 @@ const RSA_BITS: usize = 3072;
 #[derive(Debug, Clone)]
 pub struct HostKey(PrivateKey);
 
+/// All that this host proves itself with.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// Its keys; each is offered.
+    pub keys: Vec<HostKey>,
+    /// The authorities' word for these keys.
+    pub certificates: Vec<HostCertificate>,
+}
+
 /// Why a key cannot be the host's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostKeyError {
@@ -30,9 +39,14 @@ pub enum HostKeyError {
     Encrypted,
 }
 
-impl HostKey {
-    pub(super) fn private(&self) -> &PrivateKey {
-        &self.0
+impl Identity {
+    pub(super) fn private_keys(&self) -> Vec<PrivateKey> {
+        self.keys.iter().map(|key| key.0.clone()).collect()
+    }
+
+    pub(super) fn certificates(&self) -> Vec<Certificate> {
+        let all = self.certificates.iter();
+        all.map(|certificate| certificate.0.clone()).collect()
     }
 }
 
@@ -114,10 +128,6 @@ impl HostCertificate {
         } else {
             Ok(Self(certificate))
         }
-    }
-
-    pub(super) fn certificate(&self) -> &Certificate {
-        &self.0
     }
 }
 

@@ -34,4 +34,4 @@ exec /usr/sbin/sshd -D -e -f /dev/null -p "$port" "${keys[@]}" "${certificates[@
     -o ListenAddress=127.0.0.1 -o AuthorizedKeysFile="$dir/authorized_keys" -o StrictModes=no \
     -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no -o MaxSessions=100 \
     -o "AcceptEnv=LANG LC_* COLORTERM GIT_PROTOCOL SGT_OPERATOR SGTX_*" -o PrintMotd=no \
-    -o PermitUserEnvironment=yes -o "Subsystem=sftp internal-sftp" -o PrintLastLog=no -o PidFile=none -o MaxStartups=100
+    -o PermitUserEnvironment=yes -o "Subsystem=sftp /usr/lib/openssh/sftp-server" -o PrintLastLog=no -o PidFile=none -o MaxStartups=100

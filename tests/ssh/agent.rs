@@ -19,7 +19,8 @@ impl Agent {
         let mut command = Command::new("/usr/bin/ssh-agent");
         command.arg("-D").arg("-a").arg(&socket);
         let running = Running::start(&mut command, Duration::from_secs(120));
-        assert!(wait_until(Duration::from_secs(10), || socket.exists()));
+        let listening = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+        assert!(wait_until(Duration::from_secs(10), listening));
         let mut make = Command::new("/usr/bin/ssh-keygen");
         make.args(["-q", "-t", "ed25519", "-N", "", "-C", "of-the-agent", "-f"]);
         run(make.arg(&key), 10).expect_code(0);

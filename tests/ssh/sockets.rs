@@ -79,9 +79,13 @@ fn refusal(daemon: &Daemon<'_>, path: impl Into<Vec<u8>>) -> String {
         .option(OsString::from_vec(what))
         .command();
     let mut client = Running::start(command.env("LC_ALL", "C"), Duration::from_secs(20));
-    assert!(wait_until(Duration::from_secs(10), || local.exists()));
-    let mut answer = Vec::new();
-    let mut stream = UnixStream::connect(&local).unwrap();
+    let mut connected = None;
+    let listening = wait_until(Duration::from_secs(10), || {
+        connected = UnixStream::connect(&local).ok();
+        connected.is_some()
+    });
+    assert!(listening, "{}", client.errors());
+    let (mut stream, mut answer) = (connected.unwrap(), Vec::new());
     std::io::Read::read_to_end(&mut stream, &mut answer).unwrap();
     assert_eq!(answer, b"", "a refused dial is no connection");
     let told = wait_until(Duration::from_secs(5), || {
@@ -118,7 +122,7 @@ fn a_socket_inside_is_reached_from_a_socket_and_from_a_port() {
 #[test]
 fn a_name_that_is_not_utf8_is_a_name() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
+    let daemon = Daemon::start(&world, &with_remote(""));
     let master = daemon.ssh().master();
     let _echo = start(&master, &echo("b\"/tmp/caf\\xe9.sock\""));
     let mut what = format!("{}/local.sock:", world.dir.display()).into_bytes();
@@ -126,7 +130,48 @@ fn a_name_that_is_not_utf8_is_a_name() {
     control(&master, "forward", "-L", OsString::from_vec(what)).expect_code(0);
     let got = through(&world, "local.sock");
     assert_eq!(got.out(), "inside:x", "{got}");
-    master.ssh().run("true").expect_code(0);
+    let mut back = b"/tmp/back\xe9.sock:".to_vec();
+    back.extend(outside_service(&world).into_os_string().into_vec());
+    control(&master, "forward", "-R", OsString::from_vec(back)).expect_code(0);
+    let got = master
+        .ssh()
+        .run(ASK.replace("\"/tmp/in.sock\"", "b\"/tmp/back\\xe9.sock\""));
+    assert_eq!(got.out(), "outside\n", "{got}");
+}
+
+#[test]
+fn hundreds_of_connections_leave_nothing_behind() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    let _echo = start(&master, &echo("\"/tmp/inside.sock\""));
+    let local = world.dir.join("local.sock");
+    for target in ["/tmp/inside.sock", "/tmp/none.sock"] {
+        let what = format!("{}:{target}", local.display());
+        control(&master, "forward", "-L", &what).expect_code(0);
+        let descriptors = |pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let (gate, monitor) = (daemon.gate(), daemon.monitor());
+        let before = (descriptors(gate), descriptors(monitor));
+        let processes = daemon.processes().len();
+        for _ in 0..200 {
+            let mut stream = UnixStream::connect(&local).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            assert_eq!(
+                answer == "inside:",
+                target == "/tmp/inside.sock",
+                "{answer:?}"
+            );
+        }
+        let settled = wait_until(Duration::from_secs(5), || {
+            (descriptors(gate), descriptors(monitor)) == before
+                && daemon.processes().len() == processes
+        });
+        assert!(settled, "{target}: {:?}", daemon.processes());
+        control(&master, "cancel", "-L", &what).expect_code(0);
+        fs::remove_file(&local).ok();
+    }
 }
 
 #[test]

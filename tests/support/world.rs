@@ -30,7 +30,7 @@ const TOOLS: [(&str, &str); 17] = [
 ];
 
 /// Uids for one world: the gate's and those of its sandboxes.
-pub(crate) const UIDS_PER_WORLD: u32 = 128;
+pub(crate) const UIDS_PER_WORLD: u32 = 256;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 

@@ -43,7 +43,7 @@ impl Errands {
     ) -> Result<(), MonitorError> {
         let same = |running: &&Running| running.sandbox == place.id;
         let running = self.running.values().filter(same).count();
-        if running >= context.charter.sessions {
+        if running >= context.charter.errands {
             let refusal = format!("{running} errands run in sandbox {}", place.id);
             return context.outbox.answer(number, Err(refusal));
         }

@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Uid};
@@ -17,9 +18,10 @@ use rustix::thread::{
 
 use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
+use crate::config::Sftp;
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
-use crate::sandbox::cgroup::Group;
+use crate::sandbox::cgroup::{self, Group};
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::environment;
 use crate::sandbox::identity;
@@ -45,6 +47,8 @@ struct Session {
     group_name: String,
     cgroup: u64,
     has_terminal: bool,
+    /// What it leaves behind may stay.
+    shared: bool,
     phase: Phase,
     kill_at: Option<Instant>,
     /// The gate will not name it again.
@@ -69,6 +73,8 @@ enum Phase {
 struct Stdio {
     child: [OwnedFd; 3],
     gate: Vec<OwnedFd>,
+    /// The terminal's path inside the sandbox.
+    terminal: Option<Vec<u8>>,
 }
 
 impl Sessions {
@@ -80,12 +86,14 @@ impl Sessions {
         place: &Sandbox,
         spawn: Spawn,
     ) -> Result<(), MonitorError> {
+        let blueprint = context.charter.blueprints.get(&place.login);
+        let most = blueprint.map_or(0, |blueprint| blueprint.sessions);
         let running = self
             .sessions
             .values()
             .filter(|session| session.sandbox == place.id)
             .count();
-        if running >= context.charter.sessions {
+        if running >= most {
             return context.outbox.answer(
                 number,
                 Err(format!("{running} sessions run in sandbox {}", place.id)),
@@ -180,8 +188,9 @@ impl Sessions {
         announce(context, &Message::Exited { session: id, exit })
     }
 
-    /// The session's channel is closed. A program that still runs is hung up and then killed with all
-    /// it started; what an ended one left in the background lives as long as its sandbox.
+    /// The session's channel is closed. A program that still runs is hung up and then killed: with all it
+    /// started, or alone where the sandbox is shared, since nothing tells a server that was put into the
+    /// background from a helper. What an ended one left behind lives as long as its sandbox.
     pub(super) fn hang_up(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -189,7 +198,13 @@ impl Sessions {
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
             // What is not reached by this is killed soon after.
-            if let Err(error) = session.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
+            let signals = [Signal::HUP, Signal::CONT];
+            let sent = if session.shared {
+                cgroup::send(&session.leader.pidfd, &signals)
+            } else {
+                session.group.signal(&signals, |_| true)
+            };
+            if let Err(error) = sent {
                 tracing::warn!(session = %id, %error, "cannot hang up");
             }
             session.kill_at = Some(Instant::now() + GRACE);
@@ -235,7 +250,11 @@ impl Sessions {
         let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
         for session in self.sessions.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
-            session.group.kill()?;
+            if session.shared {
+                cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
+            } else {
+                session.group.kill()?;
+            }
         }
         self.sessions.retain(|_, session| {
             !(session.forgotten
@@ -277,7 +296,11 @@ fn fork_session(
         .get(&place.login)
         .ok_or_else(|| io::Error::other("no such login"))?;
     let group = place.group().child(&name)?;
-    let Stdio { child, gate } = stdio(place, &spawn)?;
+    let Stdio {
+        child,
+        gate,
+        terminal,
+    } = stdio(place, &spawn)?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let has_terminal = spawn.terminal.is_some();
     let prepared = Prepared {
@@ -292,7 +315,7 @@ fn fork_session(
         } else {
             Terminal::None
         },
-        task: task(blueprint, spawn)?,
+        task: task(blueprint, spawn, terminal)?,
         report: write,
     };
     let cgroup = group.id()?;
@@ -308,6 +331,7 @@ fn fork_session(
         group,
         group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
+        shared: blueprint.shared,
         phase: Phase::Starting {
             number,
             report,
@@ -337,26 +361,33 @@ pub(super) fn inside_pid_namespace<T>(
     result
 }
 
-/// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
-fn task(blueprint: &Blueprint, spawn: Spawn) -> io::Result<Task> {
-    let name = blueprint
-        .shell
-        .file_name()
-        .unwrap_or(OsStr::new("sh"))
-        .as_bytes();
-    let arguments = match spawn.program {
-        Program::Shell => vec![[b"-", name].concat()],
-        Program::Command(command) => vec![name.to_vec(), b"-c".to_vec(), command],
-        Program::Sftp => return Ok(Task::ServeFiles),
+/// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS). An sftp server is run
+/// without a shell: what it prints before the program does would break the protocol.
+fn task(blueprint: &Blueprint, spawn: Spawn, terminal: Option<Vec<u8>>) -> io::Result<Task> {
+    let shell = &blueprint.shell;
+    let (program, arguments) = match spawn.program {
+        Program::Shell => (shell, vec![[b"-", name_of(shell)].concat()]),
+        Program::Command(command) => {
+            let arguments = vec![name_of(shell).to_vec(), b"-c".to_vec(), command];
+            (shell, arguments)
+        }
+        Program::Sftp => match &blueprint.sftp {
+            Sftp::Internal => return Ok(Task::ServeFiles),
+            Sftp::Program(program) => (program, vec![name_of(program).to_vec()]),
+        },
     };
     Ok(Task::Exec {
-        program: CString::new(blueprint.shell.as_os_str().as_bytes())?,
+        program: CString::new(program.as_os_str().as_bytes())?,
         arguments: arguments
             .into_iter()
             .map(CString::new)
             .collect::<Result<_, _>>()?,
-        environment: environment::compose(blueprint, spawn.environment)?,
+        environment: environment::compose(blueprint, spawn.environment, terminal)?,
     })
+}
+
+fn name_of(program: &Path) -> &[u8] {
+    program.file_name().unwrap_or(OsStr::new("sh")).as_bytes()
 }
 
 /// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.
@@ -364,7 +395,9 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     if let Some(terminal) = &spawn.terminal {
         let (master, slave) = pty::open(&place.terminals, place.account, terminal)?;
         rustix::io::ioctl_fionbio(&master, true)?;
+        let name = rustix::pty::ptsname(&master, Vec::new())?;
         return Ok(Stdio {
+            terminal: Some(name.into_bytes()),
             child: [slave.try_clone()?, slave.try_clone()?, slave],
             gate: vec![master],
         });
@@ -383,6 +416,7 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     Ok(Stdio {
         child: [stdin, stdout, stderr],
         gate: vec![to_stdin, from_stdout, from_stderr],
+        terminal: None,
     })
 }
 

@@ -145,7 +145,7 @@ pub(super) async fn dial(guest: &Guest, goal: &Goal) -> Result<Dialled, DialErro
         Target::Inside(addresses) if addresses.contains(&PROXY) => Err(DialError::Proxy),
         Target::Inside(addresses) => {
             let lease = guest.lease().await?;
-            let dialled = timeout(DIAL_TIME, reach(lease, &addresses)).await;
+            let dialled = timeout(DIAL_TIME, reach(&lease, &addresses)).await;
             let stream = dialled.map_err(|_| DialError::Late(goal.clone()))??;
             Ok(Dialled::Inside(Wire::Tcp(stream)))
         }

@@ -225,7 +225,8 @@ pub(super) async fn carry_offered(
             // The read half is dropped here: its queue would hold up the connection when it is full.
             let (_, client) = channel.split();
             let line = shared.lines.take(client.id());
-            carry(wire, line, &client).await;
+            let _occupied = shared.guest.presence().occupy();
+            carry(wire, line, &client, shared.guest.idle_limit()).await;
             close(&client, place).await;
         }
         Err(error) => tracing::debug!(%error, "the client refused a forwarded connection"),

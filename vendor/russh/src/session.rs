@@ -300,6 +300,15 @@ impl Encrypted {
         Ok(())
     }
 
+    /// Answers the peer's close. What still waits for its window will never be taken, and must hold up
+    /// neither our own close nor the channels that are left.
+    pub fn close_in_answer(&mut self, channel: ChannelId) -> Result<(), crate::Error> {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.pending_data.clear();
+        }
+        self.close(channel)
+    }
+
     pub fn sender_window_size(&self, channel: ChannelId) -> usize {
         if let Some(channel) = self.channels.get(&channel) {
             channel.sender_window_size as usize
@@ -1013,6 +1022,21 @@ mod tests {
             packet_types(&encrypted.write),
             vec![msg::CHANNEL_DATA, msg::CHANNEL_EOF, msg::CHANNEL_CLOSE]
         );
+        assert!(!encrypted.channels.contains_key(&channel_id));
+    }
+
+    #[test]
+    fn a_close_in_answer_waits_for_no_window() {
+        let channel_id = ChannelId(12);
+        let mut encrypted = test_encrypted();
+        let mut channel = test_channel(channel_id, 44, false, false);
+        channel.recipient_window_size = 0;
+        encrypted.channels.insert(channel_id, channel);
+
+        encrypted.close(channel_id).unwrap();
+        assert!(encrypted.has_any_pending_data());
+        encrypted.close_in_answer(channel_id).unwrap();
+        assert_eq!(packet_types(&encrypted.write), vec![msg::CHANNEL_CLOSE]);
         assert!(!encrypted.channels.contains_key(&channel_id));
     }
 

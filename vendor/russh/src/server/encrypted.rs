@@ -858,6 +858,7 @@ mod tests {
             sender: handle,
             pending_reads: Vec::new(),
             pending_len: 0,
+            pending_credit: 0,
             channels: std::collections::HashMap::new(),
             open_global_requests: std::collections::VecDeque::new(),
             kex: SessionKexState::Idle,
@@ -1212,6 +1213,7 @@ impl Encrypted {
                                 public_key: &pubkey,
                                 algorithm: &algorithm,
                                 signature: &sig,
+                                certificate: pk_or_cert.certificate(),
                             };
                             let auth = match pk_or_cert {
                                 PublicKeyOrCertificate::PublicKey { .. } => {
@@ -1476,7 +1478,7 @@ impl Session {
                 }
                 if let Some(ref mut enc) = self.common.encrypted {
                     // Reply with CHANNEL_CLOSE per RFC 4254 Section 5.3.
-                    enc.close(channel_num)?;
+                    enc.close_in_answer(channel_num)?;
                 }
                 // Forward the close to the channel before removing it, so that
                 // consumers waiting on `Channel::wait()` receive an explicit
@@ -1571,6 +1573,7 @@ impl Session {
                         is_rekeying,
                     )? as u32;
                 }
+                self.forget_closed_channel(channel_num);
                 if let Some(chan) = self.channels.get(&channel_num) {
                     chan.window_size().grow(amount).await;
                     // Use try_send to avoid blocking the session loop when channel buffer is full.

@@ -246,6 +246,9 @@ pub struct VerifiedPublicKey<'a> {
     /// The verified signature. That of a security key says in its last five
     /// bytes how it was made: flags and counter (OpenSSH's PROTOCOL.u2f).
     pub signature: &'a ssh_key::Signature,
+    /// The OpenSSH certificate that the key came in, if it did. Its dates and
+    /// its signature have been checked, nothing else.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// Why a `publickey` request was rejected before any handler could judge it,
@@ -363,7 +366,8 @@ pub trait Handler: Sized {
     }
 
     /// As [`Handler::auth_openssh_certificate`], with the verified key, which
-    /// tells the signature and its algorithm. The default asks that one.
+    /// tells the signature and its algorithm beside the certificate. The
+    /// default asks that one.
     #[allow(unused_variables)]
     fn auth_openssh_certificate_key(
         &mut self,
@@ -1206,6 +1210,7 @@ where
         sender: handle.clone(),
         pending_reads: Vec::new(),
         pending_len: 0,
+        pending_credit: 0,
         channels: HashMap::new(),
         open_global_requests: VecDeque::new(),
         kex: SessionKexState::Idle,
@@ -1298,7 +1303,7 @@ async fn reply<H: Handler + Send>(
     //     violation -- reject it.
     //   * Before it arrives (we initiated the rekey; the peer may not have seen
     //     our KEXINIT yet) their in-flight messages are legal. Handle them as
-    //     usual, but bound the total so a peer that stalls the rekey and floods
+    //     usual, but bound what no channel window covers, so a peer that stalls the rekey and floods
     //     cannot grow memory without limit. `pending_len` is reset when the
     //     rekey completes (see `begin_rekey` and the kex-done path).
     #[allow(clippy::collapsible_if)]
@@ -1310,11 +1315,7 @@ async fn reply<H: Handler + Send>(
                 if kex.peer_kexinit_received() {
                     return Err(crate::Error::Inconsistent.into());
                 }
-                session.pending_len = session.pending_len.saturating_add(pkt.buffer.len() as u32);
-                if u64::from(session.pending_len) > 2 * u64::from(session.common.config.window_size)
-                {
-                    return Err(crate::Error::Pending.into());
-                }
+                session.count_in_flight(&pkt.buffer)?;
             }
         }
     }
@@ -1351,6 +1352,8 @@ async fn reply<H: Handler + Send>(
                                     &mut common.packet_writer,
                                     false,
                                 )?;
+                                // Closes that waited for the rekey are on their way now.
+                                session.channels.retain(|id, _| enc.channels.contains_key(id));
                             }
                         }
 
