@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::algorithms::Algorithms;
+use super::algorithms::{self, AlgorithmsFile};
 use super::forwarding::{self, ForwardingFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, SharingFile};
@@ -32,6 +32,8 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    #[serde(default)]
+    algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
     #[serde(default)]
@@ -134,7 +136,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         pool,
         accept_weaker: file.accept_weaker,
         client_key: None,
-        algorithms: Algorithms::default(),
+        algorithms: algorithms::check(file.algorithms)?,
     })
 }
 
