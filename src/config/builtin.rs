@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
-use super::{Config, Forwarding, Login, Sftp, Sharing, Uids, manners, text};
+use super::{Chains, Config, Forwarding, Login, Sftp, Sharing, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -105,6 +105,9 @@ impl Config {
             trusted_user_ca_keys: Vec::new(),
             authorized_principals: Vec::new(),
             revoked_keys: Vec::new(),
+            authentication: Chains::default(),
+            totp_secrets: None,
+            authorized_keys_command: None,
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
@@ -118,8 +121,10 @@ impl Config {
             source: PathBuf::from("built-in default"),
             listen: vec![([127, 0, 0, 1], 2222).into()],
             host_keys: vec![PathBuf::from("keys/host_ed25519")],
+            host_certificates: Vec::new(),
             audit: None,
             spill: text::default_spill(),
+            authentication: Chains::default(),
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
             manners: manners::default(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::keys_command::KeysCommand;
 use crate::config::Sftp;
 use crate::model::LoginName;
 
@@ -32,6 +33,10 @@ pub struct Blueprint {
     pub authorities: Vec<PathBuf>,
     /// Where it says who logs in no more.
     pub revoked: Vec<PathBuf>,
+    /// Where its secrets for codes are, if it has any.
+    pub secrets: Vec<PathBuf>,
+    /// The program that knows more keys of its.
+    pub keys_command: Option<KeysCommand>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
     /// What serves the subsystem sftp.

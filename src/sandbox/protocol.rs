@@ -75,6 +75,19 @@ pub enum KeyFiles {
     Authorities,
     /// Who logs in no more.
     Revoked,
+    /// What codes are made from.
+    Secrets,
+}
+
+/// A key that somebody offers, for the program that knows a login's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedKey {
+    /// The name of its type.
+    pub kind: String,
+    /// The key or certificate, base64.
+    pub key: String,
+    /// Its SHA-256 fingerprint, as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
 }
 
 /// The path of a UNIX socket inside a sandbox: absolute, without NUL, and short enough to be one
@@ -220,6 +233,13 @@ pub enum Request {
         /// Which.
         kind: KeyFiles,
     },
+    /// What the login's program for keys says; `None` runs a configured login's in its place.
+    KeysCommand {
+        /// Whose.
+        login: Option<LoginName>,
+        /// What its arguments may hold.
+        offered: OfferedKey,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -301,6 +321,7 @@ impl TryFrom<&[u8]> for Numbered {
         match &numbered.request {
             Request::Spawn { spawn, .. } => spawn.check()?,
             Request::Socket { purpose, .. } => purpose.check()?,
+            Request::KeysCommand { offered, .. } => offered.check()?,
             _ => {}
         }
         Ok(numbered)
@@ -329,6 +350,25 @@ impl Purpose {
                     Err(Malformed)
                 }
             }
+        }
+    }
+}
+
+impl OfferedKey {
+    /// What can be nothing but an argument's text: no NUL, no blank, bounded.
+    fn check(&self) -> Result<(), Malformed> {
+        let fields = [
+            (&self.kind, 64),
+            (&self.key, 64 * 1024),
+            (&self.fingerprint, 64),
+        ];
+        let fits = |(text, most): &(&String, usize)| {
+            !text.is_empty() && text.len() <= *most && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if fields.iter().all(fits) {
+            Ok(())
+        } else {
+            Err(Malformed)
         }
     }
 }

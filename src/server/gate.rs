@@ -19,7 +19,7 @@ use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Resolver, Whois};
 use crate::model::Generation;
-use crate::policy::Snapshot;
+use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
 };
@@ -50,7 +50,7 @@ pub(super) enum GateError {
 /// What root opens and the gate uses.
 struct Opened {
     listeners: Vec<(SocketAddr, socket2::Socket)>,
-    host_keys: Vec<ssh::HostKey>,
+    identity: ssh::Identity,
     trail: Trail,
     spill: SpillDir,
     resolver: Resolver,
@@ -106,13 +106,19 @@ fn open(config: &Config, sockets: Vec<(SocketAddr, socket2::Socket)>) -> Result<
             listeners.push((*address, socket));
         }
     }
-    let mut host_keys = Vec::new();
+    let mut identity = ssh::Identity::default();
     for path in &config.host_keys {
-        host_keys.push(keys::read(path).map_err(wrong(format!("host key {}", path.display())))?);
+        let key = keys::read(path).map_err(wrong(format!("host key {}", path.display())))?;
+        identity.keys.push(key);
+    }
+    for path in &config.host_certificates {
+        let certificate = keys::read_certificate(path, &identity.keys)
+            .map_err(wrong(format!("host certificate {}", path.display())))?;
+        identity.certificates.push(certificate);
     }
     Ok(Opened {
         listeners,
-        host_keys,
+        identity,
         trail: Trail::open(config.audit.as_deref()).map_err(|e| wrong("audit".into())(e.into()))?,
         spill: SpillDir::open(&config.spill).map_err(|e| wrong("spill".into())(e.into()))?,
         resolver: Resolver::from_system().map_err(|e| wrong("resolver".into())(e.into()))?,
@@ -171,7 +177,8 @@ async fn serve(
     let trail = Arc::new(opened.trail);
     let host = Host {
         config: config.clone(),
-        transport: ssh::Transport::new(config, &opened.host_keys),
+        transport: ssh::Transport::new(config, &opened.identity),
+        codes: Arc::new(Codes::default()),
         banner: checked.texts().banner.clone(),
         motd: checked.texts().motd.clone(),
         monitor: monitor.clone(),
@@ -210,7 +217,7 @@ async fn serve(
             Some(texts) = reloads.recv() => {
                 generation = Generation(generation.0 + 1);
                 let running = Arc::clone(&hosts.borrow());
-                match renew(&running, &opened.host_keys, texts, generation) {
+                match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
                         host.monitor.renew_pools(host.config.logins.keys());
                         hosts.send_replace(Arc::new(host));
@@ -234,7 +241,7 @@ async fn serve(
 /// A host by new texts, for the connections that follow; sandboxes that run follow its policies as well.
 fn renew(
     running: &Host,
-    host_keys: &[ssh::HostKey],
+    identity: &ssh::Identity,
     texts: OwnedFd,
     generation: Generation,
 ) -> Result<Host, String> {
@@ -248,7 +255,8 @@ fn renew(
         policies.insert(login.clone(), Arc::new(snapshot));
     }
     Ok(Host {
-        transport: ssh::Transport::new(&config, host_keys),
+        transport: ssh::Transport::new(&config, identity),
+        codes: Arc::clone(&running.codes),
         banner: texts.banner,
         motd: texts.motd,
         monitor: running.monitor.clone(),

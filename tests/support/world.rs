@@ -9,13 +9,14 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 17] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
     ("/usr/bin/sftp", "openssh-client"),
     ("/usr/bin/scp", "openssh-client"),
     ("/usr/bin/rsync", "rsync"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/oathtool", "oathtool"),
     ("/usr/bin/python3", "python3"),
     ("/usr/bin/gcc", "gcc"),
     ("/usr/bin/nsenter", "util-linux"),

@@ -41,7 +41,8 @@ const NO: &[&str] = &["no"];
 const YES: &[&str] = &["yes"];
 const NONE: &[&str] = &["none"];
 const PASSWORDS: &str = "passwords are not taken; use keys";
-const INTERACTIVE: &str = "keyboard-interactive is not offered; use keys";
+const INTERACTIVE: &str =
+    "codes are asked for by sandgate.yaml (`authentication_methods`) alone; use keys";
 const GSSAPI: &str = "GSSAPI is not offered; use keys";
 const KERBEROS: &str = "Kerberos is not offered; use keys";
 const HOSTS: &str = "a host's word for its users is not taken; use keys";
@@ -72,7 +73,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("ListenAddress", Many, Every, ""),
     row("AddressFamily", Word(&["any", "inet", "inet6"]), First, "any"),
     row("HostKey", One, Every, ""),
-    row("HostCertificate", One, Never("host certificates are not offered yet"), ""),
+    row("HostCertificate", One, Never("host certificates are named in sandgate.yaml (`host_certificates`)"), ""),
     row("HostKeyAgent", One, Always(NONE, "host keys are read from files; name them by HostKey"), "none"),
     row("PidFile", One, First, "none"),
     row("RDomain", One, Always(NONE, "start the server in the namespace that sessions shall come from"), ""),
@@ -98,7 +99,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("PermitRootLogin", Word(&["yes", "no", "prohibit-password", "without-password", "forced-commands-only"]), First, "prohibit-password"),
     row("PubkeyAuthentication", FLAG, Always(YES, "public keys are the only way in"), "yes"),
     row("AuthorizedKeysFile", Many, First, ".ssh/authorized_keys .ssh/authorized_keys2"),
-    row("AuthorizedKeysCommand", Rest, Always(NONE, "programs are not asked for keys yet; use AuthorizedKeysFile"), "none"),
+    row("AuthorizedKeysCommand", Rest, Always(NONE, "programs for keys are named in sandgate.yaml (`authorized_keys_command`); use AuthorizedKeysFile"), "none"),
     row("AuthorizedKeysCommandUser", One, Moot, ""),
     row("AuthorizedPrincipalsFile", One, Always(NONE, PRINCIPALS), "none"),
     row("AuthorizedPrincipalsCommand", Rest, Always(NONE, PRINCIPALS), "none"),
@@ -109,7 +110,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("PubkeyAuthOptions", Many, Always(NONE, "a key's own options decide on touch and PIN"), "none"),
     row("SecurityKeyProvider", One, Always(&["internal"], "no library is loaded"), ""),
     row("RequiredRSASize", Number, First, "2048"),
-    row("AuthenticationMethods", Many, Always(&["any", "publickey"], "one public key is what a login takes"), "any"),
+    row("AuthenticationMethods", Many, Always(&["any", "publickey"], "chains are written in sandgate.yaml (`authentication_methods`); here one public key is a login"), "any"),
     row("PasswordAuthentication", FLAG, Always(NO, PASSWORDS), "no"),
     row("PermitEmptyPasswords", FLAG, Always(NO, PASSWORDS), "no"),
     row("KbdInteractiveAuthentication", FLAG, Always(NO, INTERACTIVE), "no"),

@@ -10,7 +10,7 @@ use super::mapping::path_or_none;
 use super::settings::{Fault, Settings};
 use super::values::{matches, one, word};
 use super::{absolute, forwarding, manners, strict};
-use crate::config::{Invoker, Login, Sftp, Sharing, text};
+use crate::config::{Chains, Invoker, Login, Sftp, Sharing, text};
 use crate::model::LoginName;
 
 /// AllowUsers' names, or else the invoking user's, without those that DenyUsers and PermitRootLogin take
@@ -84,6 +84,9 @@ pub(super) fn logins(
             // As sshd without an AuthorizedPrincipalsFile: the certificate has to name the login.
             authorized_principals: Vec::new(),
             revoked_keys: revoked.clone(),
+            authentication: Chains::default(),
+            totp_secrets: None,
+            authorized_keys_command: None,
             policy: policy.clone(),
             shell: shell.clone(),
             accept_env: accept_env.clone(),

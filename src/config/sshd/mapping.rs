@@ -8,7 +8,7 @@ use super::settings::{Fault, Settings};
 use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
-use crate::config::{Config, Invoker, Limits, Uids, text};
+use crate::config::{Chains, Config, Invoker, Limits, Uids, text};
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
 const RSA_BITS: u64 = 2048;
@@ -40,6 +40,8 @@ pub(super) fn map(
     let mut limits = limits(settings)?;
     limits.sandboxes += pool * logins.len();
     let config = Config {
+        host_certificates: Vec::new(),
+        authentication: Chains::default(),
         source: settings.source().to_owned(),
         listen: match service {
             Service::Everybody => addresses::listen(settings)?,

@@ -221,6 +221,8 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         authorized_keys: vec![],
         authorities: vec![],
         revoked: vec![],
+        secrets: vec![],
+        keys_command: None,
         shell: "/bin/sh".into(),
         sftp: Sftp::default(),
         account: None,

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::cipher::OpeningKey;
 use crate::client::GexParams;
+use crate::helpers::AlgorithmExt;
 use crate::kex::dh::groups::DhGroup;
 use crate::kex::{KexAlgorithm, KexAlgorithmImplementor};
 use crate::sshbuffer::PacketWriter;
@@ -44,6 +45,9 @@ pub(crate) struct Encrypted {
     pub key: usize,
     pub client_mac: mac::Name,
     pub server_mac: mac::Name,
+    /// What an RSA host key signed the last exchange with; `None` for another key.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
+    pub host_key_hash: Option<ssh_key::HashAlg>,
     pub session_id: CryptoVec,
     pub channels: HashMap<ChannelId, ChannelParams>,
     pub last_channel_id: Wrapping<u32>,
@@ -156,6 +160,7 @@ impl<C> CommonSession<C> {
             enc.key = newkeys.key;
             enc.client_mac = newkeys.names.client_mac;
             enc.server_mac = newkeys.names.server_mac;
+            enc.host_key_hash = newkeys.names.key.hash_alg();
             self.remote_to_local = newkeys.cipher.remote_to_local;
             self.packet_writer
                 .set_cipher(newkeys.cipher.local_to_remote);
@@ -176,6 +181,7 @@ impl<C> CommonSession<C> {
             key: newkeys.key,
             client_mac: newkeys.names.client_mac,
             server_mac: newkeys.names.server_mac,
+            host_key_hash: newkeys.names.key.hash_alg(),
             session_id: newkeys.session_id,
             state,
             channels: HashMap::new(),

@@ -1144,6 +1144,7 @@ mod tests {
             key: 0,
             client_mac: crate::mac::NONE,
             server_mac: crate::mac::NONE,
+            host_key_hash: None,
             session_id: CryptoVec::from(&b"session-id"[..]),
             channels: HashMap::new(),
             last_channel_id: Wrapping(0),

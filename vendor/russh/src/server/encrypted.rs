@@ -875,6 +875,7 @@ mod tests {
             key: 0,
             client_mac: mac::NONE,
             server_mac: mac::NONE,
+            host_key_hash: None,
             session_id: CryptoVec::new(),
             channels: std::collections::HashMap::new(),
             last_channel_id: Wrapping(0),
@@ -937,10 +938,12 @@ impl Encrypted {
                 } else {
                     unreachable!()
                 };
-                if auth_request.bind_or_reset_principal(&user, &service_name) {
-                    auth_user.clear();
-                }
+                let began = auth_request.bind_or_reset_principal(&user, &service_name);
                 auth_request.partial_success = false;
+                if began {
+                    auth_user.clear();
+                    handler.auth_began(&user).await?;
+                }
             }
 
             if method == "password" {
@@ -1357,11 +1360,13 @@ async fn reject_auth_request(
         write.push(auth_request.partial_success as u8);
     });
     auth_request.current = None;
+    debug!("packet pushed");
+    // A method that succeeded is no rejection (RFC 4252 §5.1): nothing to
+    // count, and its time has nothing to hide.
     if !auth_request.partial_success {
         auth_request.rejection_count += 1;
+        tokio::time::sleep_until(until).await;
     }
-    debug!("packet pushed");
-    tokio::time::sleep_until(until).await;
     Ok(())
 }
 
@@ -1948,6 +1953,10 @@ impl Session {
                         } else {
                             self.request_failure();
                         }
+                        Ok(())
+                    }
+                    "hostkeys-prove-00@openssh.com" => {
+                        map_err!(self.prove_host_keys(r))?;
                         Ok(())
                     }
                     _ => {

@@ -406,6 +406,14 @@ pub trait Handler: Sized {
         async { Ok(Auth::reject()) }
     }
 
+    /// Called when the client names whom it wants to be: at its first request
+    /// and whenever it names another. Whatever it has achieved until then is
+    /// void (RFC 4252 §5).
+    #[allow(unused_variables)]
+    fn auth_began(&mut self, user: &str) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// Called when authentication succeeds for a session.
     #[allow(unused_variables)]
     fn auth_succeeded(
