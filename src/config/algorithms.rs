@@ -1,8 +1,18 @@
 //! The algorithms of the SSH transport, by the names that go over the wire; and what the operator leaves
 //! of them.
 
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::text::wrong;
+use crate::yaml::Fault;
+
 /// Key exchange: hybrid post-quantum first, then Curve25519.
-pub const KEX: &[&str] = &["mlkem768x25519-sha256", "curve25519-sha256"];
+pub const KEX: &[&str] = &[
+    "mlkem768x25519-sha256",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+];
 
 /// Authenticated encryption only.
 pub const CIPHERS: &[&str] = &[
@@ -51,4 +61,43 @@ impl Default for Algorithms {
             macs: MACS.to_vec(),
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlgorithmsFile {
+    kex: Option<Names>,
+    ciphers: Option<Names>,
+    macs: Option<Names>,
+}
+
+type Names = Spanned<Vec<Spanned<String>>>;
+
+pub(super) fn check(file: AlgorithmsFile) -> Result<Algorithms, Fault> {
+    Ok(Algorithms {
+        kex: chosen(file.kex, KEX)?,
+        ciphers: chosen(file.ciphers, CIPHERS)?,
+        macs: chosen(file.macs, MACS)?,
+    })
+}
+
+/// Those that are named, in our order: the client's decides which is taken (RFC 4253 §7.1).
+fn chosen(
+    names: Option<Names>,
+    known: &'static [&'static str],
+) -> Result<Vec<&'static str>, Fault> {
+    let Some(names) = names else {
+        return Ok(known.to_vec());
+    };
+    if names.value.is_empty() {
+        return wrong(names.referenced, "name at least one");
+    }
+    for name in &names.value {
+        if !known.contains(&name.value.as_str()) {
+            let problem = format!("{:?} is none of {}", name.value, known.join(", "));
+            return wrong(name.referenced, problem);
+        }
+    }
+    let named = |known: &&'static str| names.value.iter().any(|name| name.value == **known);
+    Ok(known.iter().copied().filter(named).collect())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::algorithms::Algorithms;
+use super::algorithms::{self, AlgorithmsFile};
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
@@ -37,6 +37,8 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    #[serde(default)]
+    algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
     #[serde(default)]
@@ -152,7 +154,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         pool,
         accept_weaker: file.accept_weaker,
         client_key: None,
-        algorithms: Algorithms::default(),
+        algorithms: algorithms::check(file.algorithms)?,
     })
 }
 

@@ -228,7 +228,8 @@ fn two_hundred_connections_that_vanish_leave_nothing() {
     let daemon = Daemon::start(
         &world,
         &Setup {
-            limits: "connections: 250, unauthenticated: 64, sandboxes: 210".to_owned(),
+            limits: "connections: 250, sandboxes: 210".to_owned(),
+            top: "startups: {start: 250, full: 250, per_source: 250}\n".to_owned(),
             ..Setup::closed()
         },
     );

@@ -55,7 +55,6 @@ const FOREIGN_KEX: &[&str] = &[
     "diffie-hellman-group18-sha512",
     "diffie-hellman-group-exchange-sha1",
     "diffie-hellman-group-exchange-sha256",
-    "curve25519-sha256@libssh.org",
     "ecdh-sha2-nistp256",
     "ecdh-sha2-nistp384",
     "ecdh-sha2-nistp521",
