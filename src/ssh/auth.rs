@@ -190,8 +190,10 @@ impl Doorkeeper {
         let (name, configured) = self.known(login).unzip();
         let monitor = &self.host.monitor;
         let mut text = monitor.authorized_keys(name.as_ref()).await?;
-        text.push(b'\n');
-        text.extend(monitor.keys_command(name.as_ref(), offered?).await?);
+        if self.has_program(configured) {
+            text.push(b'\n');
+            text.extend(monitor.keys_command(name.as_ref(), offered?).await?);
+        }
         let keys = AuthorizedKeys::parse(&text);
         let files = monitor
             .key_files(name.as_ref(), KeyFiles::Authorities)
@@ -219,6 +221,12 @@ impl Doorkeeper {
         {
             self.refuse(&claim, &Ground::Unproved);
         }
+    }
+
+    /// Whether a program knows keys of this login, or of any other where it is unknown.
+    fn has_program(&self, configured: Option<&config::Login>) -> bool {
+        let has = |login: &config::Login| login.authorized_keys_command.is_some();
+        configured.map_or_else(|| self.host.config.logins.values().any(has), has)
     }
 
     /// The login of this name, if it is one.
