@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::keyring::{admitted, authorize, has_terminal, is_ours, key, public};
+use super::reload::hang_up;
 use super::support::{Daemon, Event, Finished, Setup, Ssh, World, run, sandgate, venv};
 
 const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
@@ -341,4 +342,25 @@ fn a_file_of_secrets_that_others_read_is_no_secret() {
     );
     write_secrets(&world, SECRET, 0o600);
     admitted(&daemon, typing(&daemon, &code_now()), "true");
+}
+
+#[test]
+fn a_reload_asks_for_more_and_forgets_no_code() {
+    let world = world(SECRET);
+    let daemon = Daemon::start(&world, &setup("publickey"));
+    admitted(&daemon, daemon.ssh(), "true");
+    setup("'publickey,keyboard-interactive'").write(&world);
+    hang_up(&daemon, "configuration reloaded");
+    let left = "keyboard-interactive";
+    let reason = "no more was proved than publickey";
+    refused(&daemon, daemon.ssh(), left, reason);
+    let code = code_now();
+    admitted(&daemon, typing(&daemon, &code), "true");
+    hang_up(&daemon, "configuration reloaded");
+    refused(
+        &daemon,
+        typing(&daemon, &code),
+        left,
+        "the code was used before",
+    );
 }
