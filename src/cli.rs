@@ -137,7 +137,7 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     }
     if unsupported > 0 {
         eprintln!(
-            "sandgate: {unsupported} case(s) inspect requests, which this version does not do; they count as failed"
+            "sandgate: {unsupported} case(s) need an alias of the host, which this version does not have; they count as failed"
         );
         failed += unsupported;
     }

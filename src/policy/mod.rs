@@ -8,7 +8,9 @@ mod destination;
 mod engine;
 mod fault;
 mod host;
+mod judge;
 mod pattern;
+mod request;
 mod schema;
 mod snapshot;
 
@@ -17,5 +19,7 @@ pub use check::{Account, Filesystem, RunAs};
 pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
 pub use fault::LoadError;
+pub use judge::{Allowed, Considered, RequestDenial, RequestVerdict};
+pub use request::{Content, PathError, Request};
 pub use schema::Compatibility;
 pub use snapshot::{Denial, Flow, Snapshot, Verdict};
