@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Invoker};
-use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::cases::{self, Status};
-use crate::policy::{Flow, Snapshot, Verdict};
 use crate::server;
+
+mod explain;
 
 /// An SSH server whose sessions run in sandboxes.
 #[derive(Debug, Parser)]
@@ -50,27 +49,8 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Judge one connection as the proxy would, and say why.
-    Explain(Question),
-}
-
-/// A connection to judge; a denial's JSON body and the audit name these.
-#[derive(Debug, clap::Args)]
-struct Question {
-    #[command(flatten)]
-    source: Source,
-    /// Whose policy.
-    #[arg(long, value_name = "NAME")]
-    login: String,
-    /// Where to.
-    #[arg(long, value_name = "HOST:PORT")]
-    to: String,
-    /// The program that connects; without it, nobody knows who does.
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-    /// The programs that started it, nearest first.
-    #[arg(long = "ancestor", value_name = "PATH", requires = "binary")]
-    ancestors: Vec<PathBuf>,
+    /// Judge one connection or request as the proxy would, and say why.
+    Explain(explain::Question),
 }
 
 impl Source {
@@ -88,7 +68,7 @@ pub fn run() -> ExitCode {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
-        Command::Policy(PolicyCommand::Explain(question)) => explain(&question),
+        Command::Policy(PolicyCommand::Explain(question)) => question.answer(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandgate: {}", server::explain(error.as_ref()));
@@ -148,45 +128,5 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-/// Status 0 for an allowed connection, 1 for a denied one.
-fn explain(question: &Question) -> anyhow::Result<ExitCode> {
-    let config = question.source.read()?;
-    let login = LoginName::try_from(question.login.clone())?;
-    let known = config.logins.get(&login);
-    let login = known
-        .with_context(|| format!("{}: no login {}", config.source.display(), question.login))?;
-    let snapshot = match &login.policy {
-        Some(path) => Snapshot::load(path, Generation(1))?,
-        None => Snapshot::builtin(Generation(1))?,
-    };
-    let peer = match &question.binary {
-        Some(binary) => Peer::Known(Identity {
-            session: None,
-            pid: 0,
-            binary: binary.clone(),
-            ancestors: question.ancestors.clone(),
-        }),
-        None => Peer::Unknown("no --binary is given".into()),
-    };
-    let destination = Destination::parse(&question.to)?;
-    Ok(match snapshot.judge(&Flow { peer, destination }) {
-        Verdict::Allow(permit) => {
-            println!(
-                "allow: policy `{}` allows {}",
-                permit.policy(),
-                permit.destination()
-            );
-            println!(
-                "The addresses that its name resolves to are judged as well, when it is dialled."
-            );
-            ExitCode::SUCCESS
-        }
-        Verdict::Deny(denial) => {
-            println!("deny: {}", denial.reason);
-            ExitCode::FAILURE
-        }
     })
 }

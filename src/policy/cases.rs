@@ -157,10 +157,10 @@ pub fn run(list: &Path) -> Result<Vec<Outcome>, CaseError> {
         source,
     })?;
     let base = list.parent().unwrap_or(Path::new(""));
-    Ok(cases.into_iter().map(|case| judge(base, case)).collect())
+    Ok(cases.iter().map(|case| judge(base, case)).collect())
 }
 
-fn judge(base: &Path, case: Case) -> Outcome {
+fn judge(base: &Path, case: &Case) -> Outcome {
     let ran = match &case.input {
         Input::Http(http) => http.run(&base.join(&case.policy_file)),
         Input::Load => load(&base.join(&case.policy_file)),

@@ -4,13 +4,15 @@ use super::check::{Condition, Inspection, Requests};
 use super::destination::Permit;
 use super::engine::{Caller, Inquiry, Ruling};
 use super::request::{self, Item, Reading, Request, canonical, has_encoded_slash};
-use super::schema::{Enforcement, Protocol};
+use super::schema::Protocol;
 use super::snapshot::{Admission, Denial, Flow, Snapshot, Treatment};
 use crate::model::{Destination, Generation};
 
 mod explain;
+mod route;
 
 pub use explain::Considered;
+use route::Route;
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -59,14 +61,6 @@ pub struct RequestDenial {
     pub path: Option<String>,
     /// The snapshot that judged.
     pub generation: Generation,
-}
-
-/// A connection's endpoints that a path leads to. They agree on how to process it: `check::overlap`.
-struct Route<'a> {
-    numbers: Vec<usize>,
-    requests: &'a Requests,
-    /// The network policy of the first.
-    policy: &'a str,
 }
 
 /// What a request comes to before rules are asked.
@@ -172,7 +166,7 @@ impl Snapshot {
             return Err(denial);
         };
         let processing = &route.requests.processing;
-        let refuse = |problem: String| route.denial(self, None, problem, &path);
+        let refuse = |problem: String| Box::new(route.denial(self, None, problem, &path));
         if has_encoded_slash(&path) && !processing.encoded_slash {
             return Err(refuse(request::PathError::EncodedSlash.to_string()));
         }
@@ -227,7 +221,7 @@ impl Snapshot {
             query: request::parameters(request),
             items,
         };
-        let refuse = |rule, reason| route.denial(self, rule, reason, path);
+        let refuse = |rule, reason| Box::new(route.denial(self, rule, reason, path));
         match engine.rule(&inquiry) {
             Ok(Ruling::Granted(None)) => Ok(None),
             Ok(Ruling::Granted(Some((endpoint, rule)))) => {
@@ -292,71 +286,6 @@ enum Side {
     Deny,
 }
 
-impl<'a> Route<'a> {
-    /// Those that cover the path with the most characters other than `*`.
-    fn find(inspected: &[(usize, &'a str, &'a Requests)], path: &str) -> Option<Self> {
-        let covering = || {
-            inspected
-                .iter()
-                .filter(|(_, _, requests)| requests.path.covers(path))
-        };
-        let most = covering()
-            .map(|(_, _, requests)| requests.path.specificity())
-            .max()?;
-        let best = || covering().filter(|(_, _, requests)| requests.path.specificity() == most);
-        let (_, policy, requests) = best().next()?;
-        Some(Self {
-            numbers: best().map(|(number, _, _)| *number).collect(),
-            requests,
-            policy,
-        })
-    }
-
-    fn audits(&self) -> bool {
-        self.requests.processing.enforcement == Enforcement::Audit
-    }
-
-    /// Operations are told from text as soon as one endpoint has a rule about them.
-    fn messages(&self, snapshot: &Snapshot) -> super::check::Messages {
-        use super::check::Messages;
-        let operations = |number: &usize| {
-            snapshot
-                .parts()
-                .0
-                .endpoints
-                .get(*number)
-                .is_some_and(|endpoint| match &endpoint.inspection {
-                    Inspection::Requests(requests) => {
-                        requests.rules.messages() == Messages::Operations
-                    }
-                    Inspection::Tunnel { .. } => false,
-                })
-        };
-        if self.numbers.iter().any(operations) {
-            Messages::Operations
-        } else {
-            Messages::Plain
-        }
-    }
-
-    fn denial(
-        &self,
-        snapshot: &Snapshot,
-        rule: Option<String>,
-        reason: String,
-        path: &str,
-    ) -> Box<RequestDenial> {
-        Box::new(RequestDenial {
-            policy: Some(self.policy.to_owned()),
-            rule,
-            reason,
-            protocol: self.requests.processing.protocol.map(Protocol::name),
-            path: Some(path.to_owned()),
-            generation: snapshot.generation(),
-        })
-    }
-}
-
 impl From<Denial> for RequestDenial {
     fn from(denial: Denial) -> Self {
         Self {
@@ -369,3 +298,6 @@ impl From<Denial> for RequestDenial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,30 +127,30 @@ impl PathPattern {
 /// Whether tokens match a whole text, in which `Many` stands for anything: the last one takes as
 /// much as it must.
 fn covers(tokens: &[Token], text: &[u8]) -> bool {
-    let (mut token, mut byte) = (0, 0);
+    let (mut piece, mut byte) = (0, 0);
     let mut many = None;
     while let Some(next) = text.get(byte) {
-        match tokens.get(token) {
+        match tokens.get(piece) {
             Some(Token::Many(_)) => {
-                many = Some((token, byte));
-                token += 1;
+                many = Some((piece, byte));
+                piece += 1;
             }
             Some(Token::One(set)) if set.meets(Set::of([*next])) => {
-                token += 1;
+                piece += 1;
                 byte += 1;
             }
             _ => match many {
-                Some((star, taken)) => {
-                    many = Some((star, taken + 1));
-                    token = star + 1;
-                    byte = taken + 1;
+                Some((at, until)) => {
+                    many = Some((at, until + 1));
+                    piece = at + 1;
+                    byte = until + 1;
                 }
                 None => return false,
             },
         }
     }
     tokens
-        .get(token..)
+        .get(piece..)
         .is_some_and(|rest| rest.iter().all(|token| token.is_many()))
 }
 
@@ -200,7 +200,7 @@ pub(super) fn file_regex(glob: &str) -> Result<String, String> {
             '[' => {
                 let (class, rest) = class(chars.as_str())?;
                 chars = rest.chars();
-                class.regex('/', &mut out);
+                class.regex("/", &mut out);
             }
             '{' => {
                 depth += 1;
@@ -224,7 +224,7 @@ pub(super) fn file_regex(glob: &str) -> Result<String, String> {
 
 /// A rule's glob as a regular expression: `*`, `?` and sets stay within `stop`, `**` crosses it, `{a,b}`
 /// is either, a backslash takes its meaning from what follows.
-pub(super) fn glob_regex(glob: &str, stop: char) -> Result<String, String> {
+pub(super) fn glob_regex(glob: &str, stop: &str) -> Result<String, String> {
     let mut out = String::from("(?s)^");
     let mut depth = 0_usize;
     let mut chars = glob.chars();
@@ -234,13 +234,13 @@ pub(super) fn glob_regex(glob: &str, stop: char) -> Result<String, String> {
                 let rest = chars.as_str();
                 let tail = rest.trim_start_matches('*');
                 if tail.len() == rest.len() {
-                    out.push_str(&format!("[^{stop}]*"));
+                    out.extend(["[^", stop, "]*"]);
                 } else {
                     out.push_str(".*");
                 }
                 chars = tail.chars();
             }
-            '?' => out.push_str(&format!("[^{stop}]")),
+            '?' => out.extend(["[^", stop, "]"]),
             '[' => {
                 let (class, rest) = class(chars.as_str())?;
                 chars = rest.chars();
@@ -327,10 +327,9 @@ impl Class {
     }
 
     /// Never `stop`, which only `**` crosses.
-    fn regex(&self, stop: char, out: &mut String) {
+    fn regex(&self, stop: &str, out: &mut String) {
         if self.negated {
-            out.push_str("[^");
-            out.push(stop);
+            out.extend(["[^", stop]);
         } else {
             out.push('[');
         }
@@ -342,9 +341,7 @@ impl Class {
         if self.negated {
             out.push(']');
         } else {
-            out.push_str("&&[^");
-            out.push(stop);
-            out.push_str("]]");
+            out.extend(["&&[^", stop, "]]"]);
         }
     }
 }

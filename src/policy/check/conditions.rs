@@ -220,7 +220,7 @@ fn http(rule: &Rule, side: Side) -> Result<Option<Subject>, Fault> {
         return Ok(None);
     }
     let path = match &rule.path {
-        Some(path) if path.value != "**" => Some(compiled(&path.value, '/', path.referenced)?),
+        Some(path) if path.value != "**" => Some(compiled(&path.value, "/", path.referenced)?),
         _ => None,
     };
     let query = rule
@@ -238,7 +238,7 @@ fn operation(rule: &Rule, side: Side) -> Result<Option<Subject>, Fault> {
     if side == Side::Allow && rule.operation_type.is_none() {
         return Ok(None);
     }
-    let glob = |text: &Spanned<String>| compiled(&text.value, '.', text.referenced);
+    let glob = |text: &Spanned<String>| compiled(&text.value, ".", text.referenced);
     Ok(Some(Subject::Operation {
         kind: rule.operation_type.as_ref().and_then(|t| Kind::of(t.value)),
         name: rule.operation_name.as_ref().map(glob).transpose()?,
@@ -259,7 +259,7 @@ fn call(rule: &Rule) -> Result<Option<Subject>, Fault> {
         method: if any {
             String::new()
         } else {
-            compiled(&method.value, '.', method.referenced)?
+            compiled(&method.value, ".", method.referenced)?
         },
         names: names.map(matcher).transpose()?.unwrap_or_default(),
     }))
@@ -270,10 +270,10 @@ fn matcher(matcher: &Spanned<Matcher>) -> Result<Vec<String>, Fault> {
         .value
         .globs
         .iter()
-        .map(|glob| compiled(glob, '.', matcher.referenced))
+        .map(|glob| compiled(glob, ".", matcher.referenced))
         .collect()
 }
 
-fn compiled(glob: &str, stop: char, place: Location) -> Result<String, Fault> {
+fn compiled(glob: &str, stop: &str, place: Location) -> Result<String, Fault> {
     glob_regex(glob, stop).map_err(|problem| Fault::at(place, problem))
 }

@@ -123,17 +123,22 @@ fn segment(raw: &str) -> Result<String, PathError> {
         if is_plain(byte) && !(encoded && byte == b'/') {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(digit));
         }
     }
     // `%5C` is a separator to servers on Windows.
-    let hides = |separator: &str| {
-        out.contains(separator) && out.split(separator).any(|part| part == "." || part == "..")
-    };
-    if hides("%2F") || hides("%5C") {
+    let parts = out.replace("%5C", "%2F");
+    if parts != "." && parts != ".." && parts.split("%2F").any(|part| part == "." || part == "..") {
         return Err(PathError::HiddenDots);
     }
     Ok(out)
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(u32::from(value), 16)
+        .unwrap_or_default()
+        .to_ascii_uppercase()
 }
 
 fn hex(digit: Option<u8>) -> Result<u8, PathError> {
