@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use sandgate::model::{Destination, Generation, Identity, Peer};
 use sandgate::policy::cases::{self, Answer, Outcome, Status};
-use sandgate::policy::{Account, Compatibility, Flow, LoadError, Snapshot, Verdict};
+use sandgate::policy::{
+    Account, Compatibility, Content, Flow, LoadError, Request, RequestVerdict, Snapshot, Verdict,
+};
 
 fn at(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
@@ -139,15 +141,18 @@ fn every_shipped_policy_loads_without_a_warning() {
     }
 }
 
-fn judge(snapshot: &Snapshot, binary: &str, destination: &str) -> Verdict {
-    let identity = Identity {
+fn known(binary: &str) -> Peer {
+    Peer::Known(Identity {
         session: None,
         pid: 9,
         binary: binary.into(),
         ancestors: Vec::new(),
-    };
+    })
+}
+
+fn judge(snapshot: &Snapshot, binary: &str, destination: &str) -> Verdict {
     snapshot.judge(&Flow {
-        peer: Peer::Known(identity),
+        peer: known(binary),
         destination: Destination::parse(destination).unwrap(),
     })
 }
@@ -335,6 +340,58 @@ fn what_is_likely_a_mistake_is_warned_of() {
             "{:?}",
             snapshot.warnings()
         );
+    }
+}
+
+/// What the fuzz target `request` makes of a seed: some protocol takes it, or none.
+#[test]
+fn the_requests_seeds_come_out_as_they_are_named() {
+    let source = std::fs::read_to_string(at("fuzz/fuzz_targets/request.rs")).unwrap();
+    let policy = source.split('"').nth(1).unwrap();
+    let snapshot = Snapshot::parse("request.rs", policy, Generation(1)).unwrap();
+    let seeds = files("fuzz/seeds/request", |_| true);
+    assert!(seeds.len() >= 18, "{seeds:?}");
+    for seed in seeds {
+        let text = std::fs::read_to_string(&seed).unwrap();
+        let (line, body) = text.split_once('\n').unwrap();
+        let (path, query) = line.split_once('?').unwrap_or((line, ""));
+        let get = Request {
+            method: "GET",
+            path,
+            query: Some(query),
+            ..Request::default()
+        };
+        let post = Request {
+            method: "POST",
+            content_type: Some("application/json"),
+            content: Content::Body(body.as_bytes()),
+            ..get
+        };
+        let message = Request {
+            upgrade: Some("websocket"),
+            content: Content::Text(body),
+            ..get
+        };
+        let asked = [
+            (1, post),
+            (2, post),
+            (3, post),
+            (1, get),
+            (5, get),
+            (4, message),
+        ];
+        let taken = asked.iter().any(|(port, request)| {
+            let flow = Flow {
+                peer: known("/x"),
+                destination: Destination::parse(&format!("a.example:{port}")).unwrap(),
+            };
+            matches!(
+                snapshot.judge_request(&flow, request),
+                RequestVerdict::Allow(_)
+            )
+        });
+        let name = seed.file_name().unwrap().to_str().unwrap();
+        assert_eq!(taken, name.starts_with("ok-"), "{name}");
     }
 }
 
