@@ -15,7 +15,7 @@ network_policies:
   p:
     endpoints:
       - {host: a.example, port: 1, enforcement: enforce, protocol: graphql, allow_encoded_slash: true, access: read-only, deny_rules: [{operation_type: query, fields: ['secret*']}]}
-      - {host: a.example, port: 2, enforcement: enforce, protocol: json-rpc, rules: [{allow: {method: '*'}}], deny_rules: [{method: evil}]}
+      - {host: a.example, port: 2, enforcement: enforce, protocol: json-rpc, rules: [{allow: {method: reports.list}}, {allow: {method: evil}}], deny_rules: [{method: evil}]}
       - {host: a.example, port: 3, enforcement: enforce, protocol: mcp, mcp: {allow_all_known_mcp_methods: true}, rules: [{allow: {method: tools/call, tool: 'read_*'}}]}
       - {host: a.example, port: 4, enforcement: enforce, protocol: websocket, rules: [{allow: {method: WEBSOCKET_TEXT, path: '/ws/**'}}, {allow: {operation_type: query}}]}
       - {host: a.example, port: 5, enforcement: enforce, protocol: rest, rules: [{allow: {method: GET, path: '/a/**', query: {q: '*'}}}], deny_rules: [{path: '/a/b/**'}]}

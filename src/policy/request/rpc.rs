@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::json;
 
 /// Messages in one batch.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 64;
 
 /// One message of a body.
 #[derive(Debug, PartialEq, Eq)]
