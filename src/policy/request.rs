@@ -321,18 +321,26 @@ impl Item {
             Self::Http { method } if method.starts_with("WEBSOCKET_") => format!(" ({method})"),
             Self::Http { .. } | Self::Housekeeping => String::new(),
             Self::Operation(operation) => {
-                let fields: Vec<&str> = operation
+                let fields: Vec<String> = operation
                     .fields
                     .iter()
                     .take(8)
-                    .map(String::as_str)
+                    .map(|f| clipped(f))
                     .collect();
                 format!(" ({} {})", operation.kind.name(), fields.join(", "))
             }
-            Self::Call { method, name } => match name {
-                Some(name) => format!(" ({} {})", method.escape_default(), name.escape_default()),
-                None => format!(" ({})", method.escape_default()),
-            },
+            Self::Call { method, name } => {
+                let name = name.iter().map(|name| format!(" {}", clipped(name)));
+                format!(" ({}{})", clipped(method), name.collect::<String>())
+            }
         }
     }
+}
+
+/// As much of a client's text as a message needs, without controls.
+fn clipped(text: &str) -> String {
+    text.chars()
+        .take(80)
+        .flat_map(char::escape_default)
+        .collect()
 }

@@ -3,7 +3,7 @@
 use serde_saphyr::{Location, Spanned};
 
 use crate::policy::pattern::glob_regex;
-use crate::policy::request::Kind;
+use crate::policy::request::{Kind, canonical};
 use crate::policy::schema::{Endpoint, Matcher, Protocol, Rule};
 use crate::yaml::Fault;
 
@@ -96,6 +96,7 @@ pub(super) fn rules_of(endpoint: &Endpoint, warnings: &mut Vec<Fault>) -> Result
     let mut allows = preset(endpoint, protocol);
     for (number, rule) in endpoint.rules.iter().enumerate() {
         let rule = &rule.value.allow;
+        spelled(&rule.value, warnings);
         let subjects = subjects(&rule.value, protocol, Side::Allow)?;
         if subjects.is_empty() && protocol != Protocol::Sql {
             warnings.push(Fault::at(rule.referenced, incomplete(protocol)));
@@ -104,6 +105,7 @@ pub(super) fn rules_of(endpoint: &Endpoint, warnings: &mut Vec<Fault>) -> Result
     }
     let mut denies = Vec::new();
     for (number, rule) in endpoint.deny_rules.iter().enumerate() {
+        spelled(&rule.value, warnings);
         let subjects = subjects(&rule.value, protocol, Side::Deny)?;
         denies.extend(named(&format!("deny_rules[{number}]"), subjects));
     }
@@ -123,6 +125,22 @@ fn incomplete(protocol: Protocol) -> &'static str {
         Protocol::JsonRpc | Protocol::Mcp => "never matches: it lacks `method`",
         _ => "never matches: it lacks `method` or `path`; `\"*\"` and `\"**\"` are any",
     }
+}
+
+/// Warns of a plain path that no request has, once its path is in its canonical form.
+fn spelled(rule: &Rule, warnings: &mut Vec<Fault>) {
+    let Some(path) = rule.path.as_ref() else {
+        return;
+    };
+    if path.value.contains(['*', '?', '[', '{', '\\']) {
+        return;
+    }
+    let problem = match canonical(&path.value) {
+        Ok(form) if form == path.value => return,
+        Ok(form) => format!("never matches: requests are judged as {form:?}"),
+        Err(error) => format!("never matches: {error}"),
+    };
+    warnings.push(Fault::at(path.referenced, problem));
 }
 
 fn named(name: &str, subjects: Vec<Subject>) -> impl Iterator<Item = Condition> {

@@ -174,6 +174,8 @@ fn an_incomplete_rule_allows_nothing_and_denies_everything() {
         post("/", r#"{"query": "subscription {a secret}"}"#),
     );
     allowed(&snapshot, post("/", r#"{"query": "subscription {a}"}"#));
+    let odd = "protocol: rest, access: full, deny_rules: [{path: /a%2fb}, {path: /a/../b}, {path: '/%2f*'}]";
+    assert_eq!(enforced(odd).warnings().len(), 2);
 }
 
 #[test]

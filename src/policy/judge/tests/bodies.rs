@@ -216,3 +216,27 @@ fn a_websocket_message_is_judged_with_the_head_that_opened_it() {
     denied(&snapshot, text("hi"));
     denied(&enforced("protocol: rest, access: full"), text("hi"));
 }
+
+#[test]
+fn sql_passes_as_it_is() {
+    let snapshot = one("enforcement: audit, protocol: sql, rules: [{allow: {command: SELECT}}]");
+    assert!(snapshot.warnings().is_empty(), "{:?}", snapshot.warnings());
+    assert!(matches!(
+        ask(&snapshot, get("GET", "/")),
+        RequestVerdict::Tunnel(_)
+    ));
+}
+
+#[test]
+fn a_reason_holds_little_of_what_a_client_sent() {
+    let snapshot = enforced("protocol: json-rpc, rules: [{allow: {method: x}}]");
+    let method = "y\\n".repeat(10_000);
+    let body = format!(r#"{{"jsonrpc": "2.0", "method": "{method}"}}"#);
+    let request = Request {
+        query: Some("secret"),
+        ..post("/rpc", &body)
+    };
+    let denial = denied(&snapshot, request);
+    assert!(denial.reason.len() < 300, "{denial:?}");
+    assert!(!denial.reason.contains('\n') && !denial.reason.contains("secret"));
+}
