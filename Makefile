@@ -11,7 +11,7 @@ SHELL := /bin/bash
 FUZZ_SECONDS ?= 60
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) openssh-client curl iproute2 keyutils procps python3 python3-venv rsync util-linux
+TEST_PACKAGES := $(BUILD_PACKAGES) openssh-client curl iproute2 keyutils nmap procps python3 python3-venv rsync strace util-linux
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 
 # Under sudo the invoking user's Rust is used where root has none.

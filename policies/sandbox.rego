@@ -12,8 +12,8 @@
 #
 # input is {host, is_name, parents, port, caller, paths, exact}: parents are the domains that a name
 # lies in, nearest first; paths are those of the executable and its ancestors, exact the same as a
-# merged-usr system spells them; caller is "known", "unknown" or, where identity is not asked for,
-# "anyone". A command line is no part of it and never grants.
+# merged-usr system spells them; caller is "known", "unknown", "client" (of the SSH server, by a forward)
+# or, where identity is not asked for, "anyone". A command line is no part of it and never grants.
 package sandgate
 
 import rego.v1
@@ -76,6 +76,12 @@ runs_for(binaries) if {
 	some glob in binaries.globs
 	some path in input.paths
 	regex.match(glob, path)
+}
+
+# No program's path reads like this, and no glob is asked: a forward is allowed by name or not at all.
+runs_for(binaries) if {
+	input.caller == "client"
+	"ssh-forward" in binaries.exact
 }
 
 runs_for(binaries) if {

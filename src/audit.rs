@@ -21,6 +21,8 @@ use crate::model::{
 pub enum Event {
     /// Somebody tried to log in.
     Login(Login),
+    /// Somebody connected and was turned away.
+    Refused(Refused),
     /// A program asked to go somewhere.
     Egress(Egress),
 }
@@ -46,10 +48,37 @@ pub struct Login {
     pub method: String,
     /// The key that was offered or proved.
     pub key: Option<Fingerprint>,
+    /// The certificate that the key came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
     /// Whether it was let in.
     pub verdict: Verdict,
     /// Why not, or on what ground.
     pub reason: Option<String>,
+}
+
+/// A user certificate. What it says counts for nothing where the login was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Its key id, which its authority chose.
+    pub id: String,
+    /// Its serial number.
+    pub serial: u64,
+    /// The key that signed it.
+    pub authority: Fingerprint,
+}
+
+/// A connection that was dropped before anything was said; a flood of them is counted, not listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// Always a denial.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// How many more were dropped since the last event of this kind, without one of their own.
+    pub unrecorded: u64,
 }
 
 /// An egress decision: one event for each, written before anything is dialled.
@@ -61,9 +90,11 @@ pub struct Egress {
     pub sandbox: SandboxId,
     /// The login that the sandbox serves.
     pub login: LoginName,
-    /// The key that logged in.
-    pub key: Fingerprint,
-    /// The calling process; `None` when nobody could be named.
+    /// The key that logged in; `None` in a sandbox of several keys where the session is not known.
+    pub key: Option<Fingerprint>,
+    /// Who asked.
+    pub origin: Origin,
+    /// The calling process; `None` when nobody could be named, and for a client.
     pub process: Option<Process>,
     /// Where it wanted to go.
     pub destination: Endpoint,
@@ -77,6 +108,16 @@ pub struct Egress {
     pub generation: Generation,
     /// Why not; `None` when allowed.
     pub reason: Option<String>,
+}
+
+/// Who wants to leave a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A program in it.
+    Program,
+    /// A client of the SSH server, by a forwarded connection.
+    Client,
 }
 
 /// A process. Paths are bytes on Linux and text here: what is not UTF-8 is replaced.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Invoker};
+use crate::config::{Activation, Config, Invoker};
 use crate::policy::cases::{self, Status};
 use crate::server;
 
@@ -78,7 +78,10 @@ pub fn run() -> ExitCode {
 
 fn serve(source: &Source) -> anyhow::Result<ExitCode> {
     server::log_to_stderr();
-    Ok(server::serve(source.read()?)?)
+    Ok(server::serve(
+        source.read()?,
+        &Activation::from_environment(),
+    )?)
 }
 
 fn check(source: &Source) -> anyhow::Result<ExitCode> {

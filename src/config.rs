@@ -10,10 +10,19 @@ use serde::Deserialize;
 use crate::model::LoginName;
 use crate::yaml::Invalid;
 
+mod activation;
 mod builtin;
+mod forwarding;
+mod keys;
+mod manners;
+mod sandbox;
 mod text;
 
+pub use activation::Activation;
 pub use builtin::{ClientKey, Invoker};
+pub use forwarding::Forwarding;
+pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use sandbox::{Scope, Sharing};
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -49,6 +58,8 @@ pub struct Config {
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
     pub limits: Limits,
+    /// How connections are received, watched and ended.
+    pub manners: Manners,
     /// Whose ids the gate and the sandboxes take.
     pub uids: Uids,
     /// Sandboxes kept ready for each login.
@@ -64,15 +75,24 @@ pub struct Config {
 pub struct Login {
     /// sshd(8) authorized_keys files, read at each login.
     pub authorized_keys: Vec<PathBuf>,
+    /// sshd(8) files of keys whose certificates are taken, the operator's for every login among them.
+    pub trusted_user_ca_keys: Vec<PathBuf>,
+    /// Whom these certificates have to name; empty: the login.
+    pub authorized_principals: Vec<String>,
+    /// KRLs or lists of keys that log in no more, the operator's for every login among them.
+    pub revoked_keys: Vec<PathBuf>,
     /// Its policy file; `None` is the policy built into the program.
     pub policy: Option<PathBuf>,
     /// Its shell, a path inside the sandbox.
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
-    /// Whether clients may open ports inside the sandbox that lead to them (`ssh -R`): a way out that
-    /// policy does not see.
-    pub remote_forwarding: bool,
+    /// Who shares its sandboxes, and how long they stay.
+    pub sandbox: Sharing,
+    /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.
+    pub force_command: Option<String>,
+    /// What its clients may forward.
+    pub forwarding: Forwarding,
 }
 
 /// Bounds.
@@ -80,8 +100,6 @@ pub struct Login {
 pub struct Limits {
     /// Connections at once, authenticated or not.
     pub connections: usize,
-    /// Connections at once that have not logged in yet.
-    pub unauthenticated: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
     /// Sandboxes at once, those in the pool included.

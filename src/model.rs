@@ -1,12 +1,19 @@
 //! The project's values: names, ids and addresses, each checked once where it is made.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+
+mod permits;
+
+pub use permits::PermitList;
+pub(crate) use permits::glob;
 
 /// Why a value from outside was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -248,6 +255,8 @@ pub enum Peer {
     Known(Identity),
     /// Nobody could be named, and why; such a caller has no binary and matches no rule.
     Unknown(String),
+    /// No process: a client of the SSH server, by a forwarded connection.
+    Client,
 }
 
 /// The two ends of a TCP connection, as the accepting side sees them.
@@ -260,12 +269,51 @@ pub struct Connection {
 }
 
 /// On whose behalf a sandbox runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Subject {
     /// The sandbox.
     pub sandbox: SandboxId,
     /// The login it serves.
     pub login: LoginName,
-    /// The key that logged in.
-    pub key: Fingerprint,
+    /// Which key answers for it.
+    pub holder: Holder,
+}
+
+/// Which key answers for what a sandbox does.
+#[derive(Debug, Clone)]
+pub enum Holder {
+    /// The only one that logs in to it.
+    Key(Fingerprint),
+    /// The one that started the session; what no session is known for is nobody's.
+    Sessions(Arc<Roster>),
+}
+
+/// Who started which session of a shared sandbox.
+#[derive(Debug, Default)]
+pub struct Roster(Mutex<BTreeMap<SessionId, Fingerprint>>);
+
+impl Holder {
+    /// The key that answers for a session, or for the sandbox's only one.
+    pub fn key(&self, session: Option<SessionId>) -> Option<Fingerprint> {
+        match self {
+            Self::Key(key) => Some(key.clone()),
+            Self::Sessions(roster) => roster.entries().get(&session?).cloned(),
+        }
+    }
+}
+
+impl Roster {
+    /// Notes a session that has started.
+    pub fn enter(&self, session: SessionId, key: Fingerprint) {
+        self.entries().insert(session, key);
+    }
+
+    /// Forgets a session that has ended.
+    pub fn leave(&self, session: SessionId) {
+        self.entries().remove(&session);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<SessionId, Fingerprint>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

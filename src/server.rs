@@ -5,17 +5,24 @@
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::Config;
+use nix::sys::signal::Signal;
+
+use crate::config::{Activation, Config};
 use crate::sandbox::{self, Channel, Tree};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
 mod gate;
+mod key_files;
 mod keys;
+mod notify;
+mod reload;
 mod supervisor;
+mod texts;
 
 pub use check::{CheckError, Checked, check};
 
@@ -66,7 +73,11 @@ pub fn log_to_stderr() {
 
 /// Serves until a signal or a failure ends it. Everything that can be checked is checked before any
 /// process, socket or thread exists.
-pub fn serve(config: Config) -> Result<ExitCode, ServerError> {
+pub fn serve(config: Config, activation: &Activation) -> Result<ExitCode, ServerError> {
+    let wrong = |step| move |source| ServerError::Process { step, source };
+    let sockets = notify::take_sockets(activation.sockets).map_err(wrong("systemd's sockets"))?;
+    let notifier =
+        notify::Notifier::connect(activation.notify.as_deref()).map_err(wrong("NOTIFY_SOCKET"))?;
     if !rustix::process::geteuid().is_root() {
         return Err(ServerError::NotRoot);
     }
@@ -76,34 +87,51 @@ pub fn serve(config: Config) -> Result<ExitCode, ServerError> {
     }
     keys::make_missing(checked.config())?;
     let tree = Tree::create().map_err(ServerError::Cgroup)?;
-    let started = start(&checked, tree);
-    started.map_err(|source| ServerError::Process {
-        step: "start",
-        source,
-    })
+    start(&checked, tree, sockets, &notifier).map_err(wrong("start"))
 }
 
-fn start(checked: &Checked, tree: Tree) -> std::io::Result<ExitCode> {
+fn start(
+    checked: &Checked,
+    tree: Tree,
+    sockets: Vec<(SocketAddr, socket2::Socket)>,
+    notifier: &notify::Notifier,
+) -> std::io::Result<ExitCode> {
     let one_thread = SingleThreaded::prove()?;
     let supervisor = supervisor::Supervisor::prepare()?;
     let (gate_end, monitor_end) = Channel::pair()?;
-    let given = (tree, gate_end, monitor_end);
-    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitor_end)| {
-        drop(gate_end);
-        supervisor::begin_child(c"sg-monitor");
-        let charter = checked.charter().clone();
-        supervisor::end_child(sandbox::serve_as_monitor(charter, tree, monitor_end))
-    })?;
-    let (tree, gate_end, monitor_end) = given;
+    let given = (tree, gate_end, monitor_end, sockets);
+    let (monitor, given) = fork_with(
+        &one_thread,
+        given,
+        |(tree, gate_end, monitor_end, sockets)| {
+            drop((gate_end, sockets));
+            supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
+            let charter = checked.charter().clone();
+            supervisor::end_child(sandbox::serve_as_monitor(
+                charter,
+                tree,
+                monitor_end,
+                || reload::reload(checked, notifier),
+            ))
+        },
+    )?;
+    let (tree, gate_end, monitor_end, sockets) = given;
     drop(monitor_end);
-    let (gate, (tree, gate_end)) = fork_with(&one_thread, (tree, gate_end), |(tree, gate_end)| {
+    let given = (tree, gate_end, sockets);
+    let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, sockets)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.
         drop(tree);
-        supervisor::begin_child(c"sg-gate");
-        supervisor::end_child(gate::run(checked, gate_end))
+        supervisor::begin_child(c"sg-gate", &[]);
+        supervisor::end_child(gate::run(checked, gate_end, sockets, notifier))
     })?;
-    drop(gate_end);
-    supervisor.watch(&monitor, &gate, &tree)
+    let (tree, gate_end, sockets) = given;
+    drop((gate_end, sockets));
+    let family = supervisor::Family {
+        monitor,
+        gate,
+        tree,
+    };
+    supervisor.watch(&family, checked.config().manners.drain, notifier)
 }
 
 /// The directory of a file, for making it.

@@ -45,7 +45,8 @@ fn egress(host: &str) -> Event {
         session: identity.session,
         sandbox: SandboxId(3),
         login: LoginName::try_from("sandbox".to_owned()).unwrap(),
-        key: Fingerprint("SHA256:abc".into()),
+        key: Some(Fingerprint("SHA256:abc".into())),
+        origin: Origin::Program,
         process: Some(Process::from(&identity)),
         destination: Endpoint::from(&destination),
         addresses: vec!["203.0.113.2".parse().unwrap()],
@@ -74,7 +75,7 @@ fn an_event_is_one_json_line_with_every_field() {
     assert_eq!(
         line,
         serde_json::json!({
-            "kind": "egress", "session": 4, "sandbox": 3, "login": "sandbox", "key": "SHA256:abc",
+            "kind": "egress", "session": 4, "sandbox": 3, "login": "sandbox", "key": "SHA256:abc", "origin": "program",
             "process": {"pid": 77, "binary": "/usr/bin/curl", "ancestors": ["/usr/bin/bash"]},
             "destination": {"host": "example.com", "port": 443}, "addresses": ["203.0.113.2"],
             "verdict": "allow", "rule": "api", "generation": 2, "reason": null,
@@ -90,6 +91,7 @@ fn a_hostile_login_name_stays_inside_its_line() {
         source: "192.0.2.1:9".parse().unwrap(),
         method: "publickey".into(),
         key: None,
+        certificate: None,
         verdict: Verdict::Deny,
         reason: Some("no such login".into()),
     });

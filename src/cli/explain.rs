@@ -1,13 +1,13 @@
 //! `sandgate policy explain`: a verdict, and what it came from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
 use super::Source;
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
-use crate::policy::{Content, Flow, Request, RequestVerdict, Snapshot, Verdict};
+use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Snapshot, Verdict};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(super) struct Question {
     /// Where to.
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "url")]
     to: Option<String>,
-    /// The program that connects; without it, nobody knows who does.
+    /// The program that connects (`ssh-forward`: a client's forward); without it, nobody knows who does.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
     /// The programs that started it, nearest first.
@@ -85,6 +85,7 @@ impl Question {
     pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
         let snapshot = self.snapshot()?;
         let peer = match &self.binary {
+            Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
             Some(binary) => Peer::Known(Identity {
                 session: None,
                 pid: 0,

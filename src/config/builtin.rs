@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Login, Uids, text};
+use super::{Config, Forwarding, Login, Sharing, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -89,10 +89,15 @@ impl Config {
         };
         let login = Login {
             authorized_keys,
+            trusted_user_ca_keys: Vec::new(),
+            authorized_principals: Vec::new(),
+            revoked_keys: Vec::new(),
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
-            remote_forwarding: false,
+            sandbox: Sharing::default(),
+            force_command: None,
+            forwarding: Forwarding::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {
@@ -103,6 +108,7 @@ impl Config {
             spill: text::default_spill(),
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
+            manners: manners::default(),
             uids: Uids::default(),
             pool: text::default_pool(),
             accept_weaker: Vec::new(),

@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Config, Gap, Limits, Login, Uids};
+use super::forwarding::{self, ForwardingFile};
+use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::sandbox::{self, SharingFile};
+use super::{Config, Gap, Limits, Login, Uids, keys};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -19,6 +22,8 @@ struct File {
     host_keys: Spanned<Vec<PathBuf>>,
     audit: Option<PathBuf>,
     spill: Option<PathBuf>,
+    trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
+    revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
@@ -26,25 +31,39 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    startups: Option<Spanned<Startups>>,
+    penalties: Option<PenaltiesFile>,
+    #[serde(default)]
+    timeouts: TimeoutsFile,
+    #[serde(default)]
+    rekey: RekeyFile,
+    banner: Option<PathBuf>,
+    motd: Option<PathBuf>,
+    drain: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoginFile {
     authorized_keys: Spanned<Vec<PathBuf>>,
+    trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
+    authorized_principals: Option<Spanned<Vec<String>>>,
+    revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     policy: PathBuf,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
-    remote_forwarding: bool,
+    forwarding: ForwardingFile,
+    #[serde(default)]
+    sandbox: SharingFile,
+    force_command: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsFile {
     connections: Option<Spanned<usize>>,
-    unauthenticated: Option<Spanned<usize>>,
     channels: Option<Spanned<usize>>,
     sandboxes: Option<Spanned<usize>>,
     login_grace: Option<Spanned<usize>>,
@@ -70,13 +89,36 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         return wrong(file.logins.referenced, "name at least one login");
     }
     let mut logins = BTreeMap::new();
-    for (name, login) in file.logins.value {
-        logins.insert(name, check_login(base, login)?);
+    for (name, mut login) in file.logins.value {
+        let everyones = file.trusted_user_ca_keys.as_ref();
+        let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
+        let everyones = file.revoked_keys.as_ref();
+        let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
+        let principals = keys::principals(login.authorized_principals.take())?;
+        let login = Login {
+            trusted_user_ca_keys: authorities,
+            authorized_principals: principals,
+            revoked_keys: revoked,
+            ..check_login(base, login)?
+        };
+        logins.insert(name, login);
     }
     let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
     let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
     let pool = check_pool(file.pool, places, logins.len(), limits.sandboxes)?;
+    let manners = manners::check(
+        base,
+        Keys {
+            startups: file.startups,
+            penalties: file.penalties,
+            timeouts: file.timeouts,
+            rekey: file.rekey,
+            banner: file.banner,
+            motd: file.motd,
+            drain: file.drain,
+        },
+    )?;
     Ok(Config {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
@@ -85,6 +127,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         logins,
         limits,
+        manners,
         uids,
         pool,
         accept_weaker: file.accept_weaker,
@@ -92,7 +135,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     })
 }
 
-fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::at(place, problem))
 }
 
@@ -140,8 +183,20 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         );
         return wrong(bad.referenced, problem);
     }
+    let force_command = match login.force_command {
+        Some(command) if command.value.is_empty() || command.value.contains('\0') => {
+            return wrong(
+                command.referenced,
+                "give a command line, or `internal-sftp`",
+            );
+        }
+        command => command.map(|command| command.value),
+    };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
+        trusted_user_ca_keys: Vec::new(),
+        authorized_principals: Vec::new(),
+        revoked_keys: Vec::new(),
         policy: Some(base.join(login.policy)),
         shell,
         accept_env: login
@@ -149,7 +204,9 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        remote_forwarding: login.remote_forwarding,
+        sandbox: sandbox::check(login.sandbox)?,
+        force_command,
+        forwarding: forwarding::check(login.forwarding)?,
     })
 }
 
@@ -174,7 +231,6 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
     let grace = usize::try_from(default.login_grace.as_secs()).unwrap_or(usize::MAX);
     Ok(Limits {
         connections: bounded(&file.connections, default.connections, 65_536)?,
-        unauthenticated: bounded(&file.unauthenticated, default.unauthenticated, 65_536)?,
         channels: bounded(&file.channels, default.channels, 1024)?,
         sandboxes: bounded(&file.sandboxes, default.sandboxes, uids.count as usize)?,
         login_grace: Duration::from_secs(bounded(&file.login_grace, grace, 3600)? as u64),
@@ -219,7 +275,6 @@ fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
 pub(super) fn default_limits() -> Limits {
     Limits {
         connections: 512,
-        unauthenticated: 64,
         channels: 64,
         sandboxes: 64,
         login_grace: Duration::from_secs(60),
@@ -283,6 +338,8 @@ mod tests {
             ("uids: {first: 10}", "uids"),
             ("uids: {gate: 1900000005}", "uids"),
             ("listen: []", "listen"),
+            ("revoked_keys: []", "revoked_keys"),
+            ("trusted_user_ca_keys: []", "trusted_user_ca_keys"),
         ] {
             let said = refusal(&format!("{GOOD}{addition}\n"));
             assert!(said.contains(&format!(": {key}: ")), "{addition}: {said}");

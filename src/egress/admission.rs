@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Door;
-use crate::audit::{self, Endpoint, Event, Process};
+use crate::audit::{self, Endpoint, Event, Origin, Process};
 use crate::model::{Generation, Host, Peer, Subject};
 use crate::policy::{Denial, Flow, Permit, Snapshot, Verdict, Vetted};
 
@@ -124,13 +124,20 @@ fn event(
 ) -> audit::Egress {
     let identity = match &flow.peer {
         Peer::Known(identity) => Some(identity),
-        Peer::Unknown(_) => None,
+        Peer::Unknown(_) | Peer::Client => None,
+    };
+    let origin = match &flow.peer {
+        Peer::Client => Origin::Client,
+        Peer::Known(_) | Peer::Unknown(_) => Origin::Program,
     };
     audit::Egress {
         session: identity.and_then(|identity| identity.session),
         sandbox: subject.sandbox,
         login: subject.login.clone(),
-        key: subject.key.clone(),
+        key: subject
+            .holder
+            .key(identity.and_then(|identity| identity.session)),
+        origin,
         process: identity.map(Process::from),
         destination: Endpoint::from(&flow.destination),
         addresses: Vec::new(),

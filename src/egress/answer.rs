@@ -96,7 +96,7 @@ fn explain(subject: &Subject, flow: &Flow) -> String {
     };
     let binary = match &flow.peer {
         Peer::Known(identity) => identity.binary.to_str().filter(plain),
-        Peer::Unknown(_) => None,
+        Peer::Unknown(_) | Peer::Client => None,
     };
     let binary = binary
         .map(|path| format!(" --binary {path}"))

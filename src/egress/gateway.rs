@@ -14,13 +14,10 @@ use super::{Door, dial, serve};
 use crate::model::{Destination, LoginName, Peer, Subject};
 use crate::policy::{Flow, Snapshot};
 
-/// What no process stands behind: policy that asks for a program denies it.
-const NO_PROGRAM: &str = "an SSH client asked, no program did";
-
 /// The ways out; one for the gate.
 pub struct Gateway {
     door: Arc<Door>,
-    policies: BTreeMap<LoginName, watch::Sender<Arc<Snapshot>>>,
+    policies: BTreeMap<LoginName, Arc<watch::Sender<Arc<Snapshot>>>>,
 }
 
 /// Why a client's connection to the outside was not made.
@@ -61,10 +58,37 @@ impl Gateway {
     pub fn new(door: Door, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
         let policies = policies
             .iter()
-            .map(|(login, snapshot)| (login.clone(), watch::Sender::new(Arc::clone(snapshot))))
+            .map(|(login, snapshot)| {
+                (
+                    login.clone(),
+                    Arc::new(watch::Sender::new(Arc::clone(snapshot))),
+                )
+            })
             .collect();
         Self {
             door: Arc::new(door),
+            policies,
+        }
+    }
+
+    /// With new policies, which sandboxes that run follow at once. A login that is gone keeps its last.
+    #[must_use]
+    pub fn renewed(&self, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
+        let renew = |(login, snapshot): (&LoginName, &Arc<Snapshot>)| {
+            let policy = match self.policies.get(login) {
+                Some(policy) => Arc::clone(policy),
+                None => Arc::new(watch::Sender::new(Arc::clone(snapshot))),
+            };
+            policy.send_replace(Arc::clone(snapshot));
+            (login.clone(), policy)
+        };
+        let gone = self
+            .policies
+            .iter()
+            .map(|(login, policy)| (login.clone(), Arc::clone(policy)));
+        let policies = gone.chain(policies.iter().map(renew)).collect();
+        Self {
+            door: Arc::clone(&self.door),
             policies,
         }
     }
@@ -85,7 +109,7 @@ impl Gateway {
     }
 
     /// Connects to the outside for a client of the SSH server: judged, resolved, vetted and written down
-    /// like a program's connection, but nobody's program.
+    /// like a program's connection.
     pub async fn open(
         &self,
         subject: Subject,
@@ -94,7 +118,7 @@ impl Gateway {
         let mut policy = self.policy(&subject.login).ok_or(OpenError::Unavailable)?;
         let snapshot = Arc::clone(&policy.borrow_and_update());
         let flow = Flow {
-            peer: Peer::Unknown(NO_PROGRAM.to_owned()),
+            peer: Peer::Client,
             destination: destination.clone(),
         };
         let vetted = match admit(&self.door, &subject, &snapshot, &flow).await {
@@ -118,6 +142,6 @@ impl Gateway {
     }
 
     fn policy(&self, login: &LoginName) -> Option<watch::Receiver<Arc<Snapshot>>> {
-        self.policies.get(login).map(watch::Sender::subscribe)
+        self.policies.get(login).map(|policy| policy.subscribe())
     }
 }

@@ -1,19 +1,19 @@
-//! Who may log in: `authorized_keys` files, and the principal minted from a verified key.
-
-use std::fmt;
+//! `authorized_keys` files: keys, authorities and the options before them (sshd(8)).
 
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
-use russh::server::VerifiedPublicKey;
 
-use crate::model::{Fingerprint, LoginName};
+use super::key_options::{OptionError, Options};
+use crate::model::Fingerprint;
 
 /// The smallest RSA modulus taken, in bits (NIST SP 800-131A rev. 2, table 2).
 const RSA_BITS: usize = 2048;
 
-/// The key types taken, as they open a line (sshd(8)).
-const TYPES: [&str; 5] = [
+/// The key types taken, as they open a line or follow its options (sshd(8)).
+const TYPES: [&str; 7] = [
     "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
@@ -23,8 +23,15 @@ const TYPES: [&str; 5] = [
 /// The keys of one login, read from sshd(8) `authorized_keys` text.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorizedKeys {
-    keys: Vec<PublicKey>,
+    entries: Vec<Entry>,
     warnings: Vec<Warning>,
+}
+
+/// A line that was taken.
+#[derive(Debug, Clone)]
+struct Entry {
+    key: KeyData,
+    options: Options,
 }
 
 /// A line that was skipped. It takes nothing from the lines around it.
@@ -40,10 +47,13 @@ pub struct Warning {
 /// Why a line was skipped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// It begins with no key type that is taken: with options, or with an unknown type. To take a key
-    /// without the restrictions that stand before it would open more than its owner meant.
-    #[error("does not begin with one of {}; options before a key are not supported, so this key is not accepted", TYPES.join(", "))]
-    Options,
+    /// There is no key type that is taken, neither at its begin nor after its options.
+    #[error("holds no key of one of the types {}", TYPES.join(", "))]
+    Type,
+    /// Its options are not understood. To take a key without the restrictions that stand before it would
+    /// open more than its owner meant.
+    #[error("{0}; the key is not accepted without its options")]
+    Options(#[from] OptionError),
     /// There is no key after its type, or what is there cannot be read.
     #[error("holds no readable key: {0}")]
     Unreadable(String),
@@ -53,16 +63,40 @@ pub enum Problem {
 }
 
 impl AuthorizedKeys {
-    /// Reads the text. Lines that cannot be taken are skipped and stand in `warnings`.
+    /// Reads the text of a login's own files. Lines that cannot be taken are skipped and stand in
+    /// `warnings`.
     pub fn parse(text: &[u8]) -> Self {
+        Self::read(text, &Options::none())
+    }
+
+    /// Reads the keys whose certificates are taken whatever authorized_keys say: each line is one. Their
+    /// certificates name one of `principals`, or the login where there are none.
+    pub fn parse_authorities(text: &[u8], principals: &[String]) -> Self {
+        let mut parsed = Self::read(text, &Options::authority());
+        if !principals.is_empty() {
+            let names: Vec<Vec<u8>> = principals
+                .iter()
+                .map(|name| name.as_bytes().to_vec())
+                .collect();
+            for entry in &mut parsed.entries {
+                entry
+                    .options
+                    .principals
+                    .get_or_insert_with(|| names.clone());
+            }
+        }
+        parsed
+    }
+
+    fn read(text: &[u8], base: &Options) -> Self {
         let mut parsed = Self::default();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            match key(line) {
-                Ok(key) => parsed.keys.push(key),
+            match entry(line, base) {
+                Ok(entry) => parsed.entries.push(entry),
                 Err(problem) => parsed.warnings.push(Warning {
                     line: index + 1,
                     problem,
@@ -77,30 +111,32 @@ impl AuthorizedKeys {
         &self.warnings
     }
 
-    /// Whether this key is one of them. Looks at every key whatever it finds, so that the time says
-    /// nothing about which one matched; a key's comment does not count.
-    pub fn contains(&self, key: &PublicKey) -> bool {
-        self.keys.iter().fold(false, |found, ours| {
-            (ours.key_data() == key.key_data()) | found
-        })
+    /// The options of each line that has this key for itself.
+    pub(super) fn keys(&self, key: &KeyData) -> impl Iterator<Item = &Options> {
+        self.lines(key).filter(|options| !options.authority)
     }
 
-    /// The only way to a principal: russh makes a `VerifiedPublicKey` after checking the signature and
-    /// at no other time. `None` where the key is not the login's, or signed with a weak algorithm.
-    pub fn admit(&self, login: &LoginName, verified: &VerifiedPublicKey<'_>) -> Option<Principal> {
-        let known = self.contains(verified.public_key);
-        (known && strong(verified.algorithm)).then(|| Principal {
-            login: login.clone(),
-            key: fingerprint(verified.public_key),
-        })
+    /// The options of each line that trusts this key's certificates.
+    pub(super) fn authorities(&self, key: &KeyData) -> impl Iterator<Item = &Options> {
+        self.lines(key).filter(|options| options.authority)
+    }
+
+    /// A key's comment does not count.
+    fn lines(&self, key: &KeyData) -> impl Iterator<Item = &Options> {
+        let ours = |entry: &&Entry| entry.key == *key;
+        self.entries.iter().filter(ours).map(|entry| &entry.options)
     }
 }
 
 /// Whether signatures of this algorithm are taken: `ssh-rsa` signs with SHA-1 (RFC 8332 §1) and is not.
-pub fn strong(algorithm: &Algorithm) -> bool {
+pub(super) fn strong(algorithm: &Algorithm) -> bool {
     matches!(
         algorithm,
-        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { hash: Some(_) }
+        Algorithm::Ed25519
+            | Algorithm::Ecdsa { .. }
+            | Algorithm::Rsa { hash: Some(_) }
+            | Algorithm::SkEd25519
+            | Algorithm::SkEcdsaSha2NistP256
     )
 }
 
@@ -109,58 +145,70 @@ pub fn fingerprint(key: &PublicKey) -> Fingerprint {
     Fingerprint(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
-/// One line without its ends' blanks: type, base64, comment (sshd(8), "`AUTHORIZED_KEYS` FILE FORMAT").
-/// The comment may be any bytes and is not looked at.
-fn key(line: &[u8]) -> Result<PublicKey, Problem> {
+/// One line without its ends' blanks: options, type, base64, comment (sshd(8), "`AUTHORIZED_KEYS` FILE
+/// FORMAT"). The comment may be any bytes and is not looked at.
+fn entry(line: &[u8], base: &Options) -> Result<Entry, Problem> {
+    if let Some(key) = key(line)? {
+        let options = base.clone();
+        return Ok(Entry { key, options });
+    }
+    let (options, rest) = line
+        .split_at_checked(options_end(line))
+        .unwrap_or((line, &[]));
+    let Some(key) = key(rest.trim_ascii_start())? else {
+        return Err(Problem::Type);
+    };
+    let options = base.clone().read(options)?;
+    Ok(Entry { key, options })
+}
+
+/// Where a line's options end: at the first blank outside quotes (sshd's `sshkey_advance_past_options`).
+fn options_end(line: &[u8]) -> usize {
+    let (mut quoted, mut before) = (false, b' ');
+    let ends = |byte: &u8| {
+        if *byte == b'"' && before != b'\\' {
+            quoted = !quoted;
+        }
+        before = *byte;
+        !quoted && matches!(byte, b' ' | b'\t')
+    };
+    line.iter().position(ends).unwrap_or(line.len())
+}
+
+/// The key that a line begins with; `None` if it begins with something else.
+fn key(line: &[u8]) -> Result<Option<KeyData>, Problem> {
     let mut fields = line
         .split(u8::is_ascii_whitespace)
         .filter(|field| !field.is_empty());
     let name = fields.next().unwrap_or_default();
     let Some(name) = TYPES.iter().find(|known| known.as_bytes() == name) else {
-        return Err(Problem::Options);
+        return Ok(None);
     };
     let encoded = String::from_utf8_lossy(fields.next().unwrap_or_default());
     let key = PublicKey::from_openssh(&format!("{name} {encoded}"))
         .map_err(|error| Problem::Unreadable(error.to_string()))?;
-    match key.key_data() {
+    fit(key.key_data())?;
+    Ok(Some(key.key_data().clone()))
+}
+
+/// Whether a key is of a type that is taken, and strong enough.
+pub(super) fn fit(key: &KeyData) -> Result<(), Problem> {
+    match key {
         KeyData::Rsa(rsa) => {
             let modulus = rsa.n().as_positive_bytes().unwrap_or_default();
             let unused = modulus
                 .first()
                 .map_or(0, |byte| byte.leading_zeros() as usize);
-            let bits = modulus.len() * 8 - unused;
-            if bits < RSA_BITS {
-                Err(Problem::Weak(bits))
-            } else {
-                Ok(key)
+            match modulus.len() * 8 - unused {
+                bits if bits < RSA_BITS => Err(Problem::Weak(bits)),
+                _ => Ok(()),
             }
         }
-        _ => Ok(key),
-    }
-}
-
-/// Somebody who proved a key that a login accepts. Fields private: only `AuthorizedKeys::admit` mints one.
-#[derive(Debug, Clone)]
-pub struct Principal {
-    login: LoginName,
-    key: Fingerprint,
-}
-
-impl Principal {
-    /// Who they are here.
-    pub fn login(&self) -> &LoginName {
-        &self.login
-    }
-
-    /// The key that they proved.
-    pub fn key(&self) -> &Fingerprint {
-        &self.key
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {}", self.login, self.key)
+        KeyData::Ed25519(_)
+        | KeyData::Ecdsa(_)
+        | KeyData::SkEd25519(_)
+        | KeyData::SkEcdsaSha2NistP256(_) => Ok(()),
+        _ => Err(Problem::Type),
     }
 }
 

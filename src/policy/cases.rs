@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::check::FORWARD;
 use super::destination::Permit;
 use super::engine::Caller;
 use super::snapshot::{Admission, Denial, Snapshot};
@@ -275,10 +276,10 @@ impl Connect {
             .chain(&self.ancestors)
             .map(String::as_str)
             .collect();
-        let caller = if self.identity_required {
-            Caller::Known { paths: &paths }
-        } else {
-            Caller::Anyone
+        let caller = match (self.identity_required, &*self.binary) {
+            (true, FORWARD) => Caller::Client,
+            (true, _) => Caller::Known { paths: &paths },
+            (false, _) => Caller::Anyone,
         };
         let port = self.port;
         Ok(judge(&snapshot, &Destination { host, port }, caller))

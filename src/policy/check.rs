@@ -18,6 +18,10 @@ pub(super) use endpoint::{Endpoint, Inspection, Processing, Requests};
 pub(super) use middleware::Middleware;
 pub use standing::{Account, Filesystem, RunAs};
 
+/// What stands among the binaries of a network policy that also allows what clients of the SSH server
+/// forward (`ssh -L`, `-D`, `-W`). No program's path reads like this: they begin with `/`.
+pub const FORWARD: &str = "ssh-forward";
+
 /// Endpoints in one file. Each is compared with every other.
 const MAX_ENDPOINTS: usize = 2048;
 /// Rules in one file. Each is asked about each part of a request.
@@ -115,10 +119,10 @@ fn check_binaries(
     let mut binaries = Binaries::default();
     for binary in written {
         let (path, place) = (&binary.path.value, binary.path.referenced);
-        if !path.starts_with('/') {
+        if !path.starts_with('/') && path != FORWARD {
             warnings.push(Fault::at(
                 place,
-                "never matches: a program's path begins with `/`",
+                "never matches: a program's path begins with `/`; what clients forward is `ssh-forward`",
             ));
         }
         if path.contains('*') {

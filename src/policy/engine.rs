@@ -42,6 +42,8 @@ pub struct EngineError(Cause);
 pub(super) enum Caller<'a> {
     /// A program with its ancestors.
     Known { paths: &'a [&'a str] },
+    /// A client of the SSH server, by a forward.
+    Client,
     /// Nobody could be named.
     Unknown,
     /// Rules are asked for anyone's sake, as `identity_required: false` in a test case.
@@ -311,6 +313,7 @@ fn hosts(rules: &[HostRule]) -> Value {
 fn input(question: &Question<'_>) -> Value {
     let (caller, paths) = match question.caller {
         Caller::Known { paths } => ("known", paths),
+        Caller::Client => ("client", &[][..]),
         Caller::Unknown => ("unknown", &[][..]),
         Caller::Anyone => ("anyone", &[][..]),
     };

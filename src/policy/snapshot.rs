@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::check::{self, Checked, Filesystem, Inspection, RunAs};
+use super::check::{self, Checked, FORWARD, Filesystem, Inspection, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
@@ -78,6 +78,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads and validates a policy file.
     pub fn load(path: &Path, generation: Generation) -> Result<Self, LoadError> {
+        let text = Self::read(path)?;
+        Self::parse(&path.display().to_string(), &text, generation)
+    }
+
+    /// Reads a policy file, without a look at what it says.
+    pub fn read(path: &Path) -> Result<String, LoadError> {
         let unread = |source| LoadError::Read {
             path: path.to_owned(),
             source,
@@ -87,7 +93,7 @@ impl Snapshot {
         file.take(MAX_BYTES + 1)
             .read_to_string(&mut text)
             .map_err(unread)?;
-        Self::parse(&path.display().to_string(), &text, generation)
+        Ok(text)
     }
 
     /// The policy that is built into the program.
@@ -188,6 +194,7 @@ impl Snapshot {
                     &identity.binary.to_string_lossy(),
                 )
             }
+            Peer::Client => self.admit(&flow.destination, Caller::Client, FORWARD),
             Peer::Unknown(why) => self.admit(
                 &flow.destination,
                 Caller::Unknown,
@@ -313,6 +320,9 @@ impl Snapshot {
                     ports.join(", ")
                 )
             }
+            Stage::Caller if program == FORWARD => format!(
+                "policy `{policy}` allows {destination} to programs, but not to clients: its binaries do not name `{FORWARD}`"
+            ),
             Stage::Caller => {
                 format!(
                     "policy `{policy}` allows {destination}, but neither for {program} nor for a parent of it"

@@ -27,10 +27,18 @@ pub struct Blueprint {
     pub login: LoginName,
     /// Where its authorized_keys files are.
     pub authorized_keys: Vec<PathBuf>,
+    /// Where the keys are whose certificates are taken.
+    pub authorities: Vec<PathBuf>,
+    /// Where it says who logs in no more.
+    pub revoked: Vec<PathBuf>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
+    /// Whether what a session leaves behind may stay until the sandbox ends, client or not.
+    pub shared: bool,
+    /// Sessions at once in one of them.
+    pub sessions: usize,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
 }

@@ -168,7 +168,7 @@ impl Group {
     }
 }
 
-fn send(pidfd: &OwnedFd, signals: &[Signal]) -> io::Result<()> {
+pub(super) fn send(pidfd: &OwnedFd, signals: &[Signal]) -> io::Result<()> {
     for signal in signals {
         match rustix::process::pidfd_send_signal(pidfd, *signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}

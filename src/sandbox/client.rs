@@ -7,18 +7,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::channel::{self, Channel, Received};
-use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, encode};
+use super::protocol::{
+    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, Request, encode,
+};
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
 mod lease;
+mod paths;
+mod stdio;
+mod witness;
 
 pub use lease::Lease;
+pub use paths::PathError;
+pub use stdio::Stdio;
+pub use witness::Witness;
 
 /// Why the monitor did not do it. The text is for the log; the client gets a plain error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,6 +49,8 @@ enum Given {
     Peer(Peer),
     Done,
     Socket(OwnedFd),
+    Failed(Errno),
+    Member(bool),
 }
 
 #[derive(Debug)]
@@ -49,8 +60,22 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
     pools: Mutex<BTreeMap<LoginName, Pool>>,
+    /// Cancelled when the sandbox has ended by itself.
+    leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     pool_size: usize,
+    reloads: mpsc::UnboundedSender<OwnedFd>,
+}
+
+/// What the gate's end of the channel gives.
+#[derive(Debug)]
+pub struct Attached<F> {
+    /// To ask with.
+    pub monitor: Monitor,
+    /// Carries the messages; resolves when the monitor is lost.
+    pub lost: F,
+    /// The texts of each configuration that was found good while serving.
+    pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
 /// Sandboxes that wait for their first session.
@@ -83,11 +108,12 @@ fn unexpected(given: &Given) -> Refusal {
 }
 
 impl Monitor {
-    /// Takes the gate's end. The future carries the messages and resolves when the monitor is lost.
+    /// Takes the gate's end.
     pub(crate) fn attach(
         channel: Channel,
         pool_size: usize,
-    ) -> io::Result<(Self, impl Future<Output = Lost>)> {
+    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
+        let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             requests,
@@ -95,14 +121,19 @@ impl Monitor {
             waiting: Mutex::default(),
             exits: Mutex::default(),
             pools: Mutex::default(),
+            leased: Mutex::default(),
             turns: Mutex::default(),
             pool_size,
+            reloads: reload,
         });
         let socket = reactor::register(channel.into())?;
         let monitor = Self(shared);
-        Ok((monitor.clone(), async move {
-            monitor.carry(socket, outgoing).await
-        }))
+        let carrier = monitor.clone();
+        Ok(Attached {
+            monitor,
+            lost: async move { carrier.carry(socket, outgoing).await },
+            reloads,
+        })
     }
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
@@ -135,25 +166,38 @@ impl Monitor {
     /// The text of the login's authorized_keys files, read afresh. `None` (an unknown login) does the
     /// same work on a configured login's files; the caller discards what it gets.
     pub async fn authorized_keys(&self, login: Option<&LoginName>) -> Result<Vec<u8>, Refusal> {
-        match self
-            .ask(Request::AuthorizedKeys {
-                login: login.cloned(),
-            })
-            .await?
-        {
-            Given::Keys(files) => {
-                let mut text = Vec::new();
-                for file in files {
-                    // At most 1 MiB of a regular file, which the monitor has checked.
-                    let mut file = std::fs::File::from(file).take(1 << 20);
-                    file.read_to_end(&mut text)
-                        .map_err(|e| Refusal(format!("authorized_keys: {e}")))?;
-                    text.push(b'\n');
-                }
-                Ok(text)
+        let login = login.cloned();
+        let files = self.read(Request::AuthorizedKeys { login }).await?;
+        Ok(files.join(&b'\n'))
+    }
+
+    /// The contents of the login's other files of keys, read afresh; each is there, or none is given.
+    /// `None` as above.
+    pub async fn key_files(
+        &self,
+        login: Option<&LoginName>,
+        kind: KeyFiles,
+    ) -> Result<Vec<Vec<u8>>, Refusal> {
+        let login = login.cloned();
+        self.read(Request::KeyFiles { login, kind }).await
+    }
+
+    async fn read(&self, request: Request) -> Result<Vec<Vec<u8>>, Refusal> {
+        let files = match self.ask(request).await? {
+            Given::Keys(files) => files,
+            other => return Err(unexpected(&other)),
+        };
+        let read = |file: OwnedFd| {
+            let mut contents = Vec::new();
+            // A regular file, which the monitor has measured; one that grows is not cut short.
+            let mut file = std::fs::File::from(file).take(LARGEST_KEYS + 1);
+            match file.read_to_end(&mut contents) {
+                Ok(_) if contents.len() as u64 <= LARGEST_KEYS => Ok(contents),
+                Ok(_) => Err(Refusal("a file of keys is larger than 1 MiB".into())),
+                Err(e) => Err(Refusal(format!("a file of keys: {e}"))),
             }
-            other => Err(unexpected(&other)),
-        }
+        };
+        files.into_iter().map(read).collect()
     }
 
     /// Builds every login's pool. Called before the port opens, so that what can't be confined is
@@ -173,6 +217,19 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
+    /// ones in the background.
+    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+        let old: Vec<_> = lock(&self.0.pools)
+            .values_mut()
+            .map(|pool| std::mem::take(&mut pool.ready))
+            .collect();
+        drop(old);
+        for login in logins {
+            self.refill(login);
+        }
     }
 
     async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
@@ -317,8 +374,22 @@ impl Monitor {
                 }
             }
             Message::Gone(sandbox) => {
+                if let Some(gone) = lock(&self.0.leased).get(&sandbox) {
+                    gone.cancel();
+                }
                 for pool in lock(&self.0.pools).values_mut() {
                     pool.ready.retain(|lease| lease.id() != sandbox);
+                }
+            }
+            Message::Reloaded => {
+                let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+                    tracing::error!(
+                        "the new configuration did not arrive: too many open files; send SIGHUP again"
+                    );
+                    return Ok(());
+                };
+                if self.0.reloads.send(texts).is_err() {
+                    tracing::debug!("a configuration came at the end");
                 }
             }
             Message::Exited { session, exit } => {
@@ -368,39 +439,9 @@ impl Monitor {
             Answer::Socket => <[OwnedFd; 1]>::try_from(descriptors)
                 .map(|[socket]| Given::Socket(socket))
                 .map_err(|_| lacking()),
+            Answer::Member(held) => Ok(Given::Member(held)),
+            Answer::Failed(number) => Ok(Given::Failed(Errno::from_raw(number))),
         }
-    }
-}
-
-/// Where a session's bytes go.
-#[derive(Debug)]
-pub enum Stdio {
-    /// Three pipes; dropping `stdin` is EOF.
-    Pipes {
-        /// Its standard input.
-        stdin: pipe::Sender,
-        /// Its standard output.
-        stdout: pipe::Receiver,
-        /// Its standard error.
-        stderr: pipe::Receiver,
-    },
-    /// The master side of its PTY, for both directions. Reading gives EIO once the last slave is closed.
-    Terminal(AsyncFd<OwnedFd>),
-}
-
-impl Stdio {
-    fn own(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
-        let descriptors = match <[OwnedFd; 1]>::try_from(descriptors) {
-            Ok([master]) => return Ok(Self::Terminal(reactor::register(master)?)),
-            Err(descriptors) => descriptors,
-        };
-        let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors)
-            .map_err(|_| io::Error::other("descriptors are missing: too many open files"))?;
-        Ok(Self::Pipes {
-            stdin: pipe::Sender::from_owned_fd(stdin)?,
-            stdout: pipe::Receiver::from_owned_fd(stdout)?,
-            stderr: pipe::Receiver::from_owned_fd(stderr)?,
-        })
     }
 }
 

@@ -1,13 +1,13 @@
 //! From a forked child to the user's program: the layers, in order, each proof consumed by the next.
 //!
 //! ```text
-//! detach -> enter -> drop privileges -> Landlock -> seccomp -> exec, or serve files
+//! detach -> enter -> drop privileges -> Landlock -> seccomp -> exec, serve files, or run an errand
 //! ```
 //!
 //! Everything is prepared before the fork; a step that fails ends the child, and the session with it.
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,8 +18,10 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::blueprint::{Account, HOME};
+use super::errand;
 use super::landlock::{self as map, LandlockError};
 use super::privileges::{self, Dropped, PrivilegeError, Rlimit};
+use super::protocol::Errand;
 use super::seccomp::{self, Filter, SeccompError};
 use crate::{sftp, sys};
 
@@ -50,7 +52,12 @@ pub(super) enum Task {
     },
     /// Our own SFTP server, which the sandbox's file system has no program for.
     ServeFiles,
+    /// Something with a path; standard input is the socket for it.
+    Errand(Errand),
 }
+
+/// Exit statuses below this are an errand's errno(3); those of a child that did not begin are above.
+pub(super) const NO_ERRNO: i32 = 250;
 
 /// Whether standard input is a terminal to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +162,7 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
             environment,
         } => confined.exec(&program, &arguments, &environment),
         Task::ServeFiles => confined.serve_files(),
+        Task::Errand(errand) => confined.run_errand(&errand),
     }
 }
 
@@ -254,7 +262,7 @@ impl Restricted {
     }
 }
 
-/// Has every layer; the only thing that can execute a program or serve files.
+/// Has every layer; the only thing that can execute a program, serve files or run an errand.
 struct Confined {
     _dropped: Dropped,
     _restricted: map::InForce,
@@ -278,16 +286,28 @@ impl Confined {
         execute(program, arguments, environment)
     }
 
+    fn serve_files(self) -> Result<Infallible, Failure> {
+        self.stay(c"sftp-server")?;
+        sys::clone::exit_now(serve_files())
+    }
+
+    /// Ends with the system's answer.
+    fn run_errand(self, errand: &Errand) -> Result<Infallible, Failure> {
+        self.stay(c"forward")?;
+        let done = errand::run(errand, rustix::stdio::stdin());
+        sys::clone::exit_now(done.err().map_or(0, rustix::io::Errno::raw_os_error))
+    }
+
     /// What execve(2) would have done is done by hand: nothing of the monitor's stays open, and its
     /// memory, of which this process has a copy, is not to be had through /proc/self either
     /// (PR_SET_DUMPABLE(2const)).
-    fn serve_files(self) -> Result<Infallible, Failure> {
+    fn stay(self, name: &CStr) -> Result<(), Failure> {
         let Self {
             _dropped,
             _restricted,
             _filtered,
         } = self;
-        step("name", rustix::thread::set_name(c"sftp-server"))?;
+        step("name", rustix::thread::set_name(name))?;
         step(
             "hide memory",
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable),
@@ -295,8 +315,7 @@ impl Confined {
         step(
             "descriptors",
             sys::descriptors::close_range(3, libc::c_uint::MAX),
-        )?;
-        sys::clone::exit_now(serve_files())
+        )
     }
 }
 

@@ -12,6 +12,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(super) fn compose(
     blueprint: &Blueprint,
     client: Vec<(Vec<u8>, Vec<u8>)>,
+    terminal: Option<Vec<u8>>,
 ) -> Result<Vec<CString>, NulError> {
     let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = client.into_iter().collect();
     let mut set = |name: &str, value: &[u8]| variables.insert(name.into(), value.into());
@@ -26,6 +27,10 @@ pub(super) fn compose(
         ("NODE_USE_ENV_PROXY", b"1"),
     ] {
         set(name, value);
+    }
+    set("MAIL", &[b"/var/mail/", login].concat());
+    if let Some(terminal) = terminal {
+        set("SSH_TTY", &terminal);
     }
     let proxy = format!("http://{PROXY}");
     for (name, value) in [

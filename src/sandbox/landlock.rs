@@ -59,7 +59,7 @@ impl Kernel {
         ]
         .into_iter()
         .map(|abi| Self { abi })
-        .find(|kernel| kernel.ruleset().is_ok())
+        .find(|kernel| kernel.ruleset(Scopes::Session).is_ok())
         .ok_or(LandlockError::Missing)
     }
 
@@ -77,11 +77,11 @@ impl Kernel {
     }
 
     /// Denies everything that this ABI can deny, until rules allow.
-    fn ruleset(self) -> Result<RulesetCreated, RulesetError> {
+    fn ruleset(self, scopes: Scopes) -> Result<RulesetCreated, RulesetError> {
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(self.abi))?;
-        if self.abi >= ABI::V6 {
+        if self.abi >= ABI::V6 && scopes == Scopes::Session {
             ruleset = ruleset.scope(Scope::from_all(self.abi))?;
         }
         ruleset.create()
@@ -93,7 +93,14 @@ impl Kernel {
         root: &OwnedFd,
         blueprint: &Blueprint,
     ) -> Result<RulesetCreated, LandlockError> {
-        let mut ruleset = self.ruleset()?;
+        // Where sessions share a sandbox on purpose, one finds and ends what another left behind; the pid and
+        // network namespaces keep all of it inside.
+        let scopes = if blueprint.shared {
+            Scopes::None
+        } else {
+            Scopes::Session
+        };
+        let mut ruleset = self.ruleset(scopes)?;
         for (path, grant) in grants(blueprint) {
             let Some((file, kind)) = open_inside(root, path)? else {
                 continue;
@@ -119,6 +126,13 @@ impl Kernel {
             .create()?;
         Ok(ruleset.add_rule(PathBeneath::new(spill, rights))?)
     }
+}
+
+/// Whether sessions are kept from signalling one another and from each other's abstract sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scopes {
+    Session,
+    None,
 }
 
 /// Proof that a ruleset is in force on this thread.

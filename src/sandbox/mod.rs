@@ -6,6 +6,7 @@ mod channel;
 mod client;
 mod confine;
 mod environment;
+mod errand;
 mod files;
 mod identity;
 mod init;
@@ -21,13 +22,15 @@ mod seccomp;
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
-pub use client::{Lease, Lost, Monitor, Refusal, Session, Stdio};
+pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, run as serve_as_monitor};
+pub(crate) use monitor::{Charter, Reload, open_keys, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
-pub use protocol::{Exit, Family, Program, Spawn, Terminal, WindowSize};
+pub use protocol::{
+    Exit, Family, KeyFiles, Place, Program, SocketPath, Spawn, Terminal, WindowSize,
+};
 pub use pty::{Break, resize, send_break};
 pub(crate) use seccomp::{Filter, SeccompError};

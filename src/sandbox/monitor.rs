@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
@@ -19,11 +21,15 @@ use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod errands;
 mod keys;
 mod outbox;
 mod sandboxes;
 mod sessions;
 
+pub(crate) use keys::open_keys;
+
+use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
 use sessions::Sessions;
@@ -58,11 +64,19 @@ pub(crate) struct Charter {
     pub(crate) uids: Uids,
     /// Sandboxes at once.
     pub(crate) sandboxes: usize,
-    /// Sessions at once in one sandbox.
-    pub(crate) sessions: usize,
+    /// Errands at once in one sandbox.
+    pub(crate) errands: usize,
     pub(crate) kernel: Kernel,
     /// Whether vm.memfd_noexec exists here.
     pub(crate) seal_memory_files: bool,
+}
+
+/// What a reload found good.
+pub(crate) struct Reload {
+    /// What the monitor may do from now on.
+    pub(crate) charter: Charter,
+    /// What the gate has to read, which can open no file.
+    pub(crate) texts: OwnedFd,
 }
 
 /// Whose event it is.
@@ -75,6 +89,10 @@ enum Source {
     /// A session's child reports, or ended.
     Start(SessionId),
     End(SessionId),
+    /// An errand's child ended.
+    Errand(u64),
+    /// SIGHUP.
+    Signal,
 }
 
 impl Source {
@@ -85,6 +103,8 @@ impl Source {
             Self::InitEnd(id) => (2, id.0),
             Self::Start(id) => (3, id.0),
             Self::End(id) => (4, id.0),
+            Self::Errand(id) => (5, id),
+            Self::Signal => (6, 0),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -98,6 +118,8 @@ impl Source {
             2 => Self::InitEnd(SandboxId(number)),
             3 => Self::Start(SessionId(number)),
             4 => Self::End(SessionId(number)),
+            5 => Self::Errand(number),
+            6 => Self::Signal,
             _ => return None,
         })
     }
@@ -147,12 +169,24 @@ struct Monitor {
     buffer: Vec<u8>,
     sandboxes: Sandboxes,
     sessions: Sessions,
+    errands: Errands,
+    signals: SignalFd,
 }
 
-/// Serves the gate until it is gone; then nothing that was started is left.
-pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), MonitorError> {
+/// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
+/// the caller has blocked, `reload` is asked for what is new; without an answer all stays as it is.
+pub(crate) fn run(
+    charter: Charter,
+    tree: Tree,
+    gate: Channel,
+    mut reload: impl FnMut() -> Option<Reload>,
+) -> Result<(), MonitorError> {
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
+    let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&hangup, flags).map_err(io::Error::from)?;
+    events.watch(&signals, Source::Signal)?;
     let own = |kind: &str| {
         rustix::fs::open(
             format!("/proc/self/ns/{kind}"),
@@ -179,14 +213,16 @@ pub(crate) fn run(charter: Charter, tree: Tree, gate: Channel) -> Result<(), Mon
         buffer: channel::buffer(),
         sandboxes,
         sessions: Sessions::default(),
+        errands: Errands::default(),
+        signals,
     };
-    let ended = monitor.serve();
+    let ended = monitor.serve(&mut reload);
     monitor.context.tree.raze()?;
     ended
 }
 
 impl Monitor {
-    fn serve(&mut self) -> Result<(), MonitorError> {
+    fn serve(&mut self, reload: &mut impl FnMut() -> Option<Reload>) -> Result<(), MonitorError> {
         let mut ready = Vec::with_capacity(64);
         loop {
             ready.clear();
@@ -210,6 +246,18 @@ impl Monitor {
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::Signal) => {
+                        if self
+                            .signals
+                            .read_signal()
+                            .map_err(io::Error::from)?
+                            .is_some()
+                            && let Some(reload) = reload()
+                        {
+                            self.renew(reload)?;
+                        }
+                    }
                 }
             }
             let now = Instant::now();
@@ -217,6 +265,18 @@ impl Monitor {
             self.sandboxes.kill_due(&mut self.context, now)?;
             self.context.outbox.flush()?;
         }
+    }
+
+    /// Takes the new charter and hands the gate its texts. Blueprints of logins that are gone stay: what
+    /// runs was made by them, and the gate, which lets nobody in for them any more, could have asked for
+    /// more of the same before.
+    fn renew(&mut self, Reload { charter, texts }: Reload) -> Result<(), MonitorError> {
+        let old = std::mem::replace(&mut self.context.charter, charter);
+        for (login, blueprint) in old.blueprints {
+            let blueprints = &mut self.context.charter.blueprints;
+            blueprints.entry(login).or_insert(blueprint);
+        }
+        self.context.outbox.send(&Message::Reloaded, vec![texts])
     }
 
     fn time_to_next(&self) -> Option<Duration> {
@@ -261,9 +321,18 @@ impl Monitor {
                     keys::open(&context.charter, login.as_ref()).map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
             }
+            Request::KeyFiles { login, kind } => {
+                let answer = keys::open_others(&context.charter, login.as_ref(), kind)
+                    .map(|files| (Answer::Keys, files));
+                context.outbox.answer(number, answer)?;
+            }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,
+                Err(refusal) => context.outbox.answer(number, Err(refusal))?,
+            },
+            Request::Errand { sandbox, errand } => match self.sandboxes.get(sandbox) {
+                Ok(place) => self.errands.start(context, number, place, errand)?,
                 Err(refusal) => context.outbox.answer(number, Err(refusal))?,
             },
             Request::Signal {
@@ -289,6 +358,11 @@ impl Monitor {
                 context
                     .outbox
                     .answer(number, peer.map(|peer| (Answer::Identified(peer), vec![])))?;
+            }
+            Request::Member { session, pid } => {
+                let held = self.sessions.holds(session, pid);
+                let answer = Ok((Answer::Member(held), vec![]));
+                context.outbox.answer(number, answer)?;
             }
             Request::Destroy { sandbox } => {
                 self.sandboxes.destroy(context, sandbox)?;

@@ -75,6 +75,20 @@ impl Network {
         })
     }
 
+    /// A UNIX stream socket in the namespace, to be bound or connected by a path.
+    pub(super) fn unix(&self, own: &OwnedFd) -> io::Result<OwnedFd> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        within(own, &self.namespace, || {
+            Ok(socket_with(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                flags,
+                None,
+            )?)
+        })
+    }
+
     /// Looks the program's end of a connection up by its exact four-tuple. Sockets opened as IPv6 are
     /// asked for too: gRPC's C core uses them for IPv4.
     pub(super) fn owner(&self, connection: &Connection) -> io::Result<Option<Owner>> {

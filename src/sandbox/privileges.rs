@@ -86,21 +86,34 @@ const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
     inheritable: CapabilitySet::empty(),
 };
 
+/// `CAP_CHECKPOINT_RESTORE`: every kernel that serves, from 5.15 on, knows all up to it (capabilities(7)).
+const LAST_CERTAIN: u32 = 40;
+
 /// The kernel may know capabilities that this program does not: every number it answers for goes.
 fn empty_bounding_set() -> Result<(), PrivilegeError> {
+    for capability in bounding_set()? {
+        step(
+            "drop from bounding set",
+            rustix::thread::remove_capability_from_bounding_set(capability),
+        )?;
+    }
+    Ok(())
+}
+
+/// What is in the bounding set. A number past the kernel's last is an error of its own; one that it has
+/// to know is a failure, or a call that fails once would leave all the rest.
+fn bounding_set() -> Result<Vec<CapabilitySet>, PrivilegeError> {
+    let mut there = Vec::new();
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => step(
-                "drop from bounding set",
-                rustix::thread::remove_capability_from_bounding_set(capability),
-            )?,
+            Ok(true) => there.push(capability),
             Ok(false) => {}
-            Err(rustix::io::Errno::INVAL) => break,
+            Err(rustix::io::Errno::INVAL) if number > LAST_CERTAIN => break,
             Err(e) => return step("read bounding set", Err(e)),
         }
     }
-    Ok(())
+    Ok(there)
 }
 
 /// Reads back what the kernel holds and tries to become root again.
@@ -125,6 +138,9 @@ fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
     }
     if step("read capabilities", rustix::thread::capabilities(None))? != NO_CAPABILITIES {
         return left("a capability");
+    }
+    if !bounding_set()?.is_empty() {
+        return left("a capability in the bounding set");
     }
     if !step("read no_new_privs", rustix::thread::no_new_privs())? {
         return left("no_new_privs is off");

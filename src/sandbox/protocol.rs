@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
+use crate::model::{Connection, Invalid, LoginName, Peer, SandboxId, SessionId};
 
 /// What a session runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,71 @@ pub enum Purpose {
     Connect(Family),
     /// To listen: on loopback or every address, on port 0 (any that is free) or from 1024 on.
     Listen(SocketAddr),
+}
+
+/// Files of keys beside the login's authorized_keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyFiles {
+    /// Whose certificates are taken.
+    Authorities,
+    /// Who logs in no more.
+    Revoked,
+}
+
+/// The path of a UNIX socket inside a sandbox: absolute, without NUL, and short enough to be one
+/// (unix(7): 108 bytes with its NUL). Abstract names are none: Landlock keeps sessions from each other's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+pub struct SocketPath(Vec<u8>);
+
+impl SocketPath {
+    /// The path as it was given.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<u8>> for SocketPath {
+    type Error = Invalid;
+
+    fn try_from(path: Vec<u8>) -> Result<Self, Invalid> {
+        let problem = match &*path {
+            [b'/', ..] if path.contains(&0) => "holds a NUL",
+            [b'/', ..] if path.len() > 107 => "is longer than 107 bytes",
+            [b'/', ..] => return Ok(Self(path)),
+            _ => "is not absolute",
+        };
+        let path = path.escape_ascii();
+        Err(Invalid(format!("socket path \"{path}\" {problem}")))
+    }
+}
+
+impl From<SocketPath> for Vec<u8> {
+    fn from(path: SocketPath) -> Self {
+        path.0
+    }
+}
+
+/// What has to be so before a socket is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Nothing is there.
+    Free,
+    /// A socket that is there gives way; anything else stays.
+    Replaced,
+    /// Its directory is made for it, with mode 0700, and was not there before.
+    Private,
+}
+
+/// What a short-lived process does with a path: inside a sandbox, with a session's rights and no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Errand {
+    /// Connects to the socket there.
+    Connect(SocketPath),
+    /// Listens there, on a socket of mode 0600.
+    Listen(SocketPath, Place),
+    /// Removes the socket there, and its directory where that was made for it.
+    Remove(SocketPath, Place),
 }
 
 /// How a session's program ended.
@@ -134,6 +199,27 @@ pub enum Request {
         /// What for.
         purpose: Purpose,
     },
+    /// Something to do with a UNIX socket's path in a sandbox.
+    Errand {
+        /// Where.
+        sandbox: SandboxId,
+        /// What.
+        errand: Errand,
+    },
+    /// Whether a process is a session's.
+    Member {
+        /// Which session.
+        session: SessionId,
+        /// Its id in the monitor's pid namespace.
+        pid: u32,
+    },
+    /// Other files of keys; `None` opens a configured login's in their place.
+    KeyFiles {
+        /// Whose.
+        login: Option<LoginName>,
+        /// Which.
+        kind: KeyFiles,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -164,6 +250,8 @@ pub enum Message {
     },
     /// A sandbox has ended without being asked to.
     Gone(SandboxId),
+    /// The configuration was read again; one descriptor: what the gate has to know of it.
+    Reloaded,
 }
 
 /// What a request gives.
@@ -181,6 +269,10 @@ pub enum Answer {
     Done,
     /// The socket; one descriptor.
     Socket,
+    /// The system refused an errand, with this errno(3).
+    Failed(i32),
+    /// Whether it is.
+    Member(bool),
 }
 
 /// A message of the other side is no message.
@@ -190,6 +282,9 @@ pub struct Malformed;
 
 /// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
 pub const LONGEST: usize = 512 * 1024;
+
+/// The largest file of keys, in bytes: the gate reads it whole.
+pub const LARGEST_KEYS: u64 = 1 << 20;
 
 /// The most descriptors beside a message.
 pub const MOST_DESCRIPTORS: usize = 16;

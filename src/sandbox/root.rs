@@ -129,12 +129,14 @@ struct Link {
 /// Clones what policy lists, parents before children, and notes the links that lead there.
 /// A path that the host lacks gives nothing (`sandgate check` warns of it).
 fn clone_listed(blueprint: &Blueprint) -> Result<(Vec<Tree>, Vec<Link>), RootError> {
-    let mut links = merged_usr_links();
+    let mut links = merged_usr_links()?;
     let mut listed: Vec<(PathBuf, Access)> = Vec::new();
     for entry in &blueprint.paths {
         for path in expand(&entry.path)? {
-            let Ok(real) = std::fs::canonicalize(&path) else {
-                continue;
+            let real = match std::fs::canonicalize(&path) {
+                Ok(real) => real,
+                Err(error) if is_absent(&error) => continue,
+                Err(error) => return at("resolve", &path, Err(error)),
             };
             if is_private(&real) {
                 continue;
@@ -178,16 +180,27 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, RootError> {
 
 /// On a merged-usr host /bin, /sbin and /lib* are links into /usr. They grant nothing by themselves,
 /// and without them no program finds its loader.
-fn merged_usr_links() -> Vec<Link> {
-    ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
-        .iter()
-        .filter_map(|path| {
-            Some(Link {
+fn merged_usr_links() -> Result<Vec<Link>, RootError> {
+    let mut links = Vec::new();
+    for path in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        match std::fs::read_link(path) {
+            Ok(target) => links.push(Link {
                 path: path.into(),
-                target: std::fs::read_link(path).ok()?,
-            })
-        })
-        .collect()
+                target,
+            }),
+            // EINVAL: it is there and no link (readlink(2)).
+            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => return at("read link", path, Err(error)),
+        }
+    }
+    Ok(links)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn clone_tree(path: PathBuf, access: Access) -> Result<Tree, RootError> {

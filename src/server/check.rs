@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Gap, Login, Uids};
+use super::texts::Texts;
+use crate::config::{Config, Gap, Login, Scope, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
@@ -55,6 +56,7 @@ pub struct Checked {
     config: Config,
     policies: BTreeMap<LoginName, Arc<Snapshot>>,
     charter: Charter,
+    texts: Texts,
     warnings: Vec<String>,
 }
 
@@ -82,6 +84,10 @@ impl Checked {
         &self.policies
     }
 
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
     pub(super) fn charter(&self) -> &Charter {
         &self.charter
     }
@@ -97,11 +103,22 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    warnings.extend(super::key_files::check(&config)?);
+    let mut texts = Texts {
+        banner: shown("banner", config.manners.banner.as_deref())?,
+        motd: shown("motd", config.manners.motd.as_deref())?,
+        ..Texts::default()
+    };
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (name, login) in &config.logins {
         let snapshot = match &login.policy {
-            Some(path) => Snapshot::load(path, Generation(1))?,
+            Some(path) => {
+                let text = Snapshot::read(path)?;
+                let snapshot = Snapshot::parse(&path.display().to_string(), &text, Generation(1))?;
+                texts.policies.insert(name.clone(), text);
+                snapshot
+            }
             None => Snapshot::builtin(Generation(1))?,
         };
         warnings.extend(
@@ -110,7 +127,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .iter()
                 .map(|warning| format!("login {name}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot, config.uids)?;
+        let blueprint = blueprint(name, login, &snapshot, &config)?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
@@ -119,7 +136,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         blueprints,
         uids: config.uids,
         sandboxes: config.limits.sandboxes,
-        sessions: config.limits.channels,
+        errands: config.limits.channels,
         kernel,
         seal_memory_files,
     };
@@ -127,8 +144,30 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         config,
         policies,
         charter,
+        texts,
         warnings,
     })
+}
+
+/// A text for clients.
+fn shown(key: &'static str, path: Option<&Path>) -> Result<Option<String>, CheckError> {
+    use std::io::Read;
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(TEXT_BYTES + 1).read_to_string(&mut text))
+        .and_then(|_| {
+            if text.len() as u64 > TEXT_BYTES {
+                let problem = format!("is longer than {TEXT_BYTES} bytes; shorten it");
+                return Err(std::io::Error::other(problem));
+            }
+            Ok(())
+        });
+    let path = path.to_owned();
+    read.map_err(|source| CheckError::Path { key, path, source })?;
+    Ok(Some(text))
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
@@ -175,7 +214,7 @@ fn blueprint(
     name: &LoginName,
     login: &Login,
     snapshot: &Snapshot,
-    uids: Uids,
+    config: &Config,
 ) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
@@ -196,7 +235,7 @@ fn blueprint(
         });
     }
     let account = account(snapshot.run_as())
-        .and_then(|account| keep_apart(account, uids))
+        .and_then(|account| keep_apart(account, config.uids))
         .map_err(|problem| CheckError::Account {
             login: name.clone(),
             problem,
@@ -204,8 +243,12 @@ fn blueprint(
     Ok(Blueprint {
         login: name.clone(),
         authorized_keys: login.authorized_keys.clone(),
+        authorities: login.trusted_user_ca_keys.clone(),
+        revoked: login.revoked_keys.clone(),
         shell: login.shell.clone(),
         account,
+        shared: login.sandbox.scope != Scope::Connection,
+        sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
     })
 }

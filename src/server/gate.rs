@@ -1,20 +1,26 @@
 //! The gate: the network-facing process, unprivileged before its first byte from outside.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use super::check::Checked;
-use super::{keys, supervisor};
+use super::notify::{Notifier, State};
+use super::texts::Texts;
+use super::{keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Resolver, Whois};
+use crate::model::Generation;
+use crate::policy::Snapshot;
 use crate::sandbox::{
-    self, Account, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
+    self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
 };
 use crate::ssh::{self, Host, SpillDir};
 
@@ -42,7 +48,7 @@ pub(super) enum GateError {
 
 /// What root opens and the gate uses.
 struct Opened {
-    listeners: Vec<socket2::Socket>,
+    listeners: Vec<(SocketAddr, socket2::Socket)>,
     host_keys: Vec<ssh::HostKey>,
     trail: Trail,
     spill: SpillDir,
@@ -50,28 +56,36 @@ struct Opened {
 }
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
-pub(super) fn run(checked: &Checked, channel: Channel) -> Result<(), GateError> {
+pub(super) fn run(
+    checked: &Checked,
+    channel: Channel,
+    sockets: Vec<(SocketAddr, socket2::Socket)>,
+    notifier: &Notifier,
+) -> Result<(), GateError> {
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
-    let opened = open(checked.config())?;
+    let opened = open(checked.config(), sockets)?;
     give_up_root(checked, &opened.spill, parent)?;
     // Threads start here and not before: they inherit all of the above.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("sg-gate")
         .build()?;
-    runtime.block_on(serve(checked, channel, opened))
+    runtime.block_on(serve(checked, channel, opened, notifier))
 }
 
-fn open(config: &Config) -> Result<Opened, GateError> {
+/// Sockets that were handed over are taken instead of those that the configuration names.
+fn open(config: &Config, sockets: Vec<(SocketAddr, socket2::Socket)>) -> Result<Opened, GateError> {
     let wrong = |what: String| {
         move |source: Box<dyn std::error::Error + Send + Sync>| GateError::Open { what, source }
     };
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        listeners.push(
-            bind(*address).map_err(|e| wrong(format!("cannot listen on {address}"))(e.into()))?,
-        );
+    let mut listeners = sockets;
+    if listeners.is_empty() {
+        for address in &config.listen {
+            let socket = bind(*address)
+                .map_err(|e| wrong(format!("cannot listen on {address}"))(e.into()))?;
+            listeners.push((*address, socket));
+        }
     }
     let mut host_keys = Vec::new();
     for path in &config.host_keys {
@@ -117,41 +131,104 @@ fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), 
     Ok(())
 }
 
-async fn serve(checked: &Checked, channel: Channel, opened: Opened) -> Result<(), GateError> {
+async fn serve(
+    checked: &Checked,
+    channel: Channel,
+    opened: Opened,
+    notifier: &Notifier,
+) -> Result<(), GateError> {
     let config = checked.config();
-    let (monitor, lost) = Monitor::attach(channel, config.pool)?;
+    let Attached {
+        monitor,
+        lost,
+        mut reloads,
+    } = Monitor::attach(channel, config.pool)?;
     let mut lost = tokio::spawn(lost);
     monitor
         .fill_pools(checked.policies().keys())
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
-    let host = Arc::new(Host {
+    let host = Host {
         config: config.clone(),
-        host_keys: opened.host_keys,
+        transport: ssh::Transport::new(config, &opened.host_keys),
+        banner: checked.texts().banner.clone(),
+        motd: checked.texts().motd.clone(),
         monitor: monitor.clone(),
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
-        gateway: gateway(checked, trail, opened.resolver, monitor)?,
-    });
-    let listeners = opened
-        .listeners
+        tenancies: Arc::default(),
+        gateway: Arc::new(gateway(checked, trail, opened.resolver, monitor)?),
+    };
+    let (addresses, listeners): (Vec<_>, Vec<_>) = opened.listeners.into_iter().unzip();
+    let listeners = listeners
         .into_iter()
         .map(listen)
         .collect::<io::Result<Vec<_>>>()?;
-    announce(config);
-    let shutdown = CancellationToken::new();
+    announce(config, &addresses);
+    notifier.tell(State::Ready);
+    let ending = ssh::Ending::default();
     let mut terminate = signal(SignalKind::terminate())?;
-    let serving = ssh::serve(listeners, host, shutdown.clone());
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (hosts, latest) = watch::channel(Arc::new(host));
+    let mut generation = Generation(1);
+    let serving = ssh::serve(listeners, latest, ending.clone());
     tokio::pin!(serving);
-    tokio::select! {
-        served = &mut serving => Ok(served?),
-        ended = &mut lost => Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
-        _ = terminate.recv() => {
-            shutdown.cancel();
-            Ok(serving.await?)
+    loop {
+        tokio::select! {
+            served = &mut serving => return Ok(served?),
+            ended = &mut lost => return Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
+            Some(texts) = reloads.recv() => {
+                generation = Generation(generation.0 + 1);
+                let running = Arc::clone(&hosts.borrow());
+                match renew(&running, &opened.host_keys, texts, generation) {
+                    Ok(host) => {
+                        host.monitor.renew_pools(host.config.logins.keys());
+                        hosts.send_replace(Arc::new(host));
+                        tracing::info!(generation = generation.0, "configuration reloaded");
+                    }
+                    // The monitor has checked the same texts.
+                    Err(error) => tracing::error!(error, "the new configuration was not taken"),
+                }
+            }
+            _ = terminate.recv() => {
+                ending.drain.cancel();
+            }
+            _ = interrupt.recv() => {
+                ending.drain.cancel();
+                ending.now.cancel();
+            }
         }
     }
+}
+
+/// A host by new texts, for the connections that follow; sandboxes that run follow its policies as well.
+fn renew(
+    running: &Host,
+    host_keys: &[ssh::HostKey],
+    texts: OwnedFd,
+    generation: Generation,
+) -> Result<Host, String> {
+    let texts = Texts::read(texts).map_err(|error| error.to_string())?;
+    let (config, _) =
+        reload::renewed(&running.config, &texts.config).map_err(|error| error.to_string())?;
+    let mut policies = BTreeMap::new();
+    for (login, text) in &texts.policies {
+        let name = format!("the policy of {login}");
+        let snapshot = Snapshot::parse(&name, text, generation).map_err(|e| super::explain(&e))?;
+        policies.insert(login.clone(), Arc::new(snapshot));
+    }
+    Ok(Host {
+        transport: ssh::Transport::new(&config, host_keys),
+        banner: texts.banner,
+        motd: texts.motd,
+        monitor: running.monitor.clone(),
+        trail: Arc::clone(&running.trail),
+        spill: Arc::clone(&running.spill),
+        tenancies: Arc::clone(&running.tenancies),
+        gateway: Arc::new(running.gateway.renewed(&policies)),
+        config,
+    })
 }
 
 fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
@@ -175,8 +252,8 @@ fn gateway(
 }
 
 /// The line to type; scripts wait for it.
-fn announce(config: &Config) {
-    for address in &config.listen {
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    for address in addresses {
         let identity = config
             .client_key
             .as_ref()

@@ -8,8 +8,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 
+use super::notify::{Notifier, State};
 use crate::sandbox::Tree;
 use crate::sys;
 use crate::sys::clone::Child;
@@ -21,6 +24,21 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub(super) struct Supervisor {
     signals: SigSet,
+}
+
+/// What it looks after.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) monitor: Child,
+    pub(super) gate: Child,
+    pub(super) tree: Tree,
+}
+
+/// How the other two processes ended, as far as they have.
+#[derive(Debug, Default)]
+struct Ended {
+    gate: Option<WaitIdStatus>,
+    monitor: Option<WaitIdStatus>,
 }
 
 impl Supervisor {
@@ -39,37 +57,52 @@ impl Supervisor {
         Ok(Self { signals })
     }
 
-    /// Until one of the children ends, or a signal asks for the end. Either way both are ended, the
-    /// gate first, and every process of every sandbox with them.
-    pub(super) fn watch(&self, monitor: &Child, gate: &Child, tree: &Tree) -> io::Result<ExitCode> {
-        let (asked, mut gate_status, mut monitor_status) = self.wait(monitor, gate)?;
-        if gate_status.is_none() {
-            gate_status = if asked {
-                end(gate, rustix::process::Signal::TERM)?
+    /// Until one of the children ends, or a signal asks for the end: SIGTERM gives the sessions `drain`,
+    /// SIGINT and a second signal nothing. Either way both are ended, the gate first, and every process
+    /// of every sandbox with them.
+    pub(super) fn watch(
+        &self,
+        family: &Family,
+        drain: Duration,
+        notifier: &Notifier,
+    ) -> io::Result<ExitCode> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&self.signals, flags)?;
+        let (mut ended, asked) = wait(&signals, family, None)?;
+        if let Some(signal) = asked {
+            notifier.tell(State::Stopping);
+            if signal == Signal::SIGTERM {
+                send(&family.gate, rustix::process::Signal::TERM)?;
+                (ended, _) = wait(&signals, family, Some(Instant::now() + drain + PATIENCE))?;
+            }
+        }
+        if ended.gate.is_none() {
+            ended.gate = if asked.is_some() {
+                end(&family.gate, rustix::process::Signal::INT)?
             } else {
                 // It ends by itself without a monitor; and if it is why that ended, it is still saying so.
-                match reap_within(gate, PATIENCE)? {
-                    None => end(gate, rustix::process::Signal::KILL)?,
+                match reap_within(&family.gate, PATIENCE)? {
+                    None => end(&family.gate, rustix::process::Signal::KILL)?,
                     ended => ended,
                 }
             };
         }
-        if monitor_status.is_none() {
+        if ended.monitor.is_none() {
             // It has seen the gate's end by its channel and is ending the sandboxes.
-            monitor_status = reap_within(monitor, PATIENCE)?;
-            if monitor_status.is_none() {
-                monitor_status = end(monitor, rustix::process::Signal::KILL)?;
+            ended.monitor = reap_within(&family.monitor, PATIENCE)?;
+            if ended.monitor.is_none() {
+                ended.monitor = end(&family.monitor, rustix::process::Signal::KILL)?;
             }
         }
-        let razed = tree.raze();
+        let razed = family.tree.raze();
         while let Ok(Some(_)) =
             rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
         {
         }
         razed?;
-        let clean = asked && succeeded(gate_status.as_ref());
+        let clean = asked.is_some() && succeeded(ended.gate.as_ref());
         if !clean {
-            tracing::error!(gate = %describe(gate_status.as_ref()), monitor = %describe(monitor_status.as_ref()), "stopped");
+            tracing::error!(gate = %describe(ended.gate.as_ref()), monitor = %describe(ended.monitor.as_ref()), "stopped");
         }
         Ok(if clean {
             ExitCode::SUCCESS
@@ -77,35 +110,66 @@ impl Supervisor {
             ExitCode::FAILURE
         })
     }
+}
 
-    fn wait(
-        &self,
-        monitor: &Child,
-        gate: &Child,
-    ) -> io::Result<(bool, Option<WaitIdStatus>, Option<WaitIdStatus>)> {
-        loop {
-            let signal = self.signals.wait()?;
-            let (gate_status, monitor_status) = (reap(gate)?, reap(monitor)?);
-            if gate_status.is_some() || monitor_status.is_some() {
-                return Ok((false, gate_status, monitor_status));
-            }
-            match signal {
-                Signal::SIGTERM | Signal::SIGINT => return Ok((true, None, None)),
-                Signal::SIGHUP => {
-                    tracing::info!("SIGHUP: keys are read at each login; nothing else reloads yet");
-                }
-                _ => {}
-            }
+/// Until a child has ended, a signal asks for the end, or the time is over. SIGHUP is the monitor's.
+fn wait(
+    signals: &SignalFd,
+    family: &Family,
+    until: Option<Instant>,
+) -> io::Result<(Ended, Option<Signal>)> {
+    loop {
+        let ended = Ended {
+            gate: reap(&family.gate)?,
+            monitor: reap(&family.monitor)?,
+        };
+        if ended.gate.is_some() || ended.monitor.is_some() {
+            return Ok((ended, None));
+        }
+        match next(signals, until)? {
+            None => return Ok((ended, None)),
+            Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) => return Ok((ended, Some(signal))),
+            Some(Signal::SIGHUP) => send(&family.monitor, rustix::process::Signal::HUP)?,
+            Some(_) => {}
         }
     }
 }
 
+/// The next signal; `None` once the time is over.
+fn next(signals: &SignalFd, until: Option<Instant>) -> io::Result<Option<Signal>> {
+    loop {
+        if let Some(found) = signals.read_signal()? {
+            let number = i32::try_from(found.ssi_signo).map_err(io::Error::other)?;
+            return Ok(Some(Signal::try_from(number)?));
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+        let timeout = left.map(Timespec::try_from).transpose();
+        let timeout = timeout.map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(signals, PollFlags::IN)];
+        match rustix::event::poll(&mut ready, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// To one that may have ended.
+fn send(child: &Child, signal: rustix::process::Signal) -> io::Result<()> {
+    match rustix::process::pidfd_send_signal(&child.pidfd, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The first steps of a child of the supervisor: a session of its own, so that a terminal's ^C reaches the
-/// supervisor alone; and the same end as the supervisor.
-pub(super) fn begin_child(name: &CStr) {
+/// supervisor alone; and the same end as the supervisor. What is to wait stays blocked.
+pub(super) fn begin_child(name: &CStr, blocked: &[Signal]) {
     let begun = || -> io::Result<()> {
         rustix::thread::set_name(name)?;
-        sys::signals::reset()?;
+        sys::signals::reset_but_block(blocked)?;
         sys::signals::ignore_broken_pipes()?;
         // What is made for a sandbox must be readable there, whatever the operator's shell was set to.
         rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
@@ -142,10 +206,7 @@ pub(super) fn end_child(outcome: Result<(), impl std::error::Error>) -> Infallib
 
 fn end(child: &Child, signal: rustix::process::Signal) -> io::Result<Option<WaitIdStatus>> {
     for signal in [signal, rustix::process::Signal::KILL] {
-        match rustix::process::pidfd_send_signal(&child.pidfd, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(e) => return Err(e.into()),
-        }
+        send(child, signal)?;
         let status = reap_within(child, PATIENCE)?;
         if status.is_some() {
             return Ok(status);

@@ -1,13 +1,14 @@
 //! What this server speaks: algorithms, limits and timing of the SSH transport.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 
-use crate::config::Limits;
+use crate::config;
 
 /// Hybrid post-quantum first, then Curve25519; the last two announce extensions (RFC 8308) and strict
 /// key exchange (OpenSSH's PROTOCOL, 1.10; against CVE-2023-48795).
@@ -32,6 +33,8 @@ const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 /// key for is offered for hosts: Ed25519.
 const SIGNATURES: &[Algorithm] = &[
     Algorithm::Ed25519,
+    Algorithm::SkEd25519,
+    Algorithm::SkEcdsaSha2NistP256,
     Algorithm::Ecdsa {
         curve: EcdsaCurve::NistP256,
     },
@@ -48,16 +51,6 @@ const SIGNATURES: &[Algorithm] = &[
         hash: Some(HashAlg::Sha256),
     },
 ];
-
-/// When the server asks for new keys. Clients do so earlier (OpenSSH's after a gigabyte, or 64 with
-/// AES), and should: russh ends a connection on which more than two windows of data arrive between
-/// its own request and the client's answer, as three uploads at once can. 16 GiB stay below 2^32 packets
-/// of four bytes, after which a nonce would come again (RFC 4344 §3.1), and 2^32 AES blocks (§3.2).
-const REKEY: russh::Limits = russh::Limits {
-    rekey_write_limit: 16 << 30,
-    rekey_read_limit: 16 << 30,
-    rekey_time_limit: Duration::from_secs(24 * 3600),
-};
 
 /// The first `none` only asks for the methods and is no attempt (RFC 4252 §5.2), but russh counts it.
 const METHOD_PROBE: usize = 1;
@@ -89,8 +82,23 @@ impl TryFrom<PrivateKey> for HostKey {
     }
 }
 
-/// The transport's settings.
-pub(super) fn transport(limits: &Limits, host_keys: &[HostKey]) -> Config {
+/// The transport's settings, host keys included; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Transport(Arc<Config>);
+
+impl Transport {
+    /// As the configuration has it.
+    pub fn new(config: &config::Config, host_keys: &[HostKey]) -> Self {
+        Self(Arc::new(transport(config, host_keys)))
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0)
+    }
+}
+
+fn transport(config: &config::Config, host_keys: &[HostKey]) -> Config {
+    let (timeouts, rekey) = (&config.manners.timeouts, &config.manners.rekey);
     Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-sandgate_",
@@ -106,17 +114,19 @@ pub(super) fn transport(limits: &Limits, host_keys: &[HostKey]) -> Config {
             mac: Cow::Borrowed(MACS),
             compression: Cow::Borrowed(&[compression::NONE]),
         },
-        max_auth_attempts: limits.auth_tries.saturating_add(METHOD_PROBE),
+        max_auth_attempts: config.limits.auth_tries.saturating_add(METHOD_PROBE),
         // Every refusal takes this long, so that its time says nothing of its reason.
         auth_rejection_time: Duration::from_secs(1),
         auth_rejection_time_initial: Some(Duration::ZERO),
         // Login grace ends who does not log in, keepalives end who is gone; an idle shell may stay.
         inactivity_timeout: None,
-        // Often enough for what forgets idle connections after five minutes (many NATs), and a dead
-        // client gives its sandbox back after six; a laptop may sleep for less.
-        keepalive_interval: Some(Duration::from_secs(60)),
-        keepalive_max: 5,
-        limits: REKEY,
+        keepalive_interval: timeouts.alive_interval,
+        keepalive_max: timeouts.alive_count,
+        limits: russh::Limits {
+            rekey_write_limit: rekey.bytes,
+            rekey_read_limit: rekey.bytes,
+            rekey_time_limit: rekey.time,
+        },
         window_size: 2 << 20,
         maximum_packet_size: 32 * 1024,
         ..Config::default()
@@ -127,14 +137,10 @@ pub(super) fn transport(limits: &Limits, host_keys: &[HostKey]) -> Config {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        connections: 1,
-        unauthenticated: 1,
-        channels: 1,
-        sandboxes: 1,
-        login_grace: Duration::from_secs(1),
-        auth_tries: 6,
-    };
+    fn config() -> config::Config {
+        let text = "host_keys: [k]\nlogins: {a: {authorized_keys: [a], policy: p}}\n";
+        config::parse(std::path::Path::new("sandgate.yaml"), text).unwrap()
+    }
 
     fn key(algorithm: Algorithm) -> PrivateKey {
         PrivateKey::random(&mut russh::keys::key::safe_rng(), algorithm).unwrap()
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn nothing_weak_is_offered() {
         let config = transport(
-            &LIMITS,
+            &config(),
             &[HostKey::try_from(key(Algorithm::Ed25519)).unwrap()],
         );
         let preferred = &config.preferred;

@@ -7,23 +7,28 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Certificate, PublicKey};
-use russh::server::{PublicKeyOffer, VerifiedPublicKey};
+use russh::server::{InvalidPublicKey, PublicKeyOffer, VerifiedPublicKey};
 
 use super::Host;
-use crate::audit::{Event, Login, Verdict};
+use crate::audit::{self, Event, Login, Verdict};
 use crate::model::{Fingerprint, LoginName};
-use crate::policy::{AuthorizedKeys, Principal, fingerprint, strong};
-use crate::sandbox::Refusal;
+use crate::policy::{
+    self, AuthorizedKeys, Objection, Principal, RevocationError, Revocations, Roll, fingerprint,
+};
+use crate::sandbox::{KeyFiles, Refusal};
 
-/// The most characters of a login's name that an event repeats; a real one has 32 at most.
+/// The most characters of a login's name, or a certificate's key id, that an event repeats.
 const NAME_CHARS: usize = 64;
 
 /// Judges the keys of one connection that has not logged in.
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
+    /// Whether an attempt was refused.
+    failed: Arc<AtomicBool>,
     /// What was offered, found good and not proved so far.
     unproved: Option<Claim>,
 }
@@ -32,14 +37,21 @@ pub(super) struct Doorkeeper {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
     login: String,
-    key: Fingerprint,
+    key: Option<Fingerprint>,
+    certificate: Option<audit::Certificate>,
 }
 
 impl Claim {
-    fn new(login: &str, key: &PublicKey) -> Self {
+    fn new(login: &str, key: Option<&PublicKey>, certificate: Option<&Certificate>) -> Self {
+        let short = |text: &str| text.chars().take(NAME_CHARS).collect();
         Self {
-            login: login.chars().take(NAME_CHARS).collect(),
-            key: fingerprint(key),
+            login: short(login),
+            key: key.map(fingerprint),
+            certificate: certificate.map(|certificate| audit::Certificate {
+                id: short(certificate.key_id()),
+                serial: certificate.serial(),
+                authority: fingerprint(&certificate.signature_key().clone().into()),
+            }),
         }
     }
 }
@@ -49,40 +61,39 @@ impl Claim {
 enum Ground {
     #[error("unknown login")]
     Login,
-    #[error("the key is not in the login's authorized_keys")]
-    Key,
-    #[error("signatures of type {0} are not accepted")]
-    Algorithm(String),
-    #[error("certificates are not accepted")]
-    Certificate,
+    #[error(transparent)]
+    Objection(#[from] Objection),
+    #[error("{0}")]
+    Invalid(&'static str),
     #[error("the key is known, but was not proved")]
     Unproved,
     #[error("the login's keys could not be read: {0}")]
     Keys(#[from] Refusal),
+    #[error("{0}")]
+    Revocations(#[from] RevocationError),
 }
 
 impl Doorkeeper {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr) -> Self {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, failed: Arc<AtomicBool>) -> Self {
         Self {
             host,
             source,
+            failed,
             unproved: None,
         }
     }
 
     /// Whether to ask for this key's proof. Refusing here is a decision; agreeing is none yet.
     pub(super) async fn consider(&mut self, login: &str, offer: PublicKeyOffer<'_>) -> Answer {
-        let claim = Claim::new(login, offer.public_key);
+        let claim = Claim::new(login, Some(offer.public_key), offer.certificate);
         self.settle(Some(&claim));
-        let ground = match self.keys(login).await {
-            Err(refusal) => Ground::Keys(refusal),
-            Ok((name, keys)) => match (keys.contains(offer.public_key), name) {
+        let held = policy::Claim::offered(offer, self.source.ip());
+        let ground = match self.roll(login).await {
+            Err(ground) => ground,
+            Ok((name, roll)) => match (roll.consider(login, &held), name) {
                 (_, None) => Ground::Login,
-                (false, Some(_)) => Ground::Key,
-                (true, Some(_)) if !strong(offer.algorithm) => {
-                    Ground::Algorithm(offer.algorithm.to_string())
-                }
-                (true, Some(_)) => {
+                (Err(objection), Some(_)) => objection.into(),
+                (Ok(()), Some(_)) => {
                     self.unproved = Some(claim);
                     return Answer::Prove;
                 }
@@ -92,46 +103,74 @@ impl Doorkeeper {
         Answer::Refused
     }
 
-    /// Lets in who proved a key of the login. The keys are read afresh: one that was taken out since
-    /// its offer opens nothing. Without its event in the trail there is no way in.
+    /// Lets in who proved a key of the login, or the key of a certificate that it takes. The files are
+    /// read afresh: a key that was taken out since its offer opens nothing. Without its event in the trail
+    /// there is no way in.
     pub(super) async fn admit(
         &mut self,
         login: &str,
         verified: VerifiedPublicKey<'_>,
     ) -> Option<Principal> {
         self.unproved = None;
-        let claim = Claim::new(login, verified.public_key);
-        let ground = match self.keys(login).await {
-            Err(refusal) => Ground::Keys(refusal),
-            Ok((name, keys)) => match name.and_then(|name| keys.admit(&name, &verified)) {
-                Some(principal) => return self.welcome(&claim, principal),
-                None => Ground::Key,
+        let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
+        let ground = match self.roll(login).await {
+            Err(ground) => ground,
+            Ok((None, _)) => Ground::Login,
+            Ok((Some(name), roll)) => match roll.admit(&name, verified, self.source.ip()) {
+                Ok(principal) => return self.welcome(&claim, principal),
+                Err(objection) => objection.into(),
             },
         };
         self.refuse(&claim, &ground);
         None
     }
 
-    /// Turns away who proved a certificate: russh has shown `consider` only the bare key in it.
-    pub(super) fn turn_away(&mut self, login: &str, certificate: &Certificate) {
+    /// Writes down what russh refused without asking.
+    pub(super) fn note(
+        &mut self,
+        login: &str,
+        certificate: Option<&Certificate>,
+        problem: InvalidPublicKey,
+    ) {
+        let key = certificate.map(|certificate| certificate.public_key().clone().into());
+        let claim = Claim::new(login, key.as_ref(), certificate);
+        self.settle(Some(&claim));
         self.unproved = None;
-        let key = PublicKey::new(certificate.public_key().clone(), "");
-        self.refuse(&Claim::new(login, &key), &Ground::Certificate);
+        let ground = match problem {
+            InvalidPublicKey::NotYetValid => "the certificate is not valid yet",
+            InvalidPublicKey::Expired => "the certificate has expired",
+            InvalidPublicKey::BadSignature => "the certificate's own signature is wrong",
+            _ => "the key or certificate cannot be read",
+        };
+        self.refuse(&claim, &Ground::Invalid(ground));
     }
 
-    /// The login, if it is one, and the keys to compare with: for an unknown login some other's, for the
-    /// time that it takes.
-    async fn keys(&self, login: &str) -> Result<(Option<LoginName>, AuthorizedKeys), Refusal> {
+    /// The login, if it is one, and the files to hold a claim against: for an unknown login some other's,
+    /// for the time that it takes.
+    async fn roll(&self, login: &str) -> Result<(Option<LoginName>, Roll), Ground> {
         let name = LoginName::try_from(login.to_owned()).ok();
-        let name = name.filter(|name| self.host.config.logins.contains_key(name));
-        let text = self.host.monitor.authorized_keys(name.as_ref()).await?;
-        let keys = AuthorizedKeys::parse(&text);
+        let configured = name
+            .as_ref()
+            .and_then(|name| self.host.config.logins.get(name));
+        let name = name.filter(|_| configured.is_some());
+        let monitor = &self.host.monitor;
+        let keys = AuthorizedKeys::parse(&monitor.authorized_keys(name.as_ref()).await?);
+        let files = monitor
+            .key_files(name.as_ref(), KeyFiles::Authorities)
+            .await?;
+        let principals = configured.map_or(&[][..], |login| &login.authorized_principals);
+        let authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
+        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
         if let Some(name) = &name {
-            for warning in keys.warnings() {
-                tracing::warn!(login = %name, line = warning.line, problem = %warning.problem, "authorized_keys line skipped");
-            }
+            warn(name, "authorized_keys", &keys);
+            warn(name, "trusted_user_ca_keys", &authorities);
         }
-        Ok((name, keys))
+        let roll = Roll {
+            keys,
+            authorities,
+            revocations: Revocations::parse(&files)?,
+        };
+        Ok((name, roll))
     }
 
     /// Decides on an offer that was agreed to, unless `next` is about the same: a wrong signature never
@@ -155,6 +194,7 @@ impl Doorkeeper {
     }
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
+        self.failed.store(true, Ordering::Relaxed);
         if let Err(error) = self.record(claim, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");
         }
@@ -165,7 +205,8 @@ impl Doorkeeper {
             login: claim.login.clone(),
             source: self.source,
             method: "publickey".to_owned(),
-            key: Some(claim.key.clone()),
+            key: claim.key.clone(),
+            certificate: claim.certificate.clone(),
             verdict,
             reason,
         }))
@@ -175,6 +216,12 @@ impl Doorkeeper {
 impl Drop for Doorkeeper {
     fn drop(&mut self) {
         self.settle(None);
+    }
+}
+
+fn warn(login: &LoginName, files: &str, keys: &AuthorizedKeys) {
+    for warning in keys.warnings() {
+        tracing::warn!(%login, files, line = warning.line, problem = %warning.problem, "line skipped");
     }
 }
 

@@ -11,8 +11,11 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use super::command::{self, Chosen};
 use super::environment::{Environment, Taken};
+use super::forward::Door;
 use super::guest::Guest;
+use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
@@ -54,7 +57,9 @@ struct Draft {
     reader: spill::Reader,
     environment: Environment,
     terminal: Option<Terminal>,
+    agent: Option<Door>,
     place: OwnedSemaphorePermit,
+    occupied: Occupied,
 }
 
 /// A channel whose program was asked for. Dropping it ends the program.
@@ -107,7 +112,9 @@ impl Channels {
                 reader,
                 environment,
                 terminal: None,
+                agent: None,
                 place,
+                occupied: self.guest.presence().occupy(),
             },
         );
         Ok(())
@@ -115,6 +122,10 @@ impl Channels {
 
     /// pty-req (RFC 4254 §6.2).
     pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
+        if !self.guest.principal().grants().terminal {
+            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options");
+            return self.refuse(id);
+        }
         let Some(draft) = self.drafts.get_mut(&id) else {
             return self.refuse(id);
         };
@@ -123,6 +134,12 @@ impl Channels {
         }
         draft.terminal = Some(terminal);
         Answer::Success
+    }
+
+    /// auth-agent-req@openssh.com: whether it is still time for it.
+    pub(super) fn agent(&mut self, id: ChannelId, door: Door) -> bool {
+        let draft = self.drafts.get_mut(&id);
+        draft.map(|draft| draft.agent = Some(door)).is_some()
     }
 
     /// env (RFC 4254 §6.4).
@@ -155,10 +172,27 @@ impl Channels {
             data,
             writer,
             reader,
-            environment,
+            mut environment,
             terminal,
+            agent,
             place,
+            occupied,
         } = draft;
+        let (principal, login) = (self.guest.principal(), self.guest.login());
+        let operator = login.and_then(|login| login.force_command.as_deref());
+        let Chosen { program, original } =
+            match command::choose(program, operator, principal.grants()) {
+                Ok(chosen) => chosen,
+                Err(reason) => {
+                    tracing::info!(login = %principal.login(), reason, "session refused");
+                    return Answer::Failure;
+                }
+            };
+        if environment.assign(&principal.grants().environment) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
+            return Answer::Failure;
+        }
+        environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
         let no_size = WindowSize {
@@ -185,7 +219,9 @@ impl Channels {
                 size: sizes,
                 end: ended,
             },
+            agent,
             place,
+            occupied,
         }));
         self.running.insert(
             id,

@@ -1,32 +1,32 @@
 //! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
 
+use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use russh::keys::Certificate;
 use russh::server::{
-    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Session,
+    VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
-use super::forward::Forwards;
+use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::guest::Guest;
+use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
-use crate::sandbox::Program;
-
-/// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED` (RFC 4254 §5.1).
-const PROHIBITED: u32 = 1;
+use crate::sandbox::{Program, SocketPath};
 
 /// One connection.
 pub(super) struct Connection {
     host: Arc<Host>,
     source: SocketAddr,
+    route: Route,
     tasks: TaskTracker,
     stage: Stage,
 }
@@ -41,31 +41,34 @@ enum Stage {
     },
 }
 
-/// A connection's place among those that have not logged in.
-pub(super) struct Wait {
-    /// Given back with the login.
-    pub(super) place: OwnedSemaphorePermit,
-    /// Tells whoever measures the login's time.
-    pub(super) over: oneshot::Sender<()>,
-}
-
 impl Connection {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, tasks: TaskTracker, wait: Wait) -> Self {
+    pub(super) fn new(host: Arc<Host>, route: Route, tasks: TaskTracker, wait: Wait) -> Self {
+        let source = route.client;
         let stage = Stage::Outside {
-            doorkeeper: Doorkeeper::new(host.clone(), source),
+            doorkeeper: Doorkeeper::new(host.clone(), source, wait.failed.clone()),
             wait,
         };
         Self {
             host,
             source,
+            route,
             tasks,
             stage,
         }
     }
 
     fn let_in(&mut self, principal: Principal) {
+        let Stage::Outside { wait, .. } = &self.stage else {
+            return;
+        };
+        let presence = wait.presence.clone();
         tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
-        let guest = Arc::new(Guest::new(self.host.clone(), principal));
+        let guest = Arc::new(Guest::new(
+            self.host.clone(),
+            principal,
+            self.route,
+            presence,
+        ));
         let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
         let inside = Stage::Inside {
             channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
@@ -97,6 +100,19 @@ impl Connection {
         }
     }
 
+    /// Refuses what has no room for a reason in its answer: the log has it, and the client gets it beside
+    /// the answer, as a debug message (RFC 4253 §11.3) that `ssh -v` shows.
+    fn refuse(
+        &self,
+        what: impl fmt::Display,
+        reason: &(dyn std::error::Error + 'static),
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        tracing::info!(source = %self.source, %what, reason, "refused");
+        session.debug(true, &format!("{what} refused: {reason}"), "")?;
+        Ok(false)
+    }
+
     /// Tells the channels something that has no answer.
     fn tell(&mut self, tell: impl FnOnce(&mut Channels)) {
         if let Stage::Inside { channels, .. } = &mut self.stage {
@@ -105,17 +121,12 @@ impl Connection {
     }
 }
 
-async fn prohibit(reply: ChannelOpenHandle, reason: &str) {
-    reply
-        .reject(ChannelOpenFailure::Other {
-            code: PROHIBITED,
-            reason: reason.to_owned(),
-        })
-        .await;
-}
-
 impl Handler for Connection {
     type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        Ok(self.host.banner.clone())
+    }
 
     async fn auth_publickey_offered(
         &mut self,
@@ -148,15 +159,25 @@ impl Handler for Connection {
         }
     }
 
-    async fn auth_openssh_certificate(
+    async fn auth_openssh_certificate_key(
         &mut self,
         user: &str,
-        certificate: &Certificate,
+        _: &Certificate,
+        key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
+        self.auth_publickey(user, key).await
+    }
+
+    async fn auth_publickey_invalid(
+        &mut self,
+        user: &str,
+        certificate: Option<&Certificate>,
+        reason: InvalidPublicKey,
+    ) -> Result<(), russh::Error> {
         if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
-            doorkeeper.turn_away(user, certificate);
+            doorkeeper.note(user, certificate, reason);
         }
-        Ok(Auth::reject())
+        Ok(())
     }
 
     async fn channel_open_unknown(
@@ -166,7 +187,7 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         match channel_type {
-            "tun@openssh.com" => prohibit(reply, "tunnel devices are not offered").await,
+            "tun@openssh.com" => Forbidden::Tunnel.reject(reply).await,
             _ => reply.reject(ChannelOpenFailure::UnknownChannelType).await,
         }
         Ok(())
@@ -197,7 +218,7 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        prohibit(reply, "X11 forwarding is not offered").await;
+        Forbidden::Display.reject(reply).await;
         Ok(())
     }
 
@@ -212,7 +233,7 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         if let Stage::Inside { forwards, .. } = &self.stage {
-            forwards.connect(channel, host, port, reply);
+            forwards.connect(channel, Goal::Tcp(host.to_owned(), port), reply);
         }
         Ok(())
     }
@@ -239,10 +260,15 @@ impl Handler for Connection {
         let Stage::Inside { forwards, .. } = &mut self.stage else {
             return Ok(false);
         };
-        // russh wants the answer here: the one callback that waits, for a bounded time.
-        let bound = forwards.listen(address, *port, session.handle()).await;
-        *port = bound.unwrap_or(*port);
-        Ok(bound.is_some())
+        // russh wants the answer here: like its kin below, a callback that waits, for a bounded time.
+        match forwards.listen(address, *port, session.handle()).await {
+            Ok(bound) => *port = bound,
+            Err(error) => {
+                let what = format_args!("listening on {} port {port}", address.escape_debug());
+                return self.refuse(what, &error, session);
+            }
+        }
+        Ok(true)
     }
 
     async fn cancel_tcpip_forward(
@@ -254,18 +280,50 @@ impl Handler for Connection {
         let Stage::Inside { forwards, .. } = &mut self.stage else {
             return Ok(false);
         };
-        Ok(forwards.cancel(address, port))
+        Ok(forwards.cancel(&Bound::Tcp(address.to_owned(), port)).await)
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &[u8],
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { forwards, .. } = &mut self.stage else {
+            return Ok(false);
+        };
+        match forwards.listen_socket(path, session.handle()).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let what = format_args!("listening on {}", path.escape_ascii());
+                self.refuse(what, &error, session)
+            }
+        }
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &[u8],
+        _: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { forwards, .. } = &mut self.stage else {
+            return Ok(false);
+        };
+        match SocketPath::try_from(path.to_vec()) {
+            Ok(path) => Ok(forwards.cancel(&Bound::Socket(path)).await),
+            Err(_) => Ok(false),
+        }
     }
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        path: &str,
+        channel: Channel<Msg>,
+        path: &[u8],
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        tracing::info!(source = %self.source, path, "forwarding refused");
-        prohibit(reply, "socket forwarding is not offered").await;
+        if let Stage::Inside { forwards, .. } = &self.stage {
+            forwards.connect(channel, Goal::Socket(path.to_vec()), reply);
+        }
         Ok(())
     }
 
@@ -339,6 +397,20 @@ impl Handler for Connection {
         })
     }
 
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<bool, russh::Error> {
+        let Stage::Inside { channels, forwards } = &mut self.stage else {
+            return Ok(false);
+        };
+        match forwards.agent(session.handle()) {
+            Ok(door) => Ok(channels.agent(channel, door)),
+            Err(forbidden) => self.refuse("agent forwarding", &forbidden, session),
+        }
+    }
+
     async fn x11_request(
         &mut self,
         channel: ChannelId,
@@ -348,6 +420,7 @@ impl Handler for Connection {
         _: u32,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
+        self.refuse("X11 forwarding", &Forbidden::Display, session)?;
         self.answer(channel, session, |channels| channels.refuse(channel))
     }
 

@@ -1,5 +1,7 @@
 //! The variables that a client may set (RFC 4254 §6.4).
 
+use super::visit::Route;
+
 /// What every login accepts; a trailing `*` matches a prefix.
 const BUILT_IN: [&str; 5] = ["LANG", "LC_*", "TERM", "COLORTERM", "GIT_PROTOCOL"];
 
@@ -31,12 +33,40 @@ impl Environment {
         }
     }
 
+    /// What ssh(1) lists under ENVIRONMENT: both ends of the connection, and what had been asked for
+    /// where something else runs. No list lets a client set these.
+    pub(super) fn introduce(&mut self, route: Route, original: Option<Vec<u8>>) {
+        let Route { client, server } = route;
+        let (from, port, to) = (client.ip(), client.port(), server.ip().to_canonical());
+        let ends = [
+            ("SSH_CLIENT", format!("{from} {port} {}", server.port())),
+            (
+                "SSH_CONNECTION",
+                format!("{from} {port} {to} {}", server.port()),
+            ),
+        ];
+        let ends = ends.map(|(name, value)| (name.into(), value.into_bytes()));
+        let original = original.map(|command| (b"SSH_ORIGINAL_COMMAND".to_vec(), command));
+        self.0.extend(ends.into_iter().chain(original));
+    }
+
+    /// Sets what the key brings with it (sshd(8), environment="…").
+    pub(super) fn assign(&mut self, variables: &[(Vec<u8>, Vec<u8>)]) -> Taken {
+        for (name, value) in variables {
+            if self.set(name, value) == Taken::No {
+                return Taken::No;
+            }
+        }
+        Taken::Yes
+    }
+
     /// Sets a variable by the server's own choice: TERM of a pty-req (RFC 4254 §6.2).
-    pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Taken {
+    pub(super) fn set(&mut self, name: impl AsRef<[u8]>, value: &[u8]) -> Taken {
+        let name = name.as_ref();
         if name.len() + value.len() > BYTES || value.contains(&0) {
             return Taken::No;
         }
-        let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
+        let (name, value) = (name.to_vec(), value.to_vec());
         let room = self.0.len() < COUNT;
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, current)) => *current = value,
@@ -74,9 +104,12 @@ fn well_formed(name: &str) -> bool {
 }
 
 /// What no list opens: the loader's variables (ld.so(8)) choose the code of every program, and the
-/// proxy's (`http_proxy`, `NODE_USE_ENV_PROXY`, ...) are the sandbox's to set.
+/// proxy's (`http_proxy`, `NODE_USE_ENV_PROXY`, ...) are the sandbox's to set, as SSH_CLIENT and its
+/// kind are the server's.
 fn reserved(name: &str) -> bool {
-    name.starts_with("LD_") || name.to_ascii_uppercase().ends_with("_PROXY")
+    name.starts_with("LD_")
+        || name.starts_with("SSH_")
+        || name.to_ascii_uppercase().ends_with("_PROXY")
 }
 
 #[cfg(test)]
@@ -117,6 +150,8 @@ mod tests {
             "no_proxy",
             "All_Proxy",
             "NODE_USE_ENV_PROXY",
+            "SSH_CONNECTION",
+            "SSH_ORIGINAL_COMMAND",
         ] {
             assert_eq!(offered(&["*", name], name), Taken::No, "{name}");
         }

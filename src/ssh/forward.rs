@@ -1,29 +1,43 @@
-//! The forwarded TCP connections of one connection (RFC 4254 §7), each with a task of its own.
+//! The forwarded connections of one connection (RFC 4254 §7), each with a task of its own.
 //!
 //! What a client calls local is local to its sandbox: nothing here connects or listens in the host's
 //! network namespace. The rest of the world is asked of policy, like for a program.
 
+mod agent;
 mod dial;
+mod leave;
 mod lines;
 mod listening;
 mod relay;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Handle, Msg};
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::guest::Guest;
+use super::presence::Pulse;
 use super::spill::SpillDir;
+use crate::sandbox::{Place, SocketPath};
+pub(super) use agent::{Agent, Door};
+pub(super) use dial::Goal;
 use dial::{Dialled, dial};
+pub(super) use leave::Forbidden;
+use leave::Rules;
 use lines::{Line, Lines};
-use listening::{Bound, listen};
-use relay::relay;
+pub(super) use listening::Bound;
+use listening::ListenError;
+use listening::{LISTEN_TIME, accept, listen, listen_socket};
+use relay::{RelayError, relay};
+use wire::Wire;
 
 /// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 §5.1).
 const RESOURCE_SHORTAGE: u32 = 4;
@@ -34,8 +48,14 @@ const LISTENERS: usize = 16;
 /// The forwards of one connection; dropping it ends them.
 pub(super) struct Forwards {
     shared: Shared,
-    listeners: HashMap<Bound, DropGuard>,
+    listening: HashMap<Bound, Listening>,
     _end: DropGuard,
+}
+
+/// Something that is listened on, until this is dropped.
+struct Listening {
+    end: DropGuard,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// What every forward works with.
@@ -65,20 +85,15 @@ impl Forwards {
         };
         Self {
             shared,
-            listeners: HashMap::new(),
+            listening: HashMap::new(),
             _end: over.drop_guard(),
         }
     }
 
-    /// direct-tcpip (RFC 4254 §7.2): the channel opens once its connection is there, or fails and says why.
-    pub(super) fn connect(
-        &self,
-        channel: Channel<Msg>,
-        host: &str,
-        port: u32,
-        reply: ChannelOpenHandle,
-    ) {
-        let (shared, host) = (self.shared.clone(), host.to_owned());
+    /// direct-tcpip, direct-streamlocal@openssh.com: the channel opens once its connection is there, or
+    /// fails and says why.
+    pub(super) fn connect(&self, channel: Channel<Msg>, goal: Goal, reply: ChannelOpenHandle) {
+        let shared = self.shared.clone();
         let task = async move {
             let Ok(place) = shared.places.clone().try_acquire_owned() else {
                 let reason = "too many forwarded connections".to_owned();
@@ -87,31 +102,30 @@ impl Forwards {
                     .reject(ChannelOpenFailure::Other { code, reason })
                     .await;
             };
-            match dial(&shared.guest, &host, port).await {
+            let occupied = shared.guest.presence().occupy();
+            match dial(&shared.guest, &goal).await {
                 Ok(dialled) => {
                     // The read half is dropped here: its queue would hold up the connection when it is full.
                     let (_, client) = channel.split();
                     let line = shared.lines.take(client.id());
+                    let idle = shared.guest.idle_limit();
                     reply.accept().await;
                     match dialled {
-                        Dialled::Inside(stream) => carry(stream, line, &client).await,
+                        Dialled::Inside(wire) => carry(wire, line, &client, idle).await,
                         Dialled::Outside(granted) => {
-                            let held = granted.hold(|stream| carry(stream, line, &client));
+                            let held = granted
+                                .hold(|stream| carry(Wire::Tcp(stream), line, &client, idle));
                             if held.await.is_none() {
-                                tracing::info!(
-                                    host,
-                                    port,
-                                    "forward ended: policy no longer allows it"
-                                );
+                                tracing::info!(%goal, "forward ended: policy no longer allows it");
                             }
                         }
                     }
                     close(&client, place).await;
+                    drop(occupied);
                 }
                 Err(error) => {
                     tracing::debug!(
-                        host,
-                        port,
+                        %goal,
                         error = &error as &dyn std::error::Error,
                         "forward not opened"
                     );
@@ -122,50 +136,79 @@ impl Forwards {
         self.spawn(task);
     }
 
-    /// tcpip-forward (RFC 4254 §7.1). Gives the port; `None` where nothing can listen.
-    pub(super) async fn listen(&mut self, address: &str, port: u32, handle: Handle) -> Option<u32> {
-        let login = self.shared.guest.login();
-        if !login.is_some_and(|login| login.remote_forwarding) {
-            tracing::info!(
-                address,
-                port,
-                "listener refused: the login has no `remote_forwarding: true`"
-            );
-            return None;
-        }
-        if self.listeners.len() >= LISTENERS {
-            tracing::info!(address, port, "listener refused: {LISTENERS} are there");
-            return None;
-        }
-        let (listeners, bound) = match listen(&self.shared.guest, address, port).await {
-            Ok(listening) => listening,
-            Err(error) => {
-                tracing::info!(
-                    address,
-                    port,
-                    error = &error as &dyn std::error::Error,
-                    "listener refused"
-                );
-                return None;
-            }
-        };
-        let (port, end) = (bound.port, self.shared.over.child_token());
-        for listener in listeners {
-            let (shared, bound, handle) = (self.shared.clone(), bound.clone(), handle.clone());
+    /// tcpip-forward (RFC 4254 §7.1). Gives the port.
+    pub(super) async fn listen(
+        &mut self,
+        address: &str,
+        port: u32,
+        handle: Handle,
+    ) -> Result<u32, ListenError> {
+        self.require_room()?;
+        let (listeners, port) = listen(&self.shared.guest, address, port).await?;
+        let (bound, end) = (
+            Bound::Tcp(address.to_owned(), port),
+            self.shared.over.child_token(),
+        );
+        let serve = |listener| {
+            let accepting = accept(listener, self.shared.clone(), bound.clone(), handle.clone());
             let end = end.clone();
             self.shared.tasks.spawn(async move {
-                end.run_until_cancelled(listening::accept(listener, shared, bound, handle))
-                    .await;
-            });
-        }
-        self.listeners.insert(bound, end.drop_guard());
-        Some(port)
+                end.run_until_cancelled(accepting).await;
+            })
+        };
+        let tasks = listeners.into_iter().map(serve).collect();
+        let end = end.drop_guard();
+        self.listening.insert(bound, Listening { end, tasks });
+        Ok(port)
     }
 
-    /// cancel-tcpip-forward: whether there was one. What it has accepted goes on.
-    pub(super) fn cancel(&mut self, address: &str, port: u32) -> bool {
-        let address = address.to_owned();
-        self.listeners.remove(&Bound { address, port }).is_some()
+    /// streamlocal-forward@openssh.com (OpenSSH's PROTOCOL §2.4).
+    pub(super) async fn listen_socket(
+        &mut self,
+        path: &[u8],
+        handle: Handle,
+    ) -> Result<(), ListenError> {
+        self.require_room()?;
+        let (listener, path) = listen_socket(&self.shared.guest, path).await?;
+        let (bound, end) = (Bound::Socket(path.clone()), self.shared.over.child_token());
+        let accepting = accept(listener, self.shared.clone(), bound.clone(), handle);
+        let (over, guest) = (end.clone(), self.shared.guest.clone());
+        let task = self.shared.tasks.spawn(async move {
+            over.run_until_cancelled(accepting).await;
+            take_down(&guest, path, Place::Free).await;
+        });
+        let (end, tasks) = (end.drop_guard(), vec![task]);
+        self.listening.insert(bound, Listening { end, tasks });
+        Ok(())
+    }
+
+    fn require_room(&self) -> Result<(), ListenError> {
+        if self.listening.len() < LISTENERS {
+            Ok(())
+        } else {
+            Err(ListenError::Full)
+        }
+    }
+
+    /// cancel-tcpip-forward, cancel-streamlocal-forward@openssh.com: whether there was one. When this
+    /// returns, its place is free again. What it has accepted goes on.
+    pub(super) async fn cancel(&mut self, bound: &Bound) -> bool {
+        let Some(Listening { end, tasks }) = self.listening.remove(bound) else {
+            return false;
+        };
+        drop(end);
+        for task in tasks {
+            if !matches!(timeout(LISTEN_TIME, task).await, Ok(Ok(()))) {
+                tracing::warn!(%bound, "a listener does not end");
+            }
+        }
+        true
+    }
+
+    /// auth-agent-req@openssh.com: leave to forward the agent, or why there is none.
+    pub(super) fn agent(&self, handle: Handle) -> Result<Door, Forbidden> {
+        Rules::of(&self.shared.guest)?.agent()?;
+        Ok(Door::new(self.shared.clone(), handle))
     }
 
     /// The client takes a channel that was offered to it; its data may follow at once.
@@ -186,13 +229,30 @@ impl Forwards {
     }
 }
 
-/// Carries a connection to its end.
-async fn carry(stream: TcpStream, mut line: Line, client: &ChannelWriteHalf<Msg>) {
-    let end = line.end.clone();
-    match end
-        .run_until_cancelled(relay(stream, &mut line, client))
-        .await
-    {
+/// Removes a socket that was listened on. Its sandbox may be gone, and then so may be its directory.
+async fn take_down(guest: &Guest, path: SocketPath, place: Place) {
+    let removed = match guest.lease().await {
+        Ok(lease) => lease
+            .remove_path(path, place)
+            .await
+            .map_err(|e| e.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = removed {
+        tracing::debug!(%error, "a socket that was listened on stays");
+    }
+}
+
+/// Carries a connection to its end, or until it carries nothing for `idle`.
+async fn carry(wire: Wire, mut line: Line, client: &ChannelWriteHalf<Msg>, idle: Option<Duration>) {
+    let (end, pulse) = (line.end.clone(), Pulse::new());
+    let carried = async {
+        tokio::select! {
+            carried = relay(&wire, &mut line, client, &pulse) => carried,
+            () = pulse.stopped(idle) => Err(RelayError::Idle),
+        }
+    };
+    match end.run_until_cancelled(carried).await {
         Some(Ok(())) | None => {}
         Some(Err(error)) => {
             tracing::debug!(channel = %client.id(), error = &error as &dyn std::error::Error, "forward ended");

@@ -1,29 +1,25 @@
 //! Somebody who has logged in, and the sandbox of their connection.
 
 use std::sync::Arc;
-
-use tokio::sync::OnceCell;
-use tokio_util::task::AbortOnDropHandle;
+use std::time::Duration;
 
 use super::Host;
+use super::presence::Presence;
+use super::tenancy::{Entered, Sandbox, Stay};
+use super::visit::Route;
 use crate::config::Login;
 use crate::egress::{Granted, OpenError};
-use crate::model::{Destination, Subject};
+use crate::model::{Destination, Holder, Subject};
 use crate::policy::Principal;
-use crate::sandbox::{Lease, Refusal, Session, Spawn};
+use crate::sandbox::{Refusal, Session, Spawn};
 
-/// A principal on one connection. Its sandbox is leased for the first program or forwarded
-/// connection, and ends with the guest.
+/// A principal on one connection. Its sandbox is leased for the first program or forwarded connection.
 pub(super) struct Guest {
     host: Arc<Host>,
     principal: Principal,
-    sandbox: OnceCell<Sandbox>,
-}
-
-/// A leased sandbox whose egress is served.
-struct Sandbox {
-    lease: Lease,
-    _proxy: AbortOnDropHandle<()>,
+    route: Route,
+    presence: Presence,
+    stay: Stay,
 }
 
 /// Why a connection to the outside could not be made.
@@ -55,11 +51,21 @@ pub(super) enum StartError {
 }
 
 impl Guest {
-    pub(super) fn new(host: Arc<Host>, principal: Principal) -> Self {
+    pub(super) fn new(
+        host: Arc<Host>,
+        principal: Principal,
+        route: Route,
+        presence: Presence,
+    ) -> Self {
+        let login = host.config.logins.get(principal.login());
+        let sharing = login.map(|login| login.sandbox.clone()).unwrap_or_default();
+        let stay = host.tenancies.stay(&principal, sharing, presence.clone());
         Self {
             host,
             principal,
-            sandbox: OnceCell::new(),
+            route,
+            presence,
+            stay,
         }
     }
 
@@ -68,57 +74,57 @@ impl Guest {
         &self.principal
     }
 
+    /// Where the connection comes from, and where to.
+    pub(super) fn route(&self) -> Route {
+        self.route
+    }
+
+    /// The connection's use.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// How long a channel may carry nothing.
+    pub(super) fn idle_limit(&self) -> Option<Duration> {
+        self.host.config.manners.timeouts.idle
+    }
+
+    /// What an interactive shell begins with.
+    pub(super) fn motd(&self) -> Option<&str> {
+        self.host.motd.as_deref()
+    }
+
     /// What the operator says of the login; `None` only for a login that was never configured.
     pub(super) fn login(&self) -> Option<&Login> {
         self.host.config.logins.get(self.principal.login())
     }
 
     /// Starts a program in the connection's sandbox. A failed lease is tried anew by the next program.
-    pub(super) async fn start(&self, spawn: Spawn) -> Result<Session, StartError> {
-        let lease = self.lease().await?;
-        lease.spawn(spawn).await.map_err(StartError::Spawn)
+    pub(super) async fn start(&self, spawn: Spawn) -> Result<(Session, Entered), StartError> {
+        let sandbox = self.lease().await?;
+        let session = sandbox.spawn(spawn).await.map_err(StartError::Spawn)?;
+        let entered = self.stay.enter(&sandbox, session.id(), &self.principal);
+        Ok((session, entered))
     }
 
-    /// The connection's sandbox, leased now if it is the first time.
-    pub(super) async fn lease(&self) -> Result<&Lease, StartError> {
-        let sandbox = self.sandbox.get_or_try_init(|| self.settle()).await?;
-        Ok(&sandbox.lease)
+    /// The connection's sandbox; a new one where there is none, or none that lives.
+    pub(super) async fn lease(&self) -> Result<Arc<Sandbox>, StartError> {
+        let Host {
+            tenancies,
+            monitor,
+            gateway,
+            ..
+        } = &*self.host;
+        self.stay.sandbox(tenancies, monitor, gateway).await
     }
 
     /// Connects to the outside, as policy has it.
     pub(super) async fn go_out(&self, destination: Destination) -> Result<Granted, OutError> {
-        let subject = self.subject(self.lease().await?);
-        Ok(self.host.gateway.open(subject, destination).await?)
-    }
-
-    /// On whose behalf its sandbox runs.
-    fn subject(&self, lease: &Lease) -> Subject {
-        Subject {
-            sandbox: lease.id(),
+        let subject = Subject {
+            sandbox: self.lease().await?.id(),
             login: self.principal.login().clone(),
-            key: self.principal.key().clone(),
-        }
-    }
-
-    async fn settle(&self) -> Result<Sandbox, StartError> {
-        let login = self.principal.login();
-        let mut lease = self
-            .host
-            .monitor
-            .lease(login)
-            .await
-            .map_err(StartError::Lease)?;
-        let listener = lease
-            .take_listener()
-            .ok_or(StartError::Listener(lease.id()))?;
-        let proxy = self
-            .host
-            .gateway
-            .start_proxy(self.subject(&lease), listener)
-            .map_err(StartError::Proxy)?;
-        Ok(Sandbox {
-            lease,
-            _proxy: proxy,
-        })
+            holder: Holder::Key(self.principal.key().clone()),
+        };
+        Ok(self.host.gateway.open(subject, destination).await?)
     }
 }

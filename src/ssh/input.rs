@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
+use super::presence::Pulse;
 use super::spill::{Reader, SpillError};
 
 /// Where a program reads from.
@@ -22,8 +23,13 @@ pub(super) enum Inlet<'a> {
 
 /// Feeds a program as fast as it reads and for as long as its channel lives; returns only when the
 /// spill fails. A program that no longer reads is no failure: the rest is dropped.
-pub(super) async fn feed(mut from: Reader, mut to: Inlet<'_>) -> Result<Infallible, SpillError> {
+pub(super) async fn feed(
+    mut from: Reader,
+    mut to: Inlet<'_>,
+    pulse: &Pulse,
+) -> Result<Infallible, SpillError> {
     while let Some(bytes) = from.next().await? {
+        pulse.beat();
         let written = match &mut to {
             Inlet::Pipe(pipe) => pipe.write_all(&bytes).await,
             Inlet::Terminal(master) => write_all(master, &bytes).await,

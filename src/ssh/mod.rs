@@ -1,7 +1,7 @@
 //! The door in: connections, logins, their sessions and their forwarded connections.
 //!
 //! ```text
-//! accept ── connection (russh's callbacks; never waits) ── auth
+//! accept ── visit ── connection (russh's callbacks; never waits) ── auth
 //!               ├── session, one task a running program: spill ─▶ input, output ─▶ client
 //!               └── forward, one task a connection: spill ─▶ socket ─▶ client
 //! ```
@@ -10,41 +10,55 @@ mod accept;
 mod algorithms;
 mod auth;
 mod channels;
+mod command;
 mod connection;
 mod environment;
 mod forward;
 mod guest;
 mod input;
 mod output;
+mod penalties;
+mod presence;
 mod quick_ack;
 mod session;
 mod signals;
 mod spill;
+mod strangers;
+mod tenancy;
 mod terminal;
+mod turned;
+mod visit;
 
 use std::sync::Arc;
 
-pub use accept::{ServeError, serve};
-pub use algorithms::{HostKey, HostKeyError};
+pub use accept::{Ending, ServeError, serve};
+pub use algorithms::{HostKey, HostKeyError, Transport};
 pub use spill::{CAPACITY, SpillDir, SpillError};
+pub use tenancy::Tenancies;
 
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::Gateway;
 use crate::sandbox::Monitor;
 
-/// What every connection needs of its host.
+/// What every connection needs of its host; a reload makes another for the connections that follow.
 pub struct Host {
     /// Logins and bounds.
     pub config: Config,
-    /// What the host proves itself with; all of them are offered.
-    pub host_keys: Vec<HostKey>,
+    /// What it speaks, its host keys included.
+    pub transport: Transport,
+    /// Shown before the login.
+    pub banner: Option<String>,
+    /// Shown on the terminal of an interactive shell.
+    pub motd: Option<String>,
     /// Who knows the keys and makes the sandboxes.
     pub monitor: Monitor,
     /// Where decisions about logins are written; none is given that could not be.
     pub trail: Arc<Trail>,
     /// Where input goes that a program does not read.
     pub spill: Arc<SpillDir>,
+    /// The sandboxes that connections share.
+    pub tenancies: Arc<Tenancies>,
     /// The way out of every sandbox, and of what clients ask for themselves.
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
 }

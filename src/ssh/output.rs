@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::presence::Pulse;
 use crate::sandbox::Exit;
 
 /// The most bytes that are read at once: what a pipe holds (pipe(7)).
@@ -140,6 +141,7 @@ impl<'a> Output<'a> {
         mut self,
         client: &ChannelWriteHalf<Msg>,
         mut exit: oneshot::Receiver<Exit>,
+        pulse: &Pulse,
     ) -> Result<Exit, OutputError> {
         let exit = loop {
             let piece = tokio::select! {
@@ -150,10 +152,12 @@ impl<'a> Output<'a> {
                 return Ok(exit.await?);
             };
             send(client, piece).await?;
+            pulse.beat();
         };
         let mut rest = Rest::new(self);
         while let Some(piece) = rest.next().await {
             send(client, piece).await?;
+            pulse.beat();
         }
         Ok(exit)
     }

@@ -1,12 +1,14 @@
-//! A connection whose first reads are acknowledged at once: a login must not wait for delayed ACKs.
+//! A connection whose first reads are acknowledged at once, and whose peer has to take what it is sent.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// How many reads: key exchange and authentication take about ten, with several keys tried some more.
 const READS: u8 = 32;
@@ -18,14 +20,37 @@ const READS: u8 = 32;
 pub(super) struct QuickAck {
     stream: TcpStream,
     left: u8,
+    /// How long the peer may take nothing. A stopped client's kernel answers TCP's probes for ever, and
+    /// russh asks for no sign of life while it waits to write.
+    patience: Option<Duration>,
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl QuickAck {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Option<Duration>) -> Self {
         Self {
             stream,
             left: READS,
+            patience,
+            stalled: None,
         }
+    }
+
+    /// `polled`, or an error once it has been pending for too long.
+    fn bounded<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let (Poll::Pending, Some(patience)) = (&polled, self.patience) else {
+            self.stalled = None;
+            return polled;
+        };
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -51,7 +76,9 @@ impl AsyncWrite for QuickAck {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.bounded(polled, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,11 +12,14 @@ use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::forward::{Agent, Door};
 use super::guest::{Guest, StartError};
 use super::input::{Inlet, feed};
 use super::output::{Outlet, Output, OutputError, STDERR};
+use super::presence::{Occupied, Pulse};
 use super::signals;
 use super::spill::{Reader, SpillError};
+use crate::sandbox::Program as Asked;
 use crate::sandbox::{Break, Exit, Session, Spawn, Stdio, WindowSize, resize, send_break};
 
 /// How long a line of excuse may wait for the client's window.
@@ -42,8 +45,12 @@ pub(super) struct Program {
     pub(super) spawn: Spawn,
     pub(super) client: Client,
     pub(super) wishes: Wishes,
+    /// Leave to use the client's agent.
+    pub(super) agent: Option<Door>,
     /// The channel's place among those that the connection may have.
     pub(super) place: OwnedSemaphorePermit,
+    /// Held until the client has been told how it ended.
+    pub(super) occupied: Occupied,
 }
 
 /// What comes from the client.
@@ -53,6 +60,12 @@ pub(super) struct Wishes {
     pub(super) size: watch::Receiver<WindowSize>,
     /// Why the session has to end; dropped when the channel or the connection is gone.
     pub(super) end: oneshot::Receiver<SpillError>,
+}
+
+/// What a terminal shows that no program wrote.
+struct Show<'a> {
+    motd: Option<&'a str>,
+    lines: watch::Receiver<String>,
 }
 
 /// What goes to the client: data through `data`, which keeps to its window, the rest through `handle`.
@@ -67,6 +80,8 @@ enum End {
     Exit(Exit),
     /// The client's channel or connection is gone.
     Gone,
+    /// Nothing was carried for too long.
+    Idle,
     /// Because something on our side failed.
     Failure(Failure),
 }
@@ -102,13 +117,34 @@ impl Failure {
 pub(super) async fn run(program: Program) {
     let Program {
         guest,
-        spawn,
+        mut spawn,
         client,
         wishes,
+        agent,
         place,
+        occupied,
     } = program;
+    let pulse = Pulse::new();
+    let lines = guest.presence().lines();
+    let show = Show {
+        motd: guest.motd().filter(|_| spawn.program == Asked::Shell),
+        lines,
+    };
+    let agent = match agent {
+        Some(door) => door.open().await,
+        None => None,
+    };
+    spawn
+        .environment
+        .extend(agent.as_ref().map(Agent::variable));
     let end = match guest.start(spawn).await {
-        Ok(session) => attend(session, &client, wishes).await,
+        Ok((session, _entered)) => {
+            let _agent = agent.map(|agent| agent.serve(session.witness()));
+            tokio::select! {
+                end = attend(session, &client, wishes, show, &pulse) => end,
+                () = pulse.stopped(guest.idle_limit()) => End::Idle,
+            }
+        }
         Err(error) => End::Failure(error.into()),
     };
     // Before the close: a client that sees it may open its next channel at once.
@@ -116,6 +152,11 @@ pub(super) async fn run(program: Program) {
     let told = match end {
         End::Exit(exit) => client.report(exit).await,
         End::Gone => Ok(()),
+        End::Idle => {
+            let login = guest.principal().login();
+            tracing::info!(%login, channel = %client.id(), "session ended: nothing was carried for too long");
+            client.dismiss().await
+        }
         End::Failure(failure) => {
             let login = guest.principal().login();
             tracing::error!(%login, channel = %client.id(), error = &failure as &dyn std::error::Error, "session failed");
@@ -125,10 +166,17 @@ pub(super) async fn run(program: Program) {
     if told.is_err() {
         tracing::debug!(channel = %client.id(), "the connection ended before the session's end was told");
     }
+    drop(occupied);
 }
 
 /// Serves a started program to its end. On return `session` is dropped: nothing of it stays.
-async fn attend(mut session: Session, client: &Client, wishes: Wishes) -> End {
+async fn attend(
+    mut session: Session,
+    client: &Client,
+    wishes: Wishes,
+    show: Show<'_>,
+    pulse: &Pulse,
+) -> End {
     let (Some(stdio), Some(exit)) = (session.take_stdio(), session.take_exit()) else {
         return End::Failure(Failure::Descriptors);
     };
@@ -149,6 +197,11 @@ async fn attend(mut session: Session, client: &Client, wishes: Wishes) -> End {
         Stdio::Terminal(master) => {
             terminal = master;
             let output = Output::new(Outlet::Terminal(&terminal), Outlet::Ended);
+            if let Some(motd) = show.motd
+                && client.show(motd).await.is_err()
+            {
+                return End::Gone;
+            }
             (Inlet::Terminal(&terminal), output, Some(&terminal))
         }
     };
@@ -159,15 +212,16 @@ async fn attend(mut session: Session, client: &Client, wishes: Wishes) -> End {
         end,
     } = wishes;
     tokio::select! {
-        exit = output.carry(&client.data, exit) => match exit {
+        exit = output.carry(&client.data, exit, pulse) => match exit {
             Ok(exit) => End::Exit(exit),
             Err(OutputError::Client(russh::Error::SendError)) => End::Gone,
             Err(error) => End::Failure(error.into()),
         },
-        Err(error) = feed(input, inlet) => End::Failure(error.into()),
+        Err(error) = feed(input, inlet, pulse) => End::Failure(error.into()),
         end = end => end.map_or(End::Gone, |error| End::Failure(error.into())),
         never = obey(requests, &session, master, client) => match never {},
         never = follow(size, master) => match never {},
+        never = announce(show.lines, master, client) => match never {},
     }
 }
 
@@ -232,6 +286,23 @@ async fn follow(
     std::future::pending().await
 }
 
+/// Shows on the terminal, where there is one, what the server has to say.
+async fn announce(
+    mut lines: watch::Receiver<String>,
+    master: Option<&AsyncFd<OwnedFd>>,
+    client: &Client,
+) -> Infallible {
+    if master.is_some() {
+        while lines.changed().await.is_ok() {
+            let line = format!("\n*** sandgate: {}\n", *lines.borrow_and_update());
+            if client.show(&line).await.is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
 /// The connection has ended.
 struct Ended;
 
@@ -254,6 +325,17 @@ impl Client {
             self.handle.channel_failure(self.id()).await
         };
         told.map_err(Ended::from)
+    }
+
+    /// Text for a terminal, which no line discipline has seen: each newline needs its return.
+    async fn show(&self, text: &str) -> Result<(), russh::Error> {
+        let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        self.data.data_bytes(Bytes::from(text)).await
+    }
+
+    /// Closes a channel whose program is taken away.
+    async fn dismiss(&self) -> Result<(), Ended> {
+        Ok(self.handle.close(self.id()).await?)
     }
 
     /// Tells how the program ended, then EOF, and closes the channel (RFC 4254 §5.3, §6.10). Never EOF

@@ -1,6 +1,7 @@
 //! Descriptors across execve(2).
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` up CLOEXEC, also those that nobody here knows of (close_range(2)).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
@@ -14,6 +15,24 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// Takes over `count` descriptors from `first` on that this process was started with, such as systemd's
+/// (sd_listen_fds(3)), and marks them CLOEXEC. To be called once, before anything else is opened.
+pub fn take_inherited(first: RawFd, count: u32) -> io::Result<Vec<OwnedFd>> {
+    let last = RawFd::try_from(count)
+        .ok()
+        .and_then(|count| first.checked_add(count))
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let take = |number: RawFd| {
+        // SAFETY: F_SETFD changes only the flags of what is open under this number, or fails.
+        super::check(unsafe {
+            libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, libc::FD_CLOEXEC)
+        })?;
+        // SAFETY: it is open, and whoever started this process meant it for it; nobody here owns it yet.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    (first..last).map(take).collect()
 }
 
 /// Closes every descriptor from `first` to `last`, whoever owns it: for a child that keeps none of

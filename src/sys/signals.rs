@@ -5,6 +5,11 @@ use std::io;
 /// Gives every signal its default action and blocks none. What is ignored survives execve(2), and
 /// the Rust runtime ignores SIGPIPE.
 pub fn reset() -> io::Result<()> {
+    reset_but_block(&[])
+}
+
+/// The same, with these left blocked: one that was blocked before is at no moment delivered.
+pub fn reset_but_block(blocked: &[nix::sys::signal::Signal]) -> io::Result<()> {
     // What SIG_DFL, no flags, no restorer and an empty mask look like to the kernel.
     let default = [0_u64; 4];
     for number in 1..=libc::SIGRTMAX() {
@@ -23,9 +28,8 @@ pub fn reset() -> io::Result<()> {
             })?;
         }
     }
-    nix::sys::signal::SigSet::empty()
-        .thread_set_mask()
-        .map_err(io::Error::from)
+    let mask: nix::sys::signal::SigSet = blocked.iter().copied().collect();
+    mask.thread_set_mask().map_err(io::Error::from)
 }
 
 /// Ignores SIGCHLD: the kernel then reaps children by itself (sigaction(2), SA_NOCLDWAIT).

@@ -42,6 +42,7 @@ fn an_allowed_get_is_forwarded_and_leaves_one_event() {
             event,
             json!({
                 "kind": "egress", "session": 5, "sandbox": 3, "login": "sandbox", "key": "SHA256:test",
+                "origin": "program",
                 "process": {"pid": 4242, "binary": "/usr/bin/curl", "ancestors": ["/usr/bin/bash"]},
                 "destination": {"host": "up.example", "port": 80}, "addresses": ["20.30.40.2"],
                 "verdict": "allow", "rule": "web", "generation": 1, "reason": null,

@@ -98,7 +98,27 @@ async def refusals(connection):
     return answer
 
 
+async def opened(opening):
+    """A refused channel's code and reason, or the first bytes of one that was opened."""
+    try:
+        reader, writer = await asyncio.wait_for(opening, 15)
+    except asyncssh.ChannelOpenError as error:
+        return [error.code, error.reason]
+    return (await asyncio.wait_for(reader.read(100), 10)).decode()
+
+
+async def socket_paths(connection):
+    """What the server says to paths that OpenSSH's client refuses to ask for."""
+    answer = {}
+    for path in ["\0abstract", "relative.sock", "", "/tmp/nul\0.sock", "/" + "x" * 107]:
+        answer[repr(path)] = await opened(connection.open_unix_connection(path))
+    answer["tun"] = await opened(connection.open_tun())
+    answer["after"] = (await connection.run("true")).exit_status
+    return answer
+
+
 SCENARIOS = {
+    "socket-paths": socket_paths,
     "exit-signals": exit_signals,
     "signals": signals,
     "break": send_break,

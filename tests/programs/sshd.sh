@@ -25,4 +25,4 @@ exec /usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "$dir/host_ed25519" \
     -o ListenAddress=127.0.0.1 -o AuthorizedKeysFile="$dir/authorized_keys" -o StrictModes=no \
     -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no -o MaxSessions=100 \
     -o "AcceptEnv=LANG LC_* COLORTERM GIT_PROTOCOL SGT_OPERATOR SGTX_*" -o PrintMotd=no \
-    -o PrintLastLog=no -o PidFile=none -o MaxStartups=100
+    -o PermitUserEnvironment=yes -o "Subsystem=sftp internal-sftp" -o PrintLastLog=no -o PidFile=none -o MaxStartups=100

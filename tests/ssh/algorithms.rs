@@ -48,6 +48,38 @@ fn is_unavoidable(algorithm: &Value, note: &Value) -> bool {
         && note == "does not provide protection against post-quantum attacks"
 }
 
+/// The list in docs/ssh.md is what goes over the wire, in its order.
+#[test]
+fn nmap_sees_what_the_documentation_says() {
+    let world = World::new();
+    let _daemon = Daemon::start(&world, &Setup::closed());
+    let mut nmap = world.on_host("/usr/bin/nmap");
+    // The plus: the script runs though the port is not 22.
+    nmap.args([
+        "-Pn",
+        "-n",
+        "-sT",
+        "-p",
+        "2222",
+        "--script",
+        "+ssh2-enum-algos",
+    ]);
+    let report = run(nmap.args(["-oX", "-", "127.0.0.1"]), 60).expect_code(0);
+    let documented = include_str!("../../docs/ssh.md");
+    let mut compared = 0;
+    for table in report.out().split("<table key=\"").skip(1) {
+        let (kind, rest) = table.split_once('"').expect("a key");
+        let elements = rest.split_once("</table>").expect("its end").0;
+        let names: Vec<&str> = (elements.split("<elem>").skip(1))
+            .filter_map(|element| element.split_once("</elem>").map(|(name, _)| name))
+            .collect();
+        let line = format!("    {kind}: {}\n", names.join(" "));
+        assert!(documented.contains(&line), "docs/ssh.md lacks {line}");
+        compared += 1;
+    }
+    assert_eq!(compared, 5, "{report}");
+}
+
 #[test]
 fn modern_algorithms_are_taken_and_old_ones_are_not() {
     let world = World::new();

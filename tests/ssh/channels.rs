@@ -34,6 +34,42 @@ fn a_program_that_a_signal_ends_says_which() {
     assert_eq!(daemon.ssh().run("kill -TERM $$").code(), 255);
 }
 
+/// RFC 4254 §5.1: 1 is somebody's word, 2 the attempt's end.
+#[test]
+fn what_is_no_path_of_a_socket_is_refused_and_ends_nothing_else() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let answer = scenario(&daemon, "socket-paths");
+    for (path, code, reason) in [
+        (
+            r"'\x00abstract'",
+            2,
+            r#"socket path "\x00abstract" is not absolute"#,
+        ),
+        (
+            "'relative.sock'",
+            2,
+            r#"socket path "relative.sock" is not absolute"#,
+        ),
+        ("''", 2, r#"socket path "" is not absolute"#),
+        (
+            r"'/tmp/nul\x00.sock'",
+            2,
+            r#"socket path "/tmp/nul\x00.sock" holds a NUL"#,
+        ),
+        ("tun", 1, "sandboxes have no tunnel devices"),
+    ] {
+        assert_eq!(answer[path], json!([code, reason]), "{path}: {answer}");
+    }
+    let long = format!("'/{}'", "x".repeat(107));
+    assert_eq!(answer[&*long][0], 2, "{answer}");
+    assert!(
+        answer.to_string().contains("is longer than 107 bytes"),
+        "{answer}"
+    );
+    assert_eq!(answer["after"], 0, "{answer}");
+}
+
 #[test]
 fn signals_reach_the_program_and_the_foreground_of_a_terminal() {
     let world = World::new();

@@ -172,3 +172,25 @@ fn help_and_version_answer() {
         concat!("sandgate ", env!("CARGO_PKG_VERSION"))
     );
 }
+
+#[test]
+fn files_of_authorities_and_of_revoked_keys_are_read_before_the_port_opens() {
+    for key in ["trusted_user_ca_keys", "revoked_keys"] {
+        let to = format!("{key}: [missing]\nlimits:");
+        let (_world, answers) = broken("sandgate.yaml", "limits:", &to);
+        for answer in answers {
+            assert_eq!(answer.code(), 1, "{answer}");
+            assert!(answer.err().contains(key), "{answer}");
+            assert!(answer.err().contains("/missing: "), "{answer}");
+            assert!(!answer.out().contains("ssh -p"), "{answer}");
+        }
+    }
+    // The policy is a file that is there, and no list of keys.
+    let to = "revoked_keys: [policy.yaml]\nlimits:";
+    let (_world, answers) = broken("sandgate.yaml", "limits:", to);
+    for answer in answers {
+        assert_eq!(answer.code(), 1, "{answer}");
+        let said = answer.err();
+        assert!(said.contains("line 1 holds no readable"), "{answer}");
+    }
+}

@@ -109,3 +109,49 @@ fn nothing_of_the_daemons_own_environment_leaks() {
         );
     }
 }
+
+#[test]
+fn sessions_are_told_where_they_come_from_and_who_they_are() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let ssh = || daemon.ssh().option("-oBindAddress=127.0.0.9");
+    let plain = ssh()
+        .run("env; echo \"client=$SSH_CLIENT\"")
+        .expect_code(0)
+        .out();
+    let shell = ssh().input("env\n").shell().expect_code(0).out();
+    let terminal = ssh()
+        .option("-tt")
+        .run("env; echo \"tty=$(tty)\"")
+        .expect_code(0)
+        .out();
+    for session in [&plain, &shell, &terminal] {
+        let value = |name: &str| {
+            let line = session
+                .lines()
+                .find(|line| line.starts_with(&format!("{name}=")));
+            line.map(|line| line[name.len() + 1..].trim_end().to_owned())
+        };
+        let ends = value("SSH_CONNECTION").expect(session);
+        let ends: Vec<_> = ends.split(' ').collect();
+        assert_eq!(
+            (ends[0], ends[2], ends[3]),
+            ("127.0.0.9", "127.0.0.1", "2222")
+        );
+        let client = format!("127.0.0.9 {} 2222", ends[1]);
+        assert_eq!(value("SSH_CLIENT"), Some(client));
+        for (name, expected) in [
+            ("USER", "sandbox"),
+            ("LOGNAME", "sandbox"),
+            ("HOME", "/sandbox"),
+            ("SHELL", "/bin/bash"),
+            ("MAIL", "/var/mail/sandbox"),
+        ] {
+            assert_eq!(value(name).as_deref(), Some(expected), "{name}");
+        }
+        assert!(value("PATH").is_some_and(|path| path.contains("/usr/bin")));
+        assert_eq!(value("SSH_TTY"), value("tty"), "{session}");
+        assert_eq!(value("SSH_ORIGINAL_COMMAND"), None);
+    }
+    assert!(terminal.contains("SSH_TTY=/dev/pts/"), "{terminal}");
+}

@@ -125,7 +125,7 @@ fn socks_and_a_connection_without_any_session() {
 /// A login whose operator lets clients open ways out.
 fn with_remote_forwarding() -> Setup {
     Setup {
-        login: "    remote_forwarding: true\n".into(),
+        login: "    forwarding: {remote: true}\n".into(),
         ..Setup::closed()
     }
 }
@@ -204,6 +204,11 @@ fn ports_that_cannot_be_listened_on_are_refused() {
         0,
         "a seventeenth"
     );
+    assert_ne!(
+        forward(&master, "-R", "/tmp/seventeenth:127.0.0.1:80").code(),
+        0,
+        "a socket counts, too"
+    );
     master.ssh().run("true").expect_code(0);
     assert!(!daemon.has_ended());
 }
@@ -241,7 +246,10 @@ fn the_outside_is_judged_and_written_down() {
     // One that no policy names, and one that a policy has for curl alone.
     for (host, reason) in [
         ("denied.example", "no network policy names denied.example"),
-        ("allowed.example", "an SSH client asked, no program did"),
+        (
+            "allowed.example",
+            "policy `web` allows allowed.example:80 to programs, but not to clients",
+        ),
     ] {
         let denied = reach(daemon.ssh(), &format!("{host}:80"), "");
         assert_eq!(denied.code(), 255, "{denied}");
@@ -315,6 +323,100 @@ fn forwarded_connections_are_counted() {
         reach(master.ssh(), "127.0.0.1:7000", "").code() == 0
     });
     assert!(free, "a forward that was closed still counts");
+}
+
+#[test]
+fn accepted_connections_are_counted_and_wait_for_their_turn() {
+    let world = World::new();
+    let setup = Setup {
+        limits: "channels: 2".to_owned(),
+        ..with_remote_forwarding()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let service = world.dir.join("service.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&service).unwrap();
+    let serving = std::thread::spawn(move || {
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                stream.write_all(b"hello\n").unwrap();
+                drop(std::io::copy(&mut stream, &mut std::io::sink()));
+            });
+        }
+    });
+    let master = daemon.ssh().master();
+    forward(&master, "-R", &format!("9003:{}", service.display())).expect_code(0);
+    let three = "python3 -uc '
+import socket, select
+calls = [socket.create_connection((\"127.0.0.1\", 9003)) for _ in range(3)]
+answered = lambda seconds: select.select(calls, [], [], seconds)[0]
+first = []
+while len(first) < 3 and (ready := answered(1)):
+    for call in ready:
+        call.recv(100); calls.remove(call); first.append(call)
+print(len(first))
+first[0].close()
+print(len(answered(5)))'";
+    let got = master.ssh().run(three);
+    assert_eq!(got.out(), "2\n1\n", "{got}");
+    serving.join().unwrap();
+}
+
+/// Fills the queue of a listener on ::1 that accepts nothing, and serves 127.0.0.1 beside it where asked.
+fn half_deaf(serve: bool) -> String {
+    format!(
+        "python3 -uc '
+import socket
+deaf = socket.socket(socket.AF_INET6)
+deaf.bind((\"::1\", 7002))
+deaf.listen(0)
+fill = [socket.socket(socket.AF_INET6) for _ in range(8)]
+for s in fill:
+    s.setblocking(False)
+    s.connect_ex((\"::1\", 7002))
+live = socket.create_server((\"127.0.0.1\", 7002 if {}))
+print(\"up\")
+while True: live.accept()[0].sendall(b\"hello\\n\")
+'",
+        if serve { "True else 0" } else { "False else 0" }
+    )
+}
+
+#[test]
+fn an_address_that_does_not_answer_keeps_nobody_from_the_next() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    let _half = start(&master, &half_deaf(true), "up");
+    let begun = Instant::now();
+    let mut command = master.ssh().option("-W").option("localhost:7002").command();
+    let there = Running::start(&mut command, Duration::from_secs(20));
+    there.expect_output("hello");
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    // And where nobody answers, one time limit is for all.
+    let other = daemon.ssh().master();
+    let _deaf = start(&other, &half_deaf(false), "up");
+    let late = reach(other.ssh(), "localhost:7002", "");
+    assert_eq!(late.code(), 255, "{late}");
+    assert!(late.took < Duration::from_secs(15), "{late}");
+}
+
+#[test]
+fn a_forward_on_the_command_line_needs_no_session() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon
+        .ssh()
+        .option("-L")
+        .option("127.0.0.1:9006:localhost:8000")
+        .master();
+    let _http = start(&master, HTTP, "Serving");
+    let got = world.outside("curl -sS http://127.0.0.1:9006/small");
+    assert_eq!(got.out(), "inside\n", "{got}");
 }
 
 #[test]

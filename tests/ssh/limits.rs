@@ -56,7 +56,11 @@ fn who_does_not_log_in_in_time_is_put_out() {
 #[test]
 fn too_many_strangers_are_turned_away_and_friends_get_in_once_they_leave() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &limited("unauthenticated: 4"));
+    let setup = Setup {
+        top: "startups: {start: 4, rate: 100, full: 4}\n".to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
     let mut strangers = silent_connections(&world, 4, 30);
     strangers.expect_output("held");
     let fifth = daemon.ssh().option("-oConnectTimeout=2").run("true");
@@ -151,7 +155,8 @@ fn a_flood_past_the_descriptor_limit_does_not_end_the_server() {
     let world = World::new();
     let setup = Setup {
         open_files: Some(256),
-        limits: "connections: 4096, unauthenticated: 4096, login_grace: 5".to_owned(),
+        limits: "connections: 4096, login_grace: 5".to_owned(),
+        top: "startups: {start: 4096, full: 4096, per_source: 4096}\n".to_owned(),
         ..Setup::closed()
     };
     let mut daemon = Daemon::start(&world, &setup);

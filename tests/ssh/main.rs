@@ -17,16 +17,32 @@
 )]
 mod support;
 
+mod agent;
 mod algorithms;
+mod certificates;
 mod channels;
 mod configuration;
+mod drain;
 mod ending;
 mod environment;
 mod exec;
 mod files;
 mod flow;
+mod forced;
 mod forwarding;
+mod keyring;
+mod keys;
 mod limits;
 mod login;
+mod outbound;
 mod packets;
+mod rekey;
+mod reload;
+mod revocation;
+mod scopes;
+mod security_keys;
+mod sockets;
+mod startups;
 mod terminal;
+mod texts;
+mod timeouts;

@@ -22,6 +22,9 @@ pub(crate) struct Setup {
     pub(crate) login: String,
     /// Items of the `limits` map, in flow style.
     pub(crate) limits: String,
+    /// More lines at the top level. Without a word of their own, failures cost nothing and SIGTERM drains
+    /// nothing: the tests of other things fail logins and end daemons in passing.
+    pub(crate) top: String,
     /// The daemon's RLIMIT_NOFILE, where it is not the test's own.
     pub(crate) open_files: Option<u32>,
     /// Whether the daemon sees the world's resolver, or stays in the system's mount namespace.
@@ -40,6 +43,7 @@ impl Default for Setup {
             policy: super::policy_with(super::ALLOW_CURL),
             login: String::new(),
             limits: String::new(),
+            top: String::new(),
             open_files: None,
             mounts: Mounts::Resolver,
         }
@@ -86,11 +90,27 @@ impl Setup {
              logins:\n  sandbox:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n{}\
              limits: {{{}}}\n\
              uids: {{gate: {gate}, first: {first}, count: {}}}\n\
-             pool: 1\n",
+             pool: 1\n{}",
             self.login,
             self.limits,
-            UIDS_PER_WORLD - 1
+            UIDS_PER_WORLD - 1,
+            self.top()
         )
+    }
+}
+
+impl Setup {
+    fn top(&self) -> String {
+        let mut lines = self.top.clone();
+        for (key, line) in [
+            ("penalties:", "penalties: {enforce: false}\n"),
+            ("drain:", "drain: 0\n"),
+        ] {
+            if !lines.contains(key) {
+                lines.push_str(line);
+            }
+        }
+        lines
     }
 }
 
@@ -160,11 +180,20 @@ pub(crate) struct Daemon<'w> {
 impl<'w> Daemon<'w> {
     /// Starts it and waits until it says that it serves.
     pub(crate) fn start(world: &'w World, setup: &Setup) -> Self {
+        Self::start_by(world, setup, |command| command)
+    }
+
+    /// The same, by a command that `change` makes of the usual one.
+    pub(crate) fn start_by(
+        world: &'w World,
+        setup: &Setup,
+        change: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let config = setup.write(world);
         let config = config.to_str().expect("a UTF-8 path").to_owned();
         let out = fs::File::create(world.dir.join("stdout")).expect("a file");
         let err = fs::File::create(world.dir.join("stderr")).expect("a file");
-        let child = sandgate(world, setup, &["serve", "--config", &config])
+        let child = change(sandgate(world, setup, &["serve", "--config", &config]))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

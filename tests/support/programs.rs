@@ -36,7 +36,11 @@ pub(crate) fn terminal_driver() -> PathBuf {
 
 /// A Python environment with the clients that Debian has not or has old: made once, from PyPI.
 pub(crate) fn venv() -> PathBuf {
-    const PACKAGES: [&str; 2] = ["ssh-audit==3.9.0", "asyncssh==2.24.1"];
+    const PACKAGES: [&str; 3] = [
+        "ssh-audit==3.9.0",
+        "asyncssh==2.24.1",
+        "ansible-core==2.18.7",
+    ];
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
     let script = r#"set -e
         exec 9>"$1.lock"
@@ -53,4 +57,13 @@ pub(crate) fn venv() -> PathBuf {
         .args(PACKAGES);
     run(&mut command, 300).expect_code(0);
     venv
+}
+
+/// VS Code's server in an archive, with all that it needs: made once, from npm.
+pub(crate) fn vscode_server() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vscode-server");
+    let mut command = Command::new("/bin/bash");
+    command.arg(source("vscode-server.sh")).arg(&dir);
+    run(&mut command, 600).expect_code(0);
+    dir.join("vscode-server.tar")
 }

@@ -147,6 +147,11 @@ impl Running {
         String::from_utf8_lossy(&self.stdout.so_far()).into_owned()
     }
 
+    /// What it has written to standard error so far.
+    pub(crate) fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
+    }
+
     /// Waits until this text has been written to standard output.
     #[track_caller]
     pub(crate) fn expect_output(&self, text: &str) {

@@ -9,7 +9,7 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 16] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
     ("/usr/bin/sftp", "openssh-client"),
@@ -22,6 +22,8 @@ const TOOLS: [(&str, &str); 14] = [
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/prlimit", "util-linux"),
+    ("/usr/bin/nmap", "nmap"),
+    ("/usr/bin/strace", "strace"),
     ("/usr/bin/ps", "procps"),
     ("/sbin/ip", "iproute2"),
 ];

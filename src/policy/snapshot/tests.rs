@@ -282,6 +282,33 @@ fn an_unknown_peer_matches_no_rule() {
 }
 
 #[test]
+fn a_clients_forward_is_allowed_by_name_and_by_no_glob() {
+    let allowed = one("host: a.example, port: 443", FORWARD);
+    assert!(allows(&allowed, Peer::Client, "a.example:443"));
+    assert!(!allows(&allowed, Peer::Client, "b.example:443"));
+    assert!(!allows(
+        &allowed,
+        known("/usr/bin/ssh", &[]),
+        "a.example:443"
+    ));
+    assert!(allowed.warnings().is_empty(), "{:?}", allowed.warnings());
+    for binary in [
+        "/**",
+        "/usr/bin/ssh",
+        "/ssh-forward",
+        "ssh-*",
+        "/x/ssh-forward",
+    ] {
+        let snapshot = one("host: a.example, port: 443", binary);
+        let denial = denial(&snapshot, Peer::Client, "a.example:443");
+        assert_eq!(
+            denial.reason,
+            "policy `p` allows a.example:443 to programs, but not to clients: its binaries do not name `ssh-forward`"
+        );
+    }
+}
+
+#[test]
 fn no_binaries_allow_nobody() {
     let snapshot = snapshot("network_policies: {p: {endpoints: [{host: a.example, port: 443}]}}");
     assert!(!allows(

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
 
 use super::{Given, Monitor, Refusal, Session, lock, unexpected};
 use crate::model::SandboxId;
@@ -12,18 +13,22 @@ use crate::sandbox::protocol::{Family, Purpose, Request, Spawn};
 /// A sandbox in use; dropping it ends the sandbox and everything in it.
 #[derive(Debug)]
 pub struct Lease {
-    monitor: Monitor,
-    id: SandboxId,
+    pub(super) monitor: Monitor,
+    pub(super) id: SandboxId,
     listener: Option<TcpListener>,
+    gone: CancellationToken,
 }
 
 impl Lease {
     /// Without its listener yet, so that a sandbox which lost it is given back all the same.
     pub(super) fn new(monitor: Monitor, id: SandboxId) -> Self {
+        let gone = CancellationToken::new();
+        lock(&monitor.0.leased).insert(id, gone.clone());
         Self {
             monitor,
             id,
             listener: None,
+            gone,
         }
     }
 
@@ -34,6 +39,22 @@ impl Lease {
     /// Its number.
     pub fn id(&self) -> SandboxId {
         self.id
+    }
+
+    /// Whether it takes sessions.
+    pub fn lives(&self) -> bool {
+        !self.gone.is_cancelled()
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// Ends it although others still hold it.
+    pub fn end(&self) {
+        self.gone.cancel();
+        self.monitor.tell(Request::Destroy { sandbox: self.id });
     }
 
     /// Its proxy listener (127.0.0.1:3128 inside), non-blocking; given once.
@@ -85,6 +106,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         lock(&self.monitor.0.turns).remove(&self.id);
+        lock(&self.monitor.0.leased).remove(&self.id);
         self.monitor.tell(Request::Destroy { sandbox: self.id });
     }
 }

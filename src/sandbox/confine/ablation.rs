@@ -218,8 +218,12 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
     Ok(Blueprint {
         login: LoginName::try_from("ablation".to_owned())?,
         authorized_keys: vec![],
+        authorities: vec![],
+        revoked: vec![],
         shell: "/bin/sh".into(),
         account: None,
+        shared: false,
+        sessions: 1,
         paths,
     })
 }

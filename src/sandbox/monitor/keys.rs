@@ -1,24 +1,19 @@
-//! Opening authorized_keys files for the gate, which can't read them itself.
+//! Opening authorized_keys and other files of keys for the gate, which can't read them itself.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::Charter;
 use crate::model::LoginName;
-
-/// Larger files are refused: the gate reads them whole.
-const LARGEST: i64 = 1 << 20;
+use crate::sandbox::blueprint::Blueprint;
+use crate::sandbox::protocol::{KeyFiles, LARGEST_KEYS};
 
 /// The files of a login. An unknown login costs the same: another's files are opened for it, and
 /// the gate, which knows that it asked for nobody's, discards them.
 pub(super) fn open(charter: &Charter, login: Option<&LoginName>) -> Result<Vec<OwnedFd>, String> {
-    let blueprint = login
-        .and_then(|login| charter.blueprints.get(login))
-        .or_else(|| charter.blueprints.values().next())
-        .ok_or("no login is configured")?;
-    blueprint
+    blueprint(charter, login)?
         .authorized_keys
         .iter()
         .map(|path| open_one(path))
@@ -26,20 +21,51 @@ pub(super) fn open(charter: &Charter, login: Option<&LoginName>) -> Result<Vec<O
         .collect()
 }
 
-/// `None` for a file that is not there. As sshd's StrictModes: nobody but root and its owner may write it.
+/// Other files of a login, every one of them: who is revoked is not known while one is missing.
+pub(super) fn open_others(
+    charter: &Charter,
+    login: Option<&LoginName>,
+    kind: KeyFiles,
+) -> Result<Vec<OwnedFd>, String> {
+    let blueprint = blueprint(charter, login)?;
+    let paths = match kind {
+        KeyFiles::Authorities => &blueprint.authorities,
+        KeyFiles::Revoked => &blueprint.revoked,
+    };
+    let open =
+        |path: &PathBuf| open_one(path)?.ok_or_else(|| format!("{}: is not there", path.display()));
+    paths.iter().map(open).collect()
+}
+
+fn blueprint<'a>(
+    charter: &'a Charter,
+    login: Option<&LoginName>,
+) -> Result<&'a Blueprint, &'static str> {
+    login
+        .and_then(|login| charter.blueprints.get(login))
+        .or_else(|| charter.blueprints.values().next())
+        .ok_or("no login is configured")
+}
+
 fn open_one(path: &Path) -> Result<Option<OwnedFd>, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    open_keys(path).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// Opens a file of keys, or says why not; `None` for one that is not there. As sshd's `StrictModes`: nobody
+/// but its owner may write it.
+pub(crate) fn open_keys(path: &Path) -> Result<Option<OwnedFd>, String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(rustix::io::Errno::NOENT) => return Ok(None),
-        other => other.map_err(|e| wrong(&e))?,
+        other => other.map_err(|e| e.to_string())?,
     };
-    let stat = rustix::fs::fstat(&file).map_err(|e| wrong(&e))?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() || stat.st_size > LARGEST {
-        return Err(wrong(&"is no regular file of at most 1 MiB"));
+    let stat = rustix::fs::fstat(&file).map_err(|e| e.to_string())?;
+    let fits = u64::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST_KEYS);
+    if !FileType::from_raw_mode(stat.st_mode).is_file() || !fits {
+        return Err("is no regular file of at most 1 MiB".to_owned());
     }
     if stat.st_mode & 0o022 != 0 {
-        return Err(wrong(&"is writable by group or others; chmod go-w it"));
+        return Err("is writable by group or others; chmod go-w it".to_owned());
     }
     Ok(Some(file))
 }

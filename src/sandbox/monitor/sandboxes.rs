@@ -82,6 +82,11 @@ impl Sandbox {
         &self.remains.group
     }
 
+    /// A UNIX socket in its network namespace.
+    pub(super) fn unix_socket(&self, own: &OwnedFd) -> io::Result<OwnedFd> {
+        self.network.unix(own)
+    }
+
     /// Its cgroup's name below the daemon's.
     pub(super) fn group_name(&self) -> &str {
         &self.remains.name

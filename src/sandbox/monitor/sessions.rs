@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Gid, Uid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::{
     ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
@@ -19,7 +19,7 @@ use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
-use crate::sandbox::cgroup::Group;
+use crate::sandbox::cgroup::{self, Group};
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::environment;
 use crate::sandbox::identity;
@@ -45,6 +45,8 @@ struct Session {
     group_name: String,
     cgroup: u64,
     has_terminal: bool,
+    /// What it leaves behind may stay.
+    shared: bool,
     phase: Phase,
     kill_at: Option<Instant>,
     /// The gate will not name it again.
@@ -69,6 +71,8 @@ enum Phase {
 struct Stdio {
     child: [OwnedFd; 3],
     gate: Vec<OwnedFd>,
+    /// The terminal's path inside the sandbox.
+    terminal: Option<Vec<u8>>,
 }
 
 impl Sessions {
@@ -80,12 +84,14 @@ impl Sessions {
         place: &Sandbox,
         spawn: Spawn,
     ) -> Result<(), MonitorError> {
+        let blueprint = context.charter.blueprints.get(&place.login);
+        let most = blueprint.map_or(0, |blueprint| blueprint.sessions);
         let running = self
             .sessions
             .values()
             .filter(|session| session.sandbox == place.id)
             .count();
-        if running >= context.charter.sessions {
+        if running >= most {
             return context.outbox.answer(
                 number,
                 Err(format!("{running} sessions run in sandbox {}", place.id)),
@@ -180,8 +186,9 @@ impl Sessions {
         announce(context, &Message::Exited { session: id, exit })
     }
 
-    /// The session's channel is closed. A program that still runs is hung up and then killed with all
-    /// it started; what an ended one left in the background lives as long as its sandbox.
+    /// The session's channel is closed. A program that still runs is hung up and then killed: with all it
+    /// started, or alone where the sandbox is shared, since nothing tells a server that was put into the
+    /// background from a helper. What an ended one left behind lives as long as its sandbox.
     pub(super) fn hang_up(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -189,7 +196,13 @@ impl Sessions {
         session.forgotten = true;
         if !matches!(session.phase, Phase::Ended) {
             // What is not reached by this is killed soon after.
-            if let Err(error) = session.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
+            let signals = [Signal::HUP, Signal::CONT];
+            let sent = if session.shared {
+                cgroup::send(&session.leader.pidfd, &signals)
+            } else {
+                session.group.signal(&signals, |_| true)
+            };
+            if let Err(error) = sent {
                 tracing::warn!(session = %id, %error, "cannot hang up");
             }
             session.kill_at = Some(Instant::now() + GRACE);
@@ -235,7 +248,11 @@ impl Sessions {
         let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
         for session in self.sessions.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
-            session.group.kill()?;
+            if session.shared {
+                cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
+            } else {
+                session.group.kill()?;
+            }
         }
         self.sessions.retain(|_, session| {
             !(session.forgotten
@@ -243,6 +260,15 @@ impl Sessions {
                 && matches!(session.phase, Phase::Ended))
         });
         Ok(())
+    }
+
+    /// Whether a process is in the session's cgroup, which nothing that it started can leave.
+    pub(super) fn holds(&self, id: SessionId, pid: u32) -> bool {
+        let member = |member: &Pid| u32::try_from(member.as_raw_pid()) == Ok(pid);
+        self.sessions
+            .get(&id)
+            .and_then(|session| session.group.processes().ok())
+            .is_some_and(|members| members.iter().any(member))
     }
 
     /// The session whose cgroup has this id.
@@ -268,7 +294,11 @@ fn fork_session(
         .get(&place.login)
         .ok_or_else(|| io::Error::other("no such login"))?;
     let group = place.group().child(&name)?;
-    let Stdio { child, gate } = stdio(place, &spawn)?;
+    let Stdio {
+        child,
+        gate,
+        terminal,
+    } = stdio(place, &spawn)?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let has_terminal = spawn.terminal.is_some();
     let prepared = Prepared {
@@ -283,7 +313,7 @@ fn fork_session(
         } else {
             Terminal::None
         },
-        task: task(blueprint, spawn)?,
+        task: task(blueprint, spawn, terminal)?,
         report: write,
     };
     let cgroup = group.id()?;
@@ -299,6 +329,7 @@ fn fork_session(
         group,
         group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
+        shared: blueprint.shared,
         phase: Phase::Starting {
             number,
             report,
@@ -311,7 +342,7 @@ fn fork_session(
 
 /// Children that `fork` makes are born into the sandbox's pid namespace; the monitor itself stays where
 /// it is (setns(2), CLONE_NEWPID). Not coming back would give later children to the wrong sandbox.
-fn inside_pid_namespace<T>(
+pub(super) fn inside_pid_namespace<T>(
     context: &Context,
     place: &Sandbox,
     fork: impl FnOnce() -> io::Result<T>,
@@ -329,7 +360,7 @@ fn inside_pid_namespace<T>(
 }
 
 /// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
-fn task(blueprint: &Blueprint, spawn: Spawn) -> io::Result<Task> {
+fn task(blueprint: &Blueprint, spawn: Spawn, terminal: Option<Vec<u8>>) -> io::Result<Task> {
     let name = blueprint
         .shell
         .file_name()
@@ -346,7 +377,7 @@ fn task(blueprint: &Blueprint, spawn: Spawn) -> io::Result<Task> {
             .into_iter()
             .map(CString::new)
             .collect::<Result<_, _>>()?,
-        environment: environment::compose(blueprint, spawn.environment)?,
+        environment: environment::compose(blueprint, spawn.environment, terminal)?,
     })
 }
 
@@ -355,7 +386,9 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     if let Some(terminal) = &spawn.terminal {
         let (master, slave) = pty::open(&place.terminals, place.account, terminal)?;
         rustix::io::ioctl_fionbio(&master, true)?;
+        let name = rustix::pty::ptsname(&master, Vec::new())?;
         return Ok(Stdio {
+            terminal: Some(name.into_bytes()),
             child: [slave.try_clone()?, slave.try_clone()?, slave],
             gate: vec![master],
         });
@@ -374,6 +407,7 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     Ok(Stdio {
         child: [stdin, stdout, stderr],
         gate: vec![to_stdin, from_stdout, from_stderr],
+        terminal: None,
     })
 }
 

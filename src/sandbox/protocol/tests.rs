@@ -108,3 +108,34 @@ fn the_fuzz_targets_seeds_come_out_as_they_are_named() {
     }
     assert!(seen >= 20, "{seen} seeds in {}", folder.display());
 }
+
+#[test]
+fn a_sockets_path_is_absolute_short_and_without_nul() {
+    let path = |path: &[u8]| SocketPath::try_from(path.to_vec());
+    for good in [&b"/a"[..], b"/tmp/caf\xe9", &[b'/'; 107]] {
+        assert_eq!(path(good).unwrap().as_bytes(), good);
+    }
+    for (bad, why) in [
+        (&b""[..], "not absolute"),
+        (b"a/b", "not absolute"),
+        (b"\0abstract", "not absolute"),
+        (b"/a\0b", "NUL"),
+        (&[b'/'; 108], "107 bytes"),
+    ] {
+        let said = path(bad).unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+    }
+    // One that gets past the gate's own check does not get past the monitor's.
+    let mut request = encode(&Numbered {
+        number: 1,
+        request: Request::Errand {
+            sandbox: SandboxId(1),
+            errand: Errand::Connect(path(b"/tmp/s").unwrap()),
+        },
+    })
+    .unwrap();
+    assert!(Numbered::try_from(&*request).is_ok());
+    let slash = request.iter().position(|&byte| byte == b'/').unwrap();
+    request[slash] = b'x';
+    assert!(Numbered::try_from(&*request).is_err());
+}

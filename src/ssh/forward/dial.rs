@@ -1,36 +1,66 @@
 //! Where a direct-tcpip channel leads: into the sandbox, or through policy to the outside.
 
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use russh::ChannelOpenFailure;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
+use super::leave::{Forbidden, Place, Rules};
+use super::wire::Wire;
 use crate::egress::{Granted, OpenError};
 use crate::model::{Destination, Host, Invalid};
-use crate::sandbox::{Family, Lease, PROXY, Refusal};
+use crate::sandbox::{Family, Lease, PROXY, PathError, Refusal, SocketPath};
 use crate::ssh::guest::{Guest, OutError, StartError};
 
-/// How long a program in the sandbox may take to be connected to.
+/// How long a program in the sandbox may take to be connected to, by all its addresses.
 const DIAL_TIME: Duration = Duration::from_secs(10);
 
+/// The head start of one address before the next is tried beside it (RFC 8305 §8). Loopback answers at
+/// once, or drops what its listener has no room for.
+const STAGGER: Duration = Duration::from_millis(100);
+
 /// RFC 4254 §5.1.
-const PROHIBITED: u32 = 1;
+pub(super) const PROHIBITED: u32 = 1;
 const CONNECT_FAILED: u32 = 2;
 
 /// A connection that was made.
 pub(super) enum Dialled {
     /// To a program in the sandbox.
-    Inside(TcpStream),
+    Inside(Wire),
     /// To the outside, by leave of policy.
     Outside(Granted),
+}
+
+/// Where a client wants to be connected to.
+#[derive(Debug, Clone)]
+pub(in crate::ssh) enum Goal {
+    /// direct-tcpip (RFC 4254 §7.2): host and port.
+    Tcp(String, u32),
+    /// direct-streamlocal@openssh.com (OpenSSH's PROTOCOL §2.4): a socket's path.
+    Socket(Vec<u8>),
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "{} port {port}", host.escape_debug()),
+            Self::Socket(path) => path.escape_ascii().fmt(f),
+        }
+    }
 }
 
 /// Why a connection was not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
+    /// Operator or key don't want it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// There is no such place.
     #[error(transparent)]
     Destination(#[from] Invalid),
@@ -51,6 +81,17 @@ pub(super) enum DialError {
         /// The system's answer.
         reason: &'static str,
     },
+    /// Nobody accepts on the socket, or a session could not reach it.
+    #[error("connect to {}: {source}", path.as_bytes().escape_ascii())]
+    Path {
+        /// Where.
+        path: SocketPath,
+        /// The system's answer.
+        source: PathError,
+    },
+    /// Nothing answered in time.
+    #[error("connect to {0}: {reason}", reason = Errno::ETIMEDOUT.desc())]
+    Late(Goal),
     /// The outside is closed, or did not answer.
     #[error(transparent)]
     Outside(#[from] OutError),
@@ -60,10 +101,17 @@ impl DialError {
     /// What the client is told (RFC 4254 §5.1).
     pub(super) fn failure(&self) -> ChannelOpenFailure {
         let code = match self {
-            Self::Proxy | Self::Outside(OutError::Open(OpenError::Denied(_))) => PROHIBITED,
+            Self::Forbidden(_)
+            | Self::Proxy
+            | Self::Outside(OutError::Open(OpenError::Denied(_))) => PROHIBITED,
             _ => CONNECT_FAILED,
         };
-        let reason = self.to_string();
+        let reason = match self {
+            Self::Outside(OutError::Open(OpenError::Dial(_, error))) => {
+                format!("{self}: {}", answer(error))
+            }
+            _ => self.to_string(),
+        };
         ChannelOpenFailure::Other { code, reason }
     }
 }
@@ -78,12 +126,28 @@ enum Target {
 }
 
 /// Connects to where a client asks for, as its sandbox would see it.
-pub(super) async fn dial(guest: &Guest, host: &str, port: u32) -> Result<Dialled, DialError> {
+pub(super) async fn dial(guest: &Guest, goal: &Goal) -> Result<Dialled, DialError> {
+    let (host, port) = match goal {
+        Goal::Tcp(host, port) => (host, *port),
+        Goal::Socket(path) => {
+            Rules::of(guest)?.open(Place::Socket(path))?;
+            let path = SocketPath::try_from(path.clone())?;
+            let lease = guest.lease().await?;
+            let dialled = timeout(DIAL_TIME, lease.connect_path(path.clone())).await;
+            return match dialled.map_err(|_| DialError::Late(goal.clone()))? {
+                Ok(stream) => Ok(Dialled::Inside(Wire::Unix(stream))),
+                Err(source) => Err(DialError::Path { path, source }),
+            };
+        }
+    };
+    Rules::of(guest)?.open(Place::Tcp(host, port))?;
     match target(host, port, guest.principal().login().as_str())? {
         Target::Inside(addresses) if addresses.contains(&PROXY) => Err(DialError::Proxy),
         Target::Inside(addresses) => {
             let lease = guest.lease().await?;
-            Ok(Dialled::Inside(reach(lease, &addresses).await?))
+            let dialled = timeout(DIAL_TIME, reach(&lease, &addresses)).await;
+            let stream = dialled.map_err(|_| DialError::Late(goal.clone()))??;
+            Ok(Dialled::Inside(Wire::Tcp(stream)))
         }
         Target::Outside(destination) => Ok(Dialled::Outside(guest.go_out(destination).await?)),
     }
@@ -119,23 +183,42 @@ fn is_own(name: &str, hostname: &str) -> bool {
     name == "localhost" || name == hostname
 }
 
-/// Connects to the first address that answers; the error is the last one's.
+/// Connects to the first address that answers, each beside the one before it; the error is that of the
+/// address that failed last.
 async fn reach(lease: &Lease, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     let mut failure = DialError::from(Invalid("no address".to_owned()));
-    for &address in addresses {
-        let family = match address {
-            SocketAddr::V4(_) => Family::V4,
-            SocketAddr::V6(_) => Family::V6,
-        };
-        let socket = lease.connector(family).await?;
-        let reason = match timeout(DIAL_TIME, socket.connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => Errno::from_raw(error.raw_os_error().unwrap_or_default()).desc(),
-            Err(_elapsed) => Errno::ETIMEDOUT.desc(),
-        };
-        failure = DialError::Connect { address, reason };
+    let mut waiting = addresses.iter();
+    let mut attempts = JoinSet::new();
+    loop {
+        if let Some(&address) = waiting.next() {
+            let family = match address {
+                SocketAddr::V4(_) => Family::V4,
+                SocketAddr::V6(_) => Family::V6,
+            };
+            let socket = lease.connector(family).await?;
+            attempts.spawn(async move { (address, socket.connect(address).await) });
+        }
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok((_, Ok(stream)))) => return Ok(stream),
+                Some(Ok((address, Err(error)))) => {
+                    failure = DialError::Connect { address, reason: answer(&error) };
+                }
+                Some(Err(error)) => tracing::error!(%error, "an attempt to connect broke off"),
+                None => return Err(failure),
+            },
+            () = sleep(STAGGER), if waiting.len() > 0 => {}
+        }
     }
-    Err(failure)
+}
+
+/// The system's answer in its own words.
+fn answer(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc(),
+        None if error.kind() == io::ErrorKind::TimedOut => Errno::ETIMEDOUT.desc(),
+        None => "no connection",
+    }
 }
 
 #[cfg(test)]

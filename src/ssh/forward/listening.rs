@@ -1,60 +1,96 @@
-//! Ports inside the sandbox that lead to the client (RFC 4254 §7.1).
+//! Ports and sockets inside the sandbox that lead to the client (RFC 4254 §7.1).
 
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use russh::server::Handle;
-use tokio::net::{TcpListener, TcpStream};
+use russh::Channel;
+use russh::server::{Handle, Msg};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::{Shared, carry, close};
-use crate::sandbox::Refusal;
+use super::leave::{self, Forbidden, Rules};
+use super::wire::Wire;
+use super::{LISTENERS, Shared, carry, close};
+use crate::model::Invalid;
+use crate::sandbox::{PathError, Place, Refusal, SocketPath};
 use crate::ssh::guest::{Guest, StartError};
 
 /// How long the connection may wait for its listeners, since russh's callback does: a sandbox may have
 /// to be made.
-const LISTEN_TIME: Duration = Duration::from_secs(10);
+pub(super) const LISTEN_TIME: Duration = Duration::from_secs(10);
 
 /// The pause after an accept that failed; the usual cause (EMFILE) lasts.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening address as the client names it: forwarded connections and its cancelling repeat it.
+/// What is listened on, as the client names it: forwarded connections and its cancelling repeat it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Bound {
-    pub(super) address: String,
-    pub(super) port: u32,
+pub(in crate::ssh) enum Bound {
+    /// An address and its port.
+    Tcp(String, u32),
+    /// A UNIX socket (OpenSSH's PROTOCOL §2.4).
+    Socket(SocketPath),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, port) => write!(f, "{} port {port}", address.escape_debug()),
+            Self::Socket(path) => path.as_bytes().escape_ascii().fmt(f),
+        }
+    }
 }
 
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ListenError {
+pub(in crate::ssh) enum ListenError {
+    /// Operator or key don't want it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// There are enough.
+    #[error("{LISTENERS} addresses are listened on already")]
+    Full,
     /// Only loopback and every address can be.
     #[error("a sandbox has no address {0}")]
     Address(String),
     /// Those below 1024 are root's.
     #[error("port {0} is neither 0 nor from 1024 to 65535")]
     Port(u32),
+    /// It is no path of a socket.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// There is no sandbox to listen in.
     #[error(transparent)]
     Sandbox(#[from] StartError),
     /// The sandbox gave no listener.
     #[error("cannot listen: {0}")]
     Socket(#[from] Refusal),
+    /// A session could not listen there.
+    #[error("cannot listen: {0}")]
+    Path(#[from] PathError),
     /// The listener has no address.
     #[error("the listener's address cannot be told")]
-    Unknown(#[from] std::io::Error),
+    Unknown(#[from] io::Error),
     /// It took too long.
     #[error("not within {LISTEN_TIME:?}")]
     Timeout(#[from] tokio::time::error::Elapsed),
 }
 
-/// Listens in the guest's sandbox.
+/// A listener of either kind.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Listens on an address of the guest's sandbox.
 pub(super) async fn listen(
     guest: &Guest,
     address: &str,
     port: u32,
-) -> Result<(Vec<TcpListener>, Bound), ListenError> {
+) -> Result<(Vec<Listener>, u32), ListenError> {
+    Rules::of(guest)?.listen(leave::Place::Tcp(address, port))?;
     let (first, second) = places(address)?;
     let port = u16::try_from(port)
         .ok()
@@ -64,10 +100,10 @@ pub(super) async fn listen(
         let lease = guest.lease().await?;
         let listener = lease.listen(SocketAddr::new(first, port)).await?;
         let port = listener.local_addr()?.port();
-        let mut listeners = vec![listener];
+        let mut listeners = vec![Listener::Tcp(listener)];
         if let Some(second) = second {
             match lease.listen(SocketAddr::new(second, port)).await {
-                Ok(listener) => listeners.push(listener),
+                Ok(listener) => listeners.push(Listener::Tcp(listener)),
                 // As sshd does: a host may lack IPv6, and one of the two is enough.
                 Err(refusal) => tracing::info!(%second, port, %refusal, "not listened on"),
             }
@@ -75,8 +111,30 @@ pub(super) async fn listen(
         Ok::<_, ListenError>((listeners, port))
     })
     .await??;
-    let (address, port) = (address.to_owned(), port.into());
-    Ok((listeners, Bound { address, port }))
+    Ok((listeners, port.into()))
+}
+
+/// Listens on a path of the guest's sandbox.
+pub(super) async fn listen_socket(
+    guest: &Guest,
+    path: &[u8],
+) -> Result<(Listener, SocketPath), ListenError> {
+    Rules::of(guest)?.listen(leave::Place::Socket(path))?;
+    let path = SocketPath::try_from(path.to_vec())?;
+    let replace = guest
+        .login()
+        .is_some_and(|login| login.forwarding.replace_sockets);
+    let place = if replace {
+        Place::Replaced
+    } else {
+        Place::Free
+    };
+    let listener = timeout(LISTEN_TIME, async {
+        let lease = guest.lease().await?;
+        Ok::<_, ListenError>(lease.listen_path(path.clone(), place).await?)
+    })
+    .await??;
+    Ok((Listener::Unix(listener), path))
 }
 
 /// The addresses that RFC 4254 §7.1 means; the first has to be had.
@@ -92,68 +150,85 @@ fn places(address: &str) -> Result<(IpAddr, Option<IpAddr>), ListenError> {
     }
 }
 
+impl Listener {
+    /// The next connection, and where it comes from where that has a name.
+    async fn accept(&self) -> io::Result<(Wire, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, source) = listener.accept().await?;
+                Ok((Wire::Tcp(stream), Some(source)))
+            }
+            Self::Unix(listener) => Ok((Wire::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
 /// Offers each connection to the client. Beyond the connection's bound, one waits here and the rest in
 /// the backlog.
-pub(super) async fn accept(listener: TcpListener, shared: Shared, bound: Bound, handle: Handle) {
+pub(super) async fn accept(listener: Listener, shared: Shared, bound: Bound, handle: Handle) {
     loop {
         match listener.accept().await {
-            Ok((stream, source)) => {
+            Ok((wire, source)) => {
                 let Ok(place) = shared.places.clone().acquire_owned().await else {
                     return;
                 };
-                let (offered, over) = (
-                    Offered {
-                        stream,
-                        source,
-                        place,
-                    },
-                    shared.over.clone(),
-                );
-                let offer = offer(offered, shared.clone(), bound.clone(), handle.clone());
-                shared.tasks.spawn(async move {
+                let (shared, bound, handle) = (shared.clone(), bound.clone(), handle.clone());
+                let (tasks, over) = (shared.tasks.clone(), shared.over.clone());
+                let offer = async move {
+                    let opened = ask(&handle, &bound, source).await;
+                    carry_offered(opened, wire, &shared, place).await;
+                };
+                tasks.spawn(async move {
                     over.run_until_cancelled(offer).await;
                 });
             }
             Err(error) => {
-                tracing::warn!(port = bound.port, %error, "forwarded connection not accepted");
+                tracing::warn!(%bound, %error, "forwarded connection not accepted");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// An accepted connection.
-struct Offered {
-    stream: TcpStream,
-    source: SocketAddr,
-    place: OwnedSemaphorePermit,
+/// forwarded-tcpip (RFC 4254 §7.2), forwarded-streamlocal@openssh.com (OpenSSH's PROTOCOL §2.4).
+async fn ask(
+    handle: &Handle,
+    bound: &Bound,
+    source: Option<SocketAddr>,
+) -> Result<Channel<Msg>, russh::Error> {
+    match bound {
+        Bound::Tcp(address, port) => {
+            let (ip, from) = source.map_or((String::new(), 0), |source| {
+                (source.ip().to_string(), source.port())
+            });
+            let address = address.clone();
+            handle
+                .channel_open_forwarded_tcpip(address, *port, ip, from.into())
+                .await
+        }
+        Bound::Socket(path) => {
+            let path = path.as_bytes().to_vec();
+            handle.channel_open_forwarded_streamlocal(path).await
+        }
+    }
 }
 
-/// forwarded-tcpip (RFC 4254 §7.2).
-async fn offer(offered: Offered, shared: Shared, bound: Bound, handle: Handle) {
-    let Offered {
-        stream,
-        source,
-        place,
-    } = offered;
-    let opened = handle
-        .channel_open_forwarded_tcpip(
-            bound.address,
-            bound.port,
-            source.ip().to_string(),
-            source.port().into(),
-        )
-        .await;
+/// Carries a connection on the channel that the client was asked for.
+pub(super) async fn carry_offered(
+    opened: Result<Channel<Msg>, russh::Error>,
+    wire: Wire,
+    shared: &Shared,
+    place: OwnedSemaphorePermit,
+) {
     match opened {
         Ok(channel) => {
             // The read half is dropped here: its queue would hold up the connection when it is full.
             let (_, client) = channel.split();
             let line = shared.lines.take(client.id());
-            carry(stream, line, &client).await;
+            let _occupied = shared.guest.presence().occupy();
+            carry(wire, line, &client, shared.guest.idle_limit()).await;
             close(&client, place).await;
         }
-        Err(error) => {
-            tracing::debug!(port = bound.port, %error, "the client refused a forwarded connection");
-        }
+        Err(error) => tracing::debug!(%error, "the client refused a forwarded connection"),
     }
 }

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use ssh_encoding::{Decode, Encode, Reader};
 
 use crate::msg;
@@ -154,14 +155,14 @@ pub struct TcpChannelInfo {
 
 #[derive(Debug)]
 pub struct StreamLocalChannelInfo {
-    pub socket_path: String,
+    pub socket_path: Bytes,
 }
 
 impl Decode for StreamLocalChannelInfo {
     type Error = ssh_encoding::Error;
 
     fn decode(r: &mut impl Reader) -> Result<Self, Self::Error> {
-        let socket_path = String::decode(r)?.to_owned();
+        let socket_path = Bytes::decode(r)?;
         Ok(Self { socket_path })
     }
 }

@@ -902,7 +902,7 @@ impl Session {
                         client
                             .server_channel_open_direct_streamlocal(
                                 channel,
-                                &d.socket_path,
+                                &String::from_utf8_lossy(&d.socket_path),
                                 reply,
                                 self,
                             )
@@ -939,7 +939,7 @@ impl Session {
                         client
                             .server_channel_open_forwarded_streamlocal(
                                 channel,
-                                &d.socket_path,
+                                &String::from_utf8_lossy(&d.socket_path),
                                 reply,
                                 self,
                             )

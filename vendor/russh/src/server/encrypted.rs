@@ -858,6 +858,7 @@ mod tests {
             sender: handle,
             pending_reads: Vec::new(),
             pending_len: 0,
+            pending_credit: 0,
             channels: std::collections::HashMap::new(),
             open_global_requests: std::collections::VecDeque::new(),
             kex: SessionKexState::Idle,
@@ -1109,24 +1110,12 @@ impl Encrypted {
                 let pubkey = match pk_or_cert {
                     PublicKeyOrCertificate::PublicKey { ref key, .. } => key.clone(),
                     PublicKeyOrCertificate::Certificate(ref cert) => {
-                        // Validate certificate expiration. The bounds are None
-                        // for OpenSSH's "always valid" sentinels (PROTOCOL.certkeys),
-                        // which skips the corresponding check.
-                        let now = SystemTime::now();
-                        if cert.valid_after_time().map(|t| now < t).unwrap_or_default()
-                            || cert
-                                .valid_before_time()
-                                .map(|t| now > t)
-                                .unwrap_or_default()
-                        {
-                            warn!("Certificate is expired or not yet valid");
-                            reject_auth_request(until, &mut self.write, auth_request).await?;
-                            return Ok(());
-                        }
-
-                        // Verify the certificate’s signature
-                        if cert.verify_signature().is_err() {
-                            warn!("Certificate signature is invalid");
+                        if let Some(reason) = invalid_certificate(cert) {
+                            warn!("certificate rejected: {reason:?}");
+                            handler
+                                .auth_publickey_invalid(user, Some(cert), reason)
+                                .await?;
+                            auth_user.clear();
                             reject_auth_request(until, &mut self.write, auth_request).await?;
                             return Ok(());
                         }
@@ -1199,6 +1188,7 @@ impl Encrypted {
                         let offer = PublicKeyOffer {
                             public_key: &pubkey,
                             algorithm: &algorithm,
+                            certificate: pk_or_cert.certificate(),
                         };
                         let auth = handler.auth_publickey_offered(user, offer).await?;
                         auth == Auth::Accept
@@ -1216,16 +1206,20 @@ impl Encrypted {
                             Ok(Verifier::verify(&pubkey, &buf, &sig).is_ok())
                         })? {
                             debug!("signature verified");
+                            let key = VerifiedPublicKey {
+                                public_key: &pubkey,
+                                algorithm: &algorithm,
+                                signature: &sig,
+                                certificate: pk_or_cert.certificate(),
+                            };
                             let auth = match pk_or_cert {
-                                PublicKeyOrCertificate::PublicKey { ref key, .. } => {
-                                    let key = VerifiedPublicKey {
-                                        public_key: key,
-                                        algorithm: &algorithm,
-                                    };
+                                PublicKeyOrCertificate::PublicKey { .. } => {
                                     handler.auth_publickey(user, key).await?
                                 }
                                 PublicKeyOrCertificate::Certificate(ref cert) => {
-                                    handler.auth_openssh_certificate(user, cert).await?
+                                    handler
+                                        .auth_openssh_certificate_key(user, cert, key)
+                                        .await?
                                 }
                             };
 
@@ -1270,6 +1264,7 @@ impl Encrypted {
                     let offer = PublicKeyOffer {
                         public_key: &pubkey,
                         algorithm: &algorithm,
+                        certificate: pk_or_cert.certificate(),
                     };
                     let auth = handler.auth_publickey_offered(user, offer).await?;
                     match auth {
@@ -1310,18 +1305,43 @@ impl Encrypted {
                     Ok(())
                 }
             }
-            Err(e) => match e {
-                ssh_key::Error::AlgorithmUnknown
-                | ssh_key::Error::AlgorithmUnsupported { .. }
-                | ssh_key::Error::CertificateValidation
-                | ssh_key::Error::Time => {
-                    debug!("public key error: {e}");
-                    reject_auth_request(until, &mut self.write, auth_request).await?;
-                    Ok(())
+            Err(e) => {
+                debug!("public key error: {e}");
+                handler
+                    .auth_publickey_invalid(user, None, InvalidPublicKey::Malformed)
+                    .await?;
+                match e {
+                    // A name that is not known, or a certificate that says what ssh-key
+                    // cannot hold: the next key may do.
+                    ssh_key::Error::AlgorithmUnknown
+                    | ssh_key::Error::AlgorithmUnsupported { .. }
+                    | ssh_key::Error::CertificateValidation
+                    | ssh_key::Error::Time => {}
+                    _ if pubkey_algo.ends_with("-cert-v01@openssh.com") => {}
+                    e => return Err(crate::Error::from(e).into()),
                 }
-                e => Err(crate::Error::from(e).into()),
-            },
+                auth_user.clear();
+                reject_auth_request(until, &mut self.write, auth_request).await?;
+                Ok(())
+            }
         }
+    }
+}
+
+/// What is wrong with a certificate whoever signed it (PROTOCOL.certkeys: valid from `valid after` on
+/// and before `valid before`, in seconds).
+fn invalid_certificate(cert: &ssh_key::Certificate) -> Option<InvalidPublicKey> {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    if now < cert.valid_after() {
+        Some(InvalidPublicKey::NotYetValid)
+    } else if now >= cert.valid_before() {
+        Some(InvalidPublicKey::Expired)
+    } else if cert.verify_signature().is_err() {
+        Some(InvalidPublicKey::BadSignature)
+    } else {
+        None
     }
 }
 
@@ -1902,7 +1922,7 @@ impl Session {
                         Ok(())
                     }
                     "streamlocal-forward@openssh.com" => {
-                        let server_socket_path = map_err!(String::decode(r))?;
+                        let server_socket_path = map_err!(Bytes::decode(r))?;
                         map_err!(ensure_end(r))?;
                         debug!("handler.streamlocal_forward {server_socket_path:?}");
                         let result = handler
@@ -1916,7 +1936,7 @@ impl Session {
                         Ok(())
                     }
                     "cancel-streamlocal-forward@openssh.com" => {
-                        let socket_path = map_err!(String::decode(r))?;
+                        let socket_path = map_err!(Bytes::decode(r))?;
                         map_err!(ensure_end(r))?;
                         debug!("handler.cancel_streamlocal_forward {socket_path:?}");
                         let result = handler

@@ -223,6 +223,10 @@ pub struct PublicKeyOffer<'a> {
     /// signature algorithm the certificate type maps to (for example
     /// `rsa-sha2-256` for `rsa-sha2-256-cert-v01@openssh.com`).
     pub algorithm: &'a ssh_key::Algorithm,
+    /// The OpenSSH certificate that the key was offered in, if it was. Its
+    /// dates and its signature have been checked, nothing else: whoever
+    /// signed it may be anybody.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// A public key whose ownership has been verified, passed to
@@ -239,6 +243,27 @@ pub struct VerifiedPublicKey<'a> {
     /// algorithm named in the request (`ssh-rsa`, `rsa-sha2-256`,
     /// `ssh-ed25519`, ...).
     pub algorithm: &'a ssh_key::Algorithm,
+    /// The verified signature. That of a security key says in its last five
+    /// bytes how it was made: flags and counter (OpenSSH's PROTOCOL.u2f).
+    pub signature: &'a ssh_key::Signature,
+    /// The OpenSSH certificate that the key came in, if it did. Its dates and
+    /// its signature have been checked, nothing else.
+    pub certificate: Option<&'a Certificate>,
+}
+
+/// Why a `publickey` request was rejected before any handler could judge it,
+/// passed to [`Handler::auth_publickey_invalid`].
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidPublicKey {
+    /// The key or certificate cannot be decoded, or is of an unknown type.
+    Malformed,
+    /// The certificate is not valid yet.
+    NotYetValid,
+    /// The certificate is not valid any more.
+    Expired,
+    /// The certificate's own signature is wrong.
+    BadSignature,
 }
 
 /// Server handler. Each client will have their own handler.
@@ -338,6 +363,32 @@ pub trait Handler: Sized {
         certificate: &Certificate,
     ) -> impl Future<Output = Result<Auth, Self::Error>> + Send {
         async { Ok(Auth::reject()) }
+    }
+
+    /// As [`Handler::auth_openssh_certificate`], with the verified key, which
+    /// tells the signature and its algorithm beside the certificate. The
+    /// default asks that one.
+    #[allow(unused_variables)]
+    fn auth_openssh_certificate_key(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+        key: VerifiedPublicKey<'_>,
+    ) -> impl Future<Output = Result<Auth, Self::Error>> + Send {
+        self.auth_openssh_certificate(user, certificate)
+    }
+
+    /// Called when a `publickey` request is rejected for what it offers, and
+    /// no other callback sees it. `certificate` is there unless it could not
+    /// be decoded.
+    #[allow(unused_variables)]
+    fn auth_publickey_invalid(
+        &mut self,
+        user: &str,
+        certificate: Option<&Certificate>,
+        reason: InvalidPublicKey,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async { Ok(()) }
     }
 
     /// Check authentication using the "keyboard-interactive"
@@ -476,7 +527,7 @@ pub trait Handler: Sized {
     fn channel_open_direct_streamlocal(
         &mut self,
         channel: Channel<Msg>,
-        socket_path: &str,
+        socket_path: &[u8],
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
@@ -860,7 +911,7 @@ pub trait Handler: Sized {
     #[allow(unused_variables)]
     fn streamlocal_forward(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
         session: &mut Session,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send {
         async { Ok(false) }
@@ -869,7 +920,7 @@ pub trait Handler: Sized {
     #[allow(unused_variables)]
     fn cancel_streamlocal_forward(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
         session: &mut Session,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send {
         async { Ok(false) }
@@ -1151,6 +1202,7 @@ where
         sender: handle.clone(),
         pending_reads: Vec::new(),
         pending_len: 0,
+        pending_credit: 0,
         channels: HashMap::new(),
         open_global_requests: VecDeque::new(),
         kex: SessionKexState::Idle,
@@ -1243,7 +1295,7 @@ async fn reply<H: Handler + Send>(
     //     violation -- reject it.
     //   * Before it arrives (we initiated the rekey; the peer may not have seen
     //     our KEXINIT yet) their in-flight messages are legal. Handle them as
-    //     usual, but bound the total so a peer that stalls the rekey and floods
+    //     usual, but bound what no channel window covers, so a peer that stalls the rekey and floods
     //     cannot grow memory without limit. `pending_len` is reset when the
     //     rekey completes (see `begin_rekey` and the kex-done path).
     #[allow(clippy::collapsible_if)]
@@ -1255,11 +1307,7 @@ async fn reply<H: Handler + Send>(
                 if kex.peer_kexinit_received() {
                     return Err(crate::Error::Inconsistent.into());
                 }
-                session.pending_len = session.pending_len.saturating_add(pkt.buffer.len() as u32);
-                if u64::from(session.pending_len) > 2 * u64::from(session.common.config.window_size)
-                {
-                    return Err(crate::Error::Pending.into());
-                }
+                session.count_in_flight(&pkt.buffer)?;
             }
         }
     }

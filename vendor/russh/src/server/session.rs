@@ -26,6 +26,8 @@ pub struct Session {
     pub(crate) target_window_size: u32,
     pub(crate) pending_reads: Vec<Vec<u8>>,
     pub(crate) pending_len: u32,
+    /// Channel data that the peer may still send on windows it was granted before our KEXINIT.
+    pub(crate) pending_credit: u64,
     pub(crate) channels: HashMap<ChannelId, ChannelRef>,
     pub(crate) open_global_requests: VecDeque<GlobalRequestResponse>,
     pub(crate) kex: SessionKexState<ServerKex>,
@@ -58,7 +60,7 @@ pub enum Msg {
         channel_ref: ChannelRef,
     },
     ChannelOpenForwardedStreamLocal {
-        server_socket_path: String,
+        server_socket_path: Vec<u8>,
         channel_ref: ChannelRef,
     },
     ChannelOpenX11 {
@@ -353,7 +355,7 @@ impl Handle {
             .await
     }
 
-    pub async fn channel_open_forwarded_streamlocal<A: Into<String>>(
+    pub async fn channel_open_forwarded_streamlocal<A: Into<Vec<u8>>>(
         &self,
         server_socket_path: A,
     ) -> Result<Channel<Msg>, Error> {
@@ -1370,7 +1372,7 @@ impl Session {
 
     pub fn channel_open_forwarded_streamlocal(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
     ) -> Result<ChannelId, Error> {
         self.channel_open_generic(b"forwarded-streamlocal@openssh.com", |write| {
             socket_path.encode(write)?;
@@ -1554,9 +1556,36 @@ impl Session {
         Ok(())
     }
 
+    /// Accounts for a message of the peer's between our KEXINIT and theirs. Channel data within the
+    /// windows that they were granted is legal in any number of channels and bounded by those windows;
+    /// the rest, each message's header included, is bounded here.
+    pub(crate) fn count_in_flight(&mut self, packet: &[u8]) -> Result<(), Error> {
+        let header = match packet.first() {
+            Some(&msg::CHANNEL_DATA) => 9,
+            Some(&msg::CHANNEL_EXTENDED_DATA) => 13,
+            _ => packet.len(),
+        };
+        let payload = packet.len().saturating_sub(header) as u64;
+        let covered = payload.min(self.pending_credit);
+        self.pending_credit -= covered;
+        let uncovered = (packet.len() as u64).saturating_sub(covered);
+        self.pending_len = self
+            .pending_len
+            .saturating_add(u32::try_from(uncovered).unwrap_or(u32::MAX));
+        if u64::from(self.pending_len) > 2 * u64::from(self.common.config.window_size) {
+            return Err(Error::Pending);
+        }
+        Ok(())
+    }
+
     pub(crate) fn begin_rekey(&mut self) -> Result<(), Error> {
         debug!("beginning re-key");
         self.pending_len = 0;
+        // Window adjustments wait for the end of the exchange: no more than this can be in flight.
+        self.pending_credit = self.common.encrypted.as_ref().map_or(0, |enc| {
+            let windows = enc.channels.values().map(|c| u64::from(c.sender_window_size));
+            windows.sum()
+        });
         let mut kex = ServerKex::new(
             self.common.config.clone(),
             &self.common.remote_sshid,
@@ -1669,6 +1698,7 @@ mod tests {
             target_window_size: config.window_size,
             pending_reads: Vec::new(),
             pending_len: 0,
+            pending_credit: 0,
             channels: HashMap::new(),
             open_global_requests: VecDeque::new(),
             kex: SessionKexState::Idle,

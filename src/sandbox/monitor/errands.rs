@@ -1,0 +1,120 @@
+//! The errands that run: what a confined child does with a path for the gate, and what came of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use super::sandboxes::Sandbox;
+use super::sessions::{inside_pid_namespace, read_report};
+use super::{Context, MonitorError, Source};
+use crate::model::SandboxId;
+use crate::sandbox::confine::{self, Prepared, Task, Terminal};
+use crate::sandbox::protocol::{Answer, Errand};
+use crate::sys::clone::{self, Child};
+
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    last: u64,
+    running: BTreeMap<u64, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    sandbox: SandboxId,
+    /// The request's number.
+    number: u64,
+    child: Child,
+    report: OwnedFd,
+    /// The other end of what the child connects or binds; `None` where it removes.
+    socket: Option<OwnedFd>,
+}
+
+impl Errands {
+    /// Forks an errand's child; `ended` answers.
+    pub(super) fn start(
+        &mut self,
+        context: &mut Context,
+        number: u64,
+        place: &Sandbox,
+        errand: Errand,
+    ) -> Result<(), MonitorError> {
+        let same = |running: &&Running| running.sandbox == place.id;
+        let running = self.running.values().filter(same).count();
+        if running >= context.charter.errands {
+            let refusal = format!("{running} errands run in sandbox {}", place.id);
+            return context.outbox.answer(number, Err(refusal));
+        }
+        match fork(context, number, place, errand) {
+            Ok(running) => {
+                self.last += 1;
+                let source = Source::Errand(self.last);
+                context.events.watch(&running.child.pidfd, source)?;
+                self.running.insert(self.last, running);
+                Ok(())
+            }
+            Err(e) => {
+                let refusal = format!("cannot enter sandbox {}: {e}", place.id);
+                context.outbox.answer(number, Err(refusal))
+            }
+        }
+    }
+
+    /// The child has ended: with status 0, or an errno, or a report of what kept it from beginning.
+    pub(super) fn ended(&mut self, context: &mut Context, id: u64) -> Result<(), MonitorError> {
+        let Some(running) = self.running.get(&id) else {
+            return Ok(());
+        };
+        let child = WaitId::PidFd(running.child.pidfd.as_fd());
+        let ended = rustix::process::waitid(child, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+            .map_err(io::Error::from)?;
+        let (Some(status), Some(running)) = (ended, self.running.remove(&id)) else {
+            return Ok(());
+        };
+        context.events.forget(&running.child.pidfd)?;
+        let problem = read_report(&running.report);
+        let answer = match (status.exit_status(), running.socket) {
+            _ if !problem.is_empty() => Err(format!("cannot enter the sandbox: {problem}")),
+            (Some(0), Some(socket)) => Ok((Answer::Socket, vec![socket])),
+            (Some(0), None) => Ok((Answer::Done, vec![])),
+            (Some(errno), _) if errno < confine::NO_ERRNO => Ok((Answer::Failed(errno), vec![])),
+            _ => Err("the errand was cut short".to_owned()),
+        };
+        context.outbox.answer(running.number, answer)
+    }
+}
+
+fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::Result<Running> {
+    let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let removes = matches!(errand, Errand::Remove(..));
+    let socket = place.unix_socket(&context.own_network)?;
+    let prepared = Prepared {
+        entrance: &place.entrance,
+        account: place.account,
+        open_files: context.session_files,
+        ruleset: place.ruleset.try_clone()?,
+        filter: &context.session_filter,
+        stdio: [
+            socket.try_clone()?,
+            socket.try_clone()?,
+            socket.try_clone()?,
+        ],
+        terminal: Terminal::None,
+        task: Task::Errand(errand),
+        report: write,
+    };
+    let child = inside_pid_namespace(context, place, || {
+        clone::fork(&context.one_thread, 0, Some(place.group().as_fd()), || {
+            confine::become_session(prepared)
+        })
+    })?;
+    Ok(Running {
+        sandbox: place.id,
+        number,
+        child,
+        report,
+        socket: (!removes).then_some(socket),
+    })
+}

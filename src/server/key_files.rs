@@ -1,0 +1,52 @@
+//! Files of authorities and of revoked keys, looked at before the port opens.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::check::CheckError;
+use crate::config::Config;
+use crate::policy::{AuthorizedKeys, Revocations};
+use crate::sandbox::open_keys;
+
+/// Reads them as a login would. Without one of them nobody could log in; lines of authorities that would
+/// be skipped are what the operator is warned of.
+pub(super) fn check(config: &Config) -> Result<Vec<String>, CheckError> {
+    let mut warnings = Vec::new();
+    for login in config.logins.values() {
+        for path in &login.trusted_user_ca_keys {
+            let bytes = read("trusted_user_ca_keys", path)?;
+            for warning in AuthorizedKeys::parse_authorities(&bytes, &[]).warnings() {
+                let (line, problem) = (warning.line, &warning.problem);
+                warnings.push(format!("{}:{line}: {problem}", path.display()));
+            }
+        }
+        for path in &login.revoked_keys {
+            let bytes = read("revoked_keys", path)?;
+            Revocations::parse(&[bytes])
+                .map_err(|error| wrong("revoked_keys", path, io::Error::other(error.problem)))?;
+        }
+    }
+    warnings.sort();
+    warnings.dedup();
+    Ok(warnings)
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CheckError> {
+    let file = match open_keys(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(wrong(key, path, io::ErrorKind::NotFound.into())),
+        Err(problem) => return Err(wrong(key, path, io::Error::other(problem))),
+    };
+    let mut bytes = Vec::new();
+    let read = File::from(file).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|error| wrong(key, path, error))
+}
+
+fn wrong(key: &'static str, path: &Path, source: io::Error) -> CheckError {
+    CheckError::Path {
+        key,
+        path: path.to_owned(),
+        source,
+    }
+}

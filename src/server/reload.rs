@@ -1,0 +1,145 @@
+//! SIGHUP: the configuration is read and checked whole, then taken by monitor and gate, or not at all.
+
+use std::path::PathBuf;
+
+use super::check::{CheckError, Checked, check};
+use super::notify::{Notifier, State};
+use super::texts::Texts;
+use crate::config::{self, Config, ConfigError};
+use crate::sandbox::Reload;
+
+/// Why the running configuration stays.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(
+        "the pools of {logins} logins ({pool} each) do not fit into limits.sandboxes ({sandboxes}), which both need a restart to change"
+    )]
+    Pools {
+        logins: usize,
+        pool: usize,
+        sandboxes: usize,
+    },
+    #[error("cannot hand the texts to the gate: {0}")]
+    Texts(#[source] std::io::Error),
+}
+
+/// The monitor's side, which may open files. A failure is said loudly and changes nothing.
+pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Option<Reload> {
+    notifier.tell(State::Reloading);
+    let reloaded = read_again(running.config());
+    notifier.tell(State::Ready);
+    match reloaded {
+        Ok(reload) => reload,
+        Err(error) => {
+            let error = super::explain(&error);
+            tracing::error!(
+                error,
+                "SIGHUP: the new configuration is bad, the running one stays"
+            );
+            None
+        }
+    }
+}
+
+fn read_again(running: &Config) -> Result<Option<Reload>, ReloadError> {
+    let path = &running.source;
+    if running.client_key.is_some() || running.logins.values().any(|login| login.policy.is_none()) {
+        tracing::warn!("SIGHUP: there is no configuration file; only keys are read afresh");
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|source| ReloadError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let (config, fixed) = renewed(running, &text)?;
+    let checked = check(config)?;
+    for warning in checked.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if !fixed.is_empty() {
+        let keys = fixed.join(", ");
+        tracing::warn!(keys, "SIGHUP: changes of these keys need a restart");
+    }
+    let texts = Texts {
+        config: text,
+        ..checked.texts().clone()
+    };
+    Ok(Some(Reload {
+        charter: checked.charter().clone(),
+        texts: texts.write().map_err(ReloadError::Texts)?,
+    }))
+}
+
+/// The configuration in `text`, with what can't change while serving as it was, and the names of what
+/// would have.
+pub(super) fn renewed(
+    running: &Config,
+    text: &str,
+) -> Result<(Config, Vec<&'static str>), ReloadError> {
+    let mut config = config::parse(&running.source, text).map_err(ConfigError::from)?;
+    let mut fixed = Vec::new();
+    macro_rules! keep {
+        ($($name:literal: $($field:ident).+),+ $(,)?) => {$(
+            if config.$($field).+ != running.$($field).+ {
+                fixed.push($name);
+                config.$($field).+ = running.$($field).+.clone();
+            }
+        )+};
+    }
+    keep! {
+        "listen": listen,
+        "host_keys": host_keys,
+        "audit": audit,
+        "spill": spill,
+        "uids": uids,
+        "pool": pool,
+        "accept_weaker": accept_weaker,
+        "limits.sandboxes": limits.sandboxes,
+        "drain": manners.drain,
+    }
+    let (logins, pool, sandboxes) = (config.logins.len(), config.pool, config.limits.sandboxes);
+    if pool.saturating_mul(logins) >= sandboxes {
+        return Err(ReloadError::Pools {
+            logins,
+            pool,
+            sandboxes,
+        });
+    }
+    Ok((config, fixed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_change_is_kept_and_named() {
+        let text = "host_keys: [k]\nlogins: {a: {authorized_keys: [a], policy: p}}\n";
+        let running = config::parse(std::path::Path::new("sandgate.yaml"), text).unwrap();
+        let more = format!("{text}listen: ['127.0.0.1:1']\ndrain: 1\nlimits: {{channels: 3}}\n");
+        let (config, fixed) = renewed(&running, &more).unwrap();
+        assert_eq!(fixed, ["listen", "drain"]);
+        assert_eq!(config.listen, running.listen);
+        assert_eq!(config.limits.channels, 3);
+        assert!(renewed(&running, text).unwrap().1.is_empty());
+        assert!(renewed(&running, "nothing: good").is_err());
+        let small = format!("{text}limits: {{sandboxes: 3}}\n");
+        let running = config::parse(std::path::Path::new("sandgate.yaml"), &small).unwrap();
+        let two = "a: {authorized_keys: [a], policy: p}, b: {authorized_keys: [a], policy: p}";
+        let more = small.replace("a: {authorized_keys: [a], policy: p}", two);
+        let more = more.replace("sandboxes: 3", "sandboxes: 30");
+        assert!(matches!(
+            renewed(&running, &more),
+            Err(ReloadError::Pools { .. })
+        ));
+    }
+}

@@ -1,0 +1,48 @@
+//! What the monitor reads again for the gate, which can open no file, and how it gets there.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+
+use crate::model::LoginName;
+
+/// Texts as they were found good.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Texts {
+    /// The configuration; empty where there was none to read.
+    pub(super) config: String,
+    /// Each login's policy; the built-in one is in none of them.
+    pub(super) policies: BTreeMap<LoginName, String>,
+    /// What clients see before they log in.
+    pub(super) banner: Option<String>,
+    /// What terminals show at first.
+    pub(super) motd: Option<String>,
+}
+
+impl Texts {
+    /// Into memory that a descriptor names.
+    pub(super) fn write(&self) -> io::Result<OwnedFd> {
+        let bytes = postcard::to_allocvec(self).map_err(io::Error::other)?;
+        let name = "sandgate.texts";
+        // Before Linux 6.3 the seal is unknown; where vm.memfd_noexec asks for it, it is known.
+        let memory = match memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
+            Err(rustix::io::Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC),
+            other => other,
+        };
+        let mut file = File::from(memory?);
+        file.write_all(&bytes)?;
+        file.rewind()?;
+        Ok(file.into())
+    }
+
+    /// What `write` wrote.
+    pub(super) fn read(texts: OwnedFd) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        File::from(texts).read_to_end(&mut bytes)?;
+        postcard::from_bytes(&bytes).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,286 @@
+//! Which sandbox a connection gets: its own, or one that it shares, and how long that one stays.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::guest::StartError;
+use super::presence::{Occupied, Presence};
+use crate::config::{Scope, Sharing};
+use crate::egress::Gateway;
+use crate::model::{Fingerprint, Holder, LoginName, Roster, SandboxId, SessionId, Subject};
+use crate::policy::Principal;
+use crate::sandbox::{Lease, Monitor};
+
+/// How long before a sandbox's end its terminals are warned.
+const WARNING: Duration = Duration::from_secs(60);
+
+/// The sandboxes that connections share.
+#[derive(Default)]
+pub struct Tenancies {
+    shared: Mutex<HashMap<Tenant, Arc<Place>>>,
+}
+
+/// For whom a sandbox is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Tenant {
+    login: LoginName,
+    /// In the scope `key`.
+    key: Option<Fingerprint>,
+}
+
+/// A place for one sandbox at a time.
+pub(super) struct Place {
+    login: LoginName,
+    /// Whose it is where it is one key's alone.
+    key: Option<Fingerprint>,
+    sharing: Sharing,
+    current: tokio::sync::Mutex<Option<Arc<Sandbox>>>,
+    /// Connections that may use it.
+    guests: Presence,
+    /// Sessions that run in it.
+    sessions: Presence,
+    visitors: Mutex<HashMap<u64, Presence>>,
+}
+
+/// A leased sandbox whose egress is served.
+pub(super) struct Sandbox {
+    lease: Lease,
+    roster: Arc<Roster>,
+    _proxy: AbortOnDropHandle<()>,
+}
+
+/// A connection's right to a place, counted for as long as it is there.
+pub(super) struct Stay {
+    place: Arc<Place>,
+    number: u64,
+    _counted: Occupied,
+}
+
+/// A session's entry in its sandbox's books.
+pub(super) struct Entered {
+    roster: Arc<Roster>,
+    session: SessionId,
+    _counted: Occupied,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tenancies {
+    /// The place for a connection of this principal.
+    pub(super) fn stay(
+        self: &Arc<Self>,
+        principal: &Principal,
+        sharing: Sharing,
+        visitor: Presence,
+    ) -> Stay {
+        let (login, key) = (principal.login().clone(), principal.key().clone());
+        let tenant = match sharing.scope {
+            Scope::Connection => {
+                return Stay::new(Arc::new(Place::new(login, Some(key), sharing)), visitor);
+            }
+            Scope::Login => Tenant { login, key: None },
+            Scope::Key => Tenant {
+                login,
+                key: Some(key),
+            },
+        };
+        let mut shared = lock(&self.shared);
+        let place = shared.entry(tenant).or_insert_with_key(|tenant| {
+            Arc::new(Place::new(
+                tenant.login.clone(),
+                tenant.key.clone(),
+                sharing,
+            ))
+        });
+        // Counted under the lock: a place is forgotten under it, too, and only while nobody is counted.
+        Stay::new(Arc::clone(place), visitor)
+    }
+
+    fn forget(&self, place: &Arc<Place>) {
+        lock(&self.shared).retain(|_, known| !Arc::ptr_eq(known, place) || place.guests.in_use());
+    }
+}
+
+impl Place {
+    fn new(login: LoginName, key: Option<Fingerprint>, sharing: Sharing) -> Self {
+        Self {
+            login,
+            key,
+            sharing,
+            current: tokio::sync::Mutex::default(),
+            guests: Presence::new(),
+            sessions: Presence::new(),
+            visitors: Mutex::default(),
+        }
+    }
+
+    /// On whose behalf its sandbox runs.
+    fn subject(&self, sandbox: SandboxId, roster: &Arc<Roster>) -> Subject {
+        Subject {
+            sandbox,
+            login: self.login.clone(),
+            holder: match &self.key {
+                Some(key) => Holder::Key(key.clone()),
+                None => Holder::Sessions(Arc::clone(roster)),
+            },
+        }
+    }
+
+    async fn settle(&self, monitor: &Monitor, gateway: &Gateway) -> Result<Sandbox, StartError> {
+        let mut lease = monitor
+            .lease(&self.login)
+            .await
+            .map_err(StartError::Lease)?;
+        let listener = lease
+            .take_listener()
+            .ok_or(StartError::Listener(lease.id()))?;
+        let roster = Arc::new(Roster::default());
+        let subject = self.subject(lease.id(), &roster);
+        let proxy = gateway
+            .start_proxy(subject, listener)
+            .map_err(StartError::Proxy)?;
+        Ok(Sandbox {
+            lease,
+            roster,
+            _proxy: proxy,
+        })
+    }
+
+    /// Returns, with the reason, when a sandbox has to end although it could go on.
+    async fn over(&self, lease: &Lease) -> &'static str {
+        let Sharing {
+            linger,
+            idle,
+            max_age,
+            ..
+        } = self.sharing;
+        tokio::select! {
+            () = lease.ended() => "it has ended by itself",
+            () = self.guests.unused(linger) => "nobody is connected",
+            () = unused(&self.sessions, idle) => "no session runs in it",
+            () = self.aged(max_age) => "it is too old",
+        }
+    }
+
+    async fn aged(&self, max_age: Option<Duration>) {
+        let Some(age) = max_age else {
+            return std::future::pending().await;
+        };
+        let end = Instant::now() + age;
+        let warning = WARNING.min(age / 2);
+        sleep_until(end.checked_sub(warning).unwrap_or(end)).await;
+        for visitor in lock(&self.visitors).values() {
+            let seconds = warning.as_secs();
+            visitor.tell(format!(
+                "this sandbox ends in {seconds} s, with all that runs in it: it is too old"
+            ));
+        }
+        sleep_until(end).await;
+    }
+}
+
+async fn unused(presence: &Presence, limit: Option<Duration>) {
+    match limit {
+        Some(limit) => presence.unused(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Keeps a sandbox for as long as its terms allow.
+async fn keep(tenancies: Arc<Tenancies>, place: Arc<Place>, sandbox: Arc<Sandbox>) {
+    let why = place.over(&sandbox.lease).await;
+    {
+        let mut current = place.current.lock().await;
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, &sandbox))
+        {
+            *current = None;
+        }
+    }
+    let id = sandbox.lease.id();
+    tracing::info!(sandbox = %id, login = %place.login, reason = why, "sandbox ended");
+    sandbox.lease.end();
+    tenancies.forget(&place);
+}
+
+impl Stay {
+    fn new(place: Arc<Place>, visitor: Presence) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        lock(&place.visitors).insert(number, visitor);
+        Self {
+            _counted: place.guests.occupy(),
+            place,
+            number,
+        }
+    }
+
+    /// The sandbox that is there, or a new one. Whoever asks at the same time waits for the same.
+    pub(super) async fn sandbox(
+        &self,
+        tenancies: &Arc<Tenancies>,
+        monitor: &Monitor,
+        gateway: &Gateway,
+    ) -> Result<Arc<Sandbox>, StartError> {
+        let mut current = self.place.current.lock().await;
+        if let Some(sandbox) = current.as_ref().filter(|sandbox| sandbox.lease.lives()) {
+            return Ok(Arc::clone(sandbox));
+        }
+        let sandbox = Arc::new(self.place.settle(monitor, gateway).await?);
+        *current = Some(Arc::clone(&sandbox));
+        let Sharing {
+            scope,
+            idle,
+            max_age,
+            ..
+        } = self.place.sharing;
+        if scope != Scope::Connection || idle.is_some() || max_age.is_some() {
+            let (tenancies, place) = (Arc::clone(tenancies), Arc::clone(&self.place));
+            tokio::spawn(keep(tenancies, place, Arc::clone(&sandbox)));
+        }
+        Ok(sandbox)
+    }
+
+    /// Notes a session in the books of its sandbox: who started it, and that it runs.
+    pub(super) fn enter(
+        &self,
+        sandbox: &Sandbox,
+        session: SessionId,
+        principal: &Principal,
+    ) -> Entered {
+        sandbox.roster.enter(session, principal.key().clone());
+        Entered {
+            roster: Arc::clone(&sandbox.roster),
+            session,
+            _counted: self.place.sessions.occupy(),
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        lock(&self.place.visitors).remove(&self.number);
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.roster.leave(self.session);
+    }
+}
+
+impl std::ops::Deref for Sandbox {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        &self.lease
+    }
+}
