@@ -117,8 +117,9 @@ first(endpoints) := min({data.policy.endpoints[endpoint].policy | some endpoint 
 # Judges one request on a connection that `decision` admitted. Each item of it must be allowed by a
 # rule of an endpoint, and none may be denied by one.
 #
-# input is {endpoints, path, query, ambiguous, items}: endpoints are those of the connection that the
-# path leads to; path is canonical; query maps a key to its values, and is empty and ambiguous where
+# input is {endpoints, covering, head, path, query, ambiguous, items}: endpoints are those of the
+# connection that the path leads to, which allow; covering are these and the less specific ones, which
+# all deny; head is the request's head as a list of one item, or empty for a message; path is canonical; query maps a key to its values, and is empty and ambiguous where
 # servers could disagree on it. An item is one of
 #   {kind: "http", method}              a REST request, a WebSocket's upgrade (GET), or a message on it
 #                                       (WEBSOCKET_TEXT, WEBSOCKET_BINARY)
@@ -140,11 +141,17 @@ request := {"allow": false, "endpoint": hit[0], "rule": hit[1]} if {
 }
 
 denials contains [endpoint, number] if {
-	some endpoint in input.endpoints
+	some endpoint in input.covering
 	some number, rule in data.policy.endpoints[endpoint].denies
-	some item in input.items
+	some item in denied_items
 	differs(item, rule, "deny") == ""
 }
+
+# The head follows the items. Where a request is an item itself, it need not be asked about twice.
+denied_items := input.items if {
+	some item in input.items
+	item.kind == "http"
+} else := array.concat(input.items, input.head)
 
 grants contains [endpoint, number] if some [endpoint, number, _] in granted
 
@@ -170,9 +177,9 @@ missing contains position if {
 # Every rule about every item, for `sandgate policy explain`.
 considered := array.concat(
 	[{"denies": true, "endpoint": endpoint, "rule": number, "item": position, "differs": differs(item, rule, "deny")} |
-		some endpoint in input.endpoints
+		some endpoint in input.covering
 		some number, rule in data.policy.endpoints[endpoint].denies
-		some position, item in input.items
+		some position, item in denied_items
 	],
 	[{"denies": false, "endpoint": endpoint, "rule": number, "item": position, "differs": differs(item, rule, "allow")} |
 		some endpoint in input.endpoints

@@ -4,7 +4,7 @@ use super::check::{Condition, Inspection, Requests};
 use super::destination::Permit;
 use super::engine::{Caller, Inquiry, Ruling};
 use super::request::{self, Item, Reading, Request, canonical, has_encoded_slash};
-use super::schema::Protocol;
+use super::schema::{Enforcement, Protocol};
 use super::snapshot::{Admission, Denial, Flow, Snapshot, Treatment};
 use crate::model::{Destination, Generation};
 
@@ -63,6 +63,9 @@ pub struct RequestDenial {
     pub generation: Generation,
 }
 
+/// What rules refuse, and what happens to it.
+type Refusal = (Box<RequestDenial>, Enforcement);
+
 /// What a request comes to before rules are asked.
 enum Prepared<'a> {
     Tunnel(Permit),
@@ -120,8 +123,8 @@ impl Snapshot {
                         allow(permit.under(&policy), path, Some(rule), None)
                     }
                     Ok(None) => allow(permit.under(route.policy), path, None, None),
-                    Err(denial) if route.audits() => allow(permit, path, None, Some(*denial)),
-                    Err(denial) => RequestVerdict::Deny(denial),
+                    Err((denial, Enforcement::Audit)) => allow(permit, path, None, Some(*denial)),
+                    Err((denial, Enforcement::Enforce)) => RequestVerdict::Deny(denial),
                 }
             }
         }
@@ -206,22 +209,27 @@ impl Snapshot {
     }
 
     /// The rule that allows everything that a request does, with its network policy; `None` where none
-    /// is needed.
+    /// is needed. What refuses it says whether that is enforced.
     fn ask(
         &self,
         route: &Route<'_>,
         path: &str,
         request: &Request<'_>,
         items: &[Item],
-    ) -> Result<Option<(String, String)>, Box<RequestDenial>> {
+    ) -> Result<Option<(String, String)>, Refusal> {
         let (_, engine) = self.parts();
         let inquiry = Inquiry {
             endpoints: &route.numbers,
+            covering: &route.covering,
+            method: request.head_method(),
             path,
             query: request::parameters(request),
             items,
         };
-        let refuse = |rule, reason| Box::new(route.denial(self, rule, reason, path));
+        let refuse = |rule, reason| {
+            let denial = Box::new(route.denial(self, rule, reason, path));
+            (denial, route.enforcement())
+        };
         match engine.rule(&inquiry) {
             Ok(Ruling::Granted(None)) => Ok(None),
             Ok(Ruling::Granted(Some((endpoint, rule)))) => {
@@ -244,9 +252,9 @@ impl Snapshot {
                     "{} {path} is denied by {name} of policy `{policy}`",
                     request.method
                 );
-                let mut denial = refuse(rule, reason);
+                let (mut denial, enforcement) = refuse(rule, reason);
                 denial.policy = Some(policy.to_owned());
-                Err(denial)
+                Err((denial, enforcement.max(self.enforcement(endpoint))))
             }
             Ok(Ruling::Missing(item)) => {
                 let what = items.get(item).map(Item::describe).unwrap_or_default();
@@ -262,6 +270,20 @@ impl Snapshot {
                 None,
                 format!("the rules could not be evaluated: {error}"),
             )),
+        }
+    }
+
+    /// What an endpoint says about what its rules refuse.
+    fn enforcement(&self, endpoint: usize) -> Enforcement {
+        match self
+            .parts()
+            .0
+            .endpoints
+            .get(endpoint)
+            .map(|e| &e.inspection)
+        {
+            Some(Inspection::Requests(requests)) => requests.processing.enforcement,
+            Some(Inspection::Tunnel { .. }) | None => Enforcement::Enforce,
         }
     }
 

@@ -39,6 +39,16 @@ pub struct Request<'a> {
     pub content: Content<'a>,
 }
 
+impl<'a> Request<'a> {
+    /// The method of a request; a message on its WebSocket has none of its own.
+    pub(super) fn head_method(&self) -> Option<&'a str> {
+        match self.content {
+            Content::Text(_) | Content::Binary => None,
+            Content::None | Content::Unread | Content::Body(_) => Some(self.method),
+        }
+    }
+}
+
 /// What is there of a request besides its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Content<'a> {

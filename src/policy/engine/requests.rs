@@ -13,6 +13,11 @@ use crate::policy::request::Item;
 pub(in crate::policy) struct Inquiry<'a> {
     /// The endpoints that the request's path leads to: positions in the file's list.
     pub(in crate::policy) endpoints: &'a [usize],
+    /// All that cover the path: their deny rules hold.
+    pub(in crate::policy) covering: &'a [usize],
+    /// The method, which deny rules see whatever the protocol makes of the request; a message on a
+    /// WebSocket has none.
+    pub(in crate::policy) method: Option<&'a str>,
     /// In canonical form.
     pub(in crate::policy) path: &'a str,
     /// `None` where it can be read in more than one way.
@@ -37,6 +42,7 @@ pub(in crate::policy) struct Asked {
     pub(in crate::policy) denies: bool,
     pub(in crate::policy) endpoint: usize,
     pub(in crate::policy) rule: usize,
+    /// One past the last: the request's head.
     pub(in crate::policy) item: usize,
     pub(in crate::policy) differs: Option<String>,
 }
@@ -120,7 +126,11 @@ fn condition_data(subject: &Subject) -> Value {
 }
 
 fn input(inquiry: &Inquiry<'_>) -> Value {
-    let endpoints: Vec<Value> = inquiry.endpoints.iter().map(|n| (*n).into()).collect();
+    let numbers =
+        |list: &[usize]| -> Value { list.iter().map(|n| (*n).into()).collect::<Vec<_>>().into() };
+    let head = inquiry
+        .method
+        .map(|method| http(&method.to_ascii_uppercase()));
     let query: BTreeMap<Value, Value> = inquiry
         .query
         .iter()
@@ -134,7 +144,9 @@ fn input(inquiry: &Inquiry<'_>) -> Value {
         .collect();
     let items: Vec<Value> = inquiry.items.iter().map(item).collect();
     object([
-        ("endpoints", endpoints.into()),
+        ("endpoints", numbers(inquiry.endpoints)),
+        ("covering", numbers(inquiry.covering)),
+        ("head", head.into_iter().collect::<Vec<_>>().into()),
         ("path", inquiry.path.into()),
         ("query", query.into()),
         ("ambiguous", inquiry.query.is_none().into()),
@@ -142,13 +154,15 @@ fn input(inquiry: &Inquiry<'_>) -> Value {
     ])
 }
 
+fn http(method: &str) -> Value {
+    object([("kind", "http".into()), ("method", method.into())])
+}
+
 fn item(item: &Item) -> Value {
     // No name is no text: a glob that matches the empty one must not match it.
     let name = |name: &Option<String>| name.as_deref().map_or(Value::Null, Value::from);
     match item {
-        Item::Http { method } => {
-            object([("kind", "http".into()), ("method", method.as_str().into())])
-        }
+        Item::Http { method } => http(method),
         Item::Operation(operation) => object([
             ("kind", "operation".into()),
             ("type", operation.kind.name().into()),

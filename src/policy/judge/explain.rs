@@ -2,7 +2,7 @@
 
 use super::{Prepared, Side};
 use crate::policy::engine::Inquiry;
-use crate::policy::request::{self, Request};
+use crate::policy::request::{self, Item, Request};
 use crate::policy::snapshot::{Flow, Snapshot};
 
 /// A rule that a request was held against.
@@ -27,6 +27,8 @@ impl Snapshot {
         };
         let inquiry = Inquiry {
             endpoints: &route.numbers,
+            covering: &route.covering,
+            method: request.head_method(),
             path: &path,
             query: request::parameters(request),
             items: &items,
@@ -45,7 +47,10 @@ impl Snapshot {
                 Some(Considered {
                     policy: policy.to_owned(),
                     rule: condition.name.clone(),
-                    about: items.get(asked.item)?.describe(),
+                    about: items
+                        .get(asked.item)
+                        .map(Item::describe)
+                        .unwrap_or_default(),
                     differs: asked.differs,
                 })
             })

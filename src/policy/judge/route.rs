@@ -8,6 +8,8 @@ use crate::policy::snapshot::Snapshot;
 /// A connection's endpoints that a path leads to. They agree on how to process it: `check::overlap`.
 pub(super) struct Route<'a> {
     pub(super) numbers: Vec<usize>,
+    /// These and the less specific ones, whose deny rules hold as well.
+    pub(super) covering: Vec<usize>,
     pub(super) requests: &'a Requests,
     /// The network policy of the first.
     pub(super) policy: &'a str,
@@ -27,15 +29,16 @@ impl<'a> Route<'a> {
         let best = || covering().filter(|(_, _, requests)| requests.path.specificity() == most);
         let (_, policy, requests) = best().next()?;
         Some(Self {
+            covering: covering().map(|(number, _, _)| *number).collect(),
             numbers: best().map(|(number, _, _)| *number).collect(),
             requests,
             policy,
         })
     }
 
-    /// Whether what the rules refuse passes.
-    pub(super) fn audits(&self) -> bool {
-        self.requests.processing.enforcement == Enforcement::Audit
+    /// What happens to what its rules refuse.
+    pub(super) fn enforcement(&self) -> Enforcement {
+        self.requests.processing.enforcement
     }
 
     /// Operations are told from text as soon as one endpoint has a rule about them.

@@ -228,6 +228,34 @@ fn the_most_specific_path_decides_alone() {
 }
 
 #[test]
+fn a_less_specific_endpoint_denies_but_does_not_allow() {
+    let endpoints = |broad: &str, narrow: &str| {
+        let text = format!(
+            "version: 1\nnetwork_policies: {{p: {{endpoints: [\
+             {{host: a.example, port: 443, enforcement: {broad}, protocol: rest, access: full, deny_rules: [{{method: DELETE}}, {{path: /admin/graphql/no}}]}},\
+             {{host: a.example, port: 443, enforcement: {narrow}, protocol: rest, path: '/admin/**', rules: [{{allow: {{method: DELETE, path: '**'}}}}]}},\
+             {{host: a.example, port: 443, enforcement: enforce, protocol: graphql, path: '/admin/graphql/**', access: full}}],\
+             binaries: [{{path: /bin/x}}]}}}}"
+        );
+        Snapshot::parse("t", &text, Generation(1)).unwrap()
+    };
+    let snapshot = endpoints("enforce", "audit");
+    let denial = denied(&snapshot, get("DELETE", "/admin/x"));
+    assert_eq!(denial.rule.as_deref(), Some("deny_rules[0]"));
+    let passed = allowed(&snapshot, get("GET", "/admin/x"));
+    assert!(passed.would_deny.is_some(), "only the narrow one allows");
+    let query = r#"{"query": "{a}"}"#;
+    allowed(&snapshot, post("/admin/graphql/yes", query));
+    denied(&snapshot, post("/admin/graphql/no", query));
+    let audited = endpoints("audit", "audit");
+    assert!(
+        allowed(&audited, get("DELETE", "/admin/x"))
+            .would_deny
+            .is_some()
+    );
+}
+
+#[test]
 fn credentials_alone_open_nothing_beside_rules() {
     let text = "version: 1\nnetwork_policies: {p: {endpoints: [\
         {host: a.example, port: 443, credential_binding: {provider: x}},\
