@@ -355,8 +355,9 @@ impl Purpose {
 }
 
 impl OfferedKey {
-    /// What can be nothing but an argument's text: no NUL, no blank, bounded.
-    fn check(&self) -> Result<(), Malformed> {
+    /// What can be nothing but an argument's text: no NUL, no blank, bounded (execve(2): 128 KiB). Clients
+    /// choose their keys, so that the gate has to ask this first.
+    pub fn check(&self) -> Result<(), Malformed> {
         let fields = [
             (&self.kind, 64),
             (&self.key, 64 * 1024),

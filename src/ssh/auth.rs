@@ -314,11 +314,14 @@ fn offered(key: &PublicKey, certificate: Option<&Certificate>) -> Result<Offered
     let line = certificate.map_or_else(|| key.to_openssh(), Certificate::to_openssh);
     let line = line.map_err(|_| Ground::Invalid("the key or certificate cannot be written"))?;
     let mut words = line.split(' ').map(str::to_owned);
-    Ok(OfferedKey {
+    let offered = OfferedKey {
         kind: words.next().unwrap_or_default(),
         key: words.next().unwrap_or_default(),
         fingerprint: fingerprint(key).0,
-    })
+    };
+    let fits = offered.check();
+    fits.map_err(|_| Ground::Invalid("the key or certificate is too long"))?;
+    Ok(offered)
 }
 
 /// Methods as the trail has them.

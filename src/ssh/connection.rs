@@ -1,8 +1,6 @@
 //! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,21 +12,14 @@ use russh::server::{
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio_util::task::TaskTracker;
 
-use super::auth::{Answer as KeyAnswer, Doorkeeper, Outcome};
+use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
-use super::guest::Guest;
 use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
-use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
 
-/// The question for a code, whose answer is not shown (RFC 4256 §3.2).
-const PROMPT: Auth = Auth::Partial {
-    name: Cow::Borrowed(""),
-    instructions: Cow::Borrowed(""),
-    prompts: Cow::Borrowed(&[(Cow::Borrowed("Verification code: "), false)]),
-};
+mod login;
 
 /// One connection.
 pub(super) struct Connection {
@@ -62,46 +53,6 @@ impl Connection {
             route,
             tasks,
             stage,
-        }
-    }
-
-    /// Lets in who has done all that is asked for, and tells the others what is left (RFC 4252 §5.1).
-    fn conclude(&mut self, outcome: Outcome) -> Auth {
-        match outcome {
-            Outcome::Admitted(principal) => {
-                self.let_in(principal);
-                Auth::Accept
-            }
-            Outcome::Further(methods) => Auth::Reject {
-                proceed_with_methods: Some(methods),
-                partial_success: true,
-            },
-            Outcome::Refused => Auth::reject(),
-        }
-    }
-
-    fn let_in(&mut self, principal: Principal) {
-        let Stage::Outside { wait, .. } = &self.stage else {
-            return;
-        };
-        let presence = wait.presence.clone();
-        tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
-        let guest = Arc::new(Guest::new(
-            self.host.clone(),
-            principal,
-            self.route,
-            presence,
-        ));
-        let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
-        let inside = Stage::Inside {
-            channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
-            forwards: Forwards::new(guest, spill.clone(), limit, self.tasks.clone()),
-        };
-        if let Stage::Outside { wait, .. } = mem::replace(&mut self.stage, inside) {
-            drop(wait.place);
-            if wait.over.send(()).is_err() {
-                tracing::debug!(source = %self.source, "the login came as its time was over");
-            }
         }
     }
 
@@ -199,19 +150,7 @@ impl Handler for Connection {
         _: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, russh::Error> {
-        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
-            return Ok(Auth::reject());
-        };
-        let Some(mut typed) = response else {
-            return Ok(if doorkeeper.ask() {
-                PROMPT
-            } else {
-                Auth::reject()
-            });
-        };
-        let typed = typed.next().unwrap_or_default();
-        let outcome = (doorkeeper.answer(user, &String::from_utf8_lossy(&typed))).await;
-        Ok(self.conclude(outcome))
+        Ok(self.code(user, response).await)
     }
 
     async fn auth_publickey_invalid(

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::keyring::{admitted, authorize, key, public, refused};
+use super::keyring::{admitted, authorize, key, keygen, public, refused};
 use super::support::{Daemon, Setup, World, run, sandgate, wait_until};
 
 /// A program of root's own directory: everything under /tmp can be changed by others.
@@ -126,6 +126,31 @@ fn a_program_that_fails_opens_nothing() {
     fs::write(program.path(), "#!/no/such/interpreter\n").unwrap();
     refused(&daemon, daemon.ssh(), "cannot be run");
     program.write("true");
+    admitted(&daemon, daemon.ssh(), "true");
+}
+
+#[test]
+fn a_certificate_of_any_length_ends_nothing_but_its_login() {
+    let world = World::new();
+    let program = Program::new(&world);
+    program.write("true");
+    let daemon = Daemon::start(&world, &program.setup(""));
+    let huge = key(&world, "huge");
+    let names: Vec<String> = (0..200).map(|n| format!("{n:0>400}")).collect();
+    keygen(
+        &world,
+        &[
+            "-q",
+            "-s",
+            "client",
+            "-I",
+            "x",
+            "-n",
+            &names.join(","),
+            "huge.pub",
+        ],
+    );
+    refused(&daemon, daemon.ssh().key(&huge), "is too long");
     admitted(&daemon, daemon.ssh(), "true");
 }
 

@@ -1,3 +1,5 @@
+//! Codes against RFC 6238, clocks and files.
+
 use super::*;
 
 /// The secrets of RFC 6238, appendix B, in base32.
