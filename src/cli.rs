@@ -1,17 +1,15 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Activation, Config, Invoker};
-use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::cases::{self, Status};
-use crate::policy::{FORWARD, Flow, Snapshot, Verdict};
 use crate::server::{self, Launch};
 
+mod explain;
 mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
@@ -55,27 +53,8 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Judge one connection as the proxy would, and say why.
-    Explain(Question),
-}
-
-/// A connection to judge; a denial's JSON body and the audit name these.
-#[derive(Debug, clap::Args)]
-struct Question {
-    #[command(flatten)]
-    source: Source,
-    /// Whose policy.
-    #[arg(long, value_name = "NAME")]
-    login: String,
-    /// Where to.
-    #[arg(long, value_name = "HOST:PORT")]
-    to: String,
-    /// The program that connects (`ssh-forward`: a client's forward); without it, nobody knows who does.
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-    /// The programs that started it, nearest first.
-    #[arg(long = "ancestor", value_name = "PATH", requires = "binary")]
-    ancestors: Vec<PathBuf>,
+    /// Judge one connection or request as the proxy would, and say why.
+    Explain(explain::Question),
 }
 
 impl Source {
@@ -94,7 +73,7 @@ pub fn run() -> ExitCode {
         Command::Check(source) => check(&source),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
-        Command::Policy(PolicyCommand::Explain(question)) => explain(&question),
+        Command::Policy(PolicyCommand::Explain(question)) => question.answer(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandgate: {}", server::explain(error.as_ref()));
@@ -148,7 +127,7 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     }
     if unsupported > 0 {
         eprintln!(
-            "sandgate: {unsupported} case(s) inspect requests, which this version does not do; they count as failed"
+            "sandgate: {unsupported} case(s) need an alias of the host, which this version does not have; they count as failed"
         );
         failed += unsupported;
     }
@@ -159,46 +138,5 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-/// Status 0 for an allowed connection, 1 for a denied one.
-fn explain(question: &Question) -> anyhow::Result<ExitCode> {
-    let config = question.source.read()?;
-    let login = LoginName::try_from(question.login.clone())?;
-    let known = config.logins.get(&login);
-    let login = known
-        .with_context(|| format!("{}: no login {}", config.source.display(), question.login))?;
-    let snapshot = match &login.policy {
-        Some(path) => Snapshot::load(path, Generation(1))?,
-        None => Snapshot::builtin(Generation(1))?,
-    };
-    let peer = match &question.binary {
-        Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
-        Some(binary) => Peer::Known(Identity {
-            session: None,
-            pid: 0,
-            binary: binary.clone(),
-            ancestors: question.ancestors.clone(),
-        }),
-        None => Peer::Unknown("no --binary is given".into()),
-    };
-    let destination = Destination::parse(&question.to)?;
-    Ok(match snapshot.judge(&Flow { peer, destination }) {
-        Verdict::Allow(permit) => {
-            println!(
-                "allow: policy `{}` allows {}",
-                permit.policy(),
-                permit.destination()
-            );
-            println!(
-                "The addresses that its name resolves to are judged as well, when it is dialled."
-            );
-            ExitCode::SUCCESS
-        }
-        Verdict::Deny(denial) => {
-            println!("deny: {}", denial.reason);
-            ExitCode::FAILURE
-        }
     })
 }

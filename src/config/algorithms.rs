@@ -98,6 +98,6 @@ fn chosen(
             return wrong(name.referenced, problem);
         }
     }
-    let named = |known: &&'static str| names.value.iter().any(|name| name.value == **known);
-    Ok(known.iter().copied().filter(named).collect())
+    let chosen = |known: &&'static str| names.value.iter().any(|name| name.value == **known);
+    Ok(known.iter().copied().filter(chosen).collect())
 }
