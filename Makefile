@@ -11,7 +11,8 @@ SHELL := /bin/bash
 FUZZ_SECONDS ?= 60
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) openssh-client curl iproute2 keyutils nmap procps python3 python3-venv rsync strace util-linux
+TEST_PACKAGES := $(BUILD_PACKAGES) openssh-client openssh-sftp-server curl iproute2 keyutils lftp \
+    nmap oathtool procps python3 python3-venv rclone rsync sshfs strace util-linux
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 
 # Under sudo the invoking user's Rust is used where root has none.

@@ -7,9 +7,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Activation, Config, Invoker};
 use crate::policy::cases::{self, Status};
-use crate::server;
+use crate::server::{self, Launch};
 
 mod explain;
+mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ enum Command {
     Serve(Source),
     /// Check the configuration, its policies and this host, without serving.
     Check(Source),
+    /// Serve as sshd(8) would, by its command line and configuration (needs root).
+    #[command(disable_help_flag = true)]
+    Sshd(sshd::Arguments),
     /// Work with policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -67,6 +71,7 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
+        Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
         Command::Policy(PolicyCommand::Explain(question)) => question.answer(),
     };
@@ -77,10 +82,12 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(source: &Source) -> anyhow::Result<ExitCode> {
-    server::log_to_stderr();
+    server::log_to_stderr(server::LOG);
+    let activation = Activation::from_environment();
     Ok(server::serve(
         source.read()?,
-        &Activation::from_environment(),
+        &activation,
+        Launch::default(),
     )?)
 }
 

@@ -8,10 +8,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::algorithms::{self, AlgorithmsFile};
+use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
+use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, SharingFile};
-use super::{Config, Gap, Limits, Login, Uids, keys};
+use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -20,10 +23,13 @@ use crate::yaml::{self, Fault, Invalid};
 struct File {
     listen: Option<Spanned<Vec<Spanned<String>>>>,
     host_keys: Spanned<Vec<PathBuf>>,
+    #[serde(default)]
+    host_certificates: Vec<PathBuf>,
     audit: Option<PathBuf>,
     spill: Option<PathBuf>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
+    authentication_methods: Option<Written>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
@@ -31,6 +37,8 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    #[serde(default)]
+    algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
     #[serde(default)]
@@ -49,6 +57,9 @@ struct LoginFile {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     authorized_principals: Option<Spanned<Vec<String>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
+    authentication_methods: Option<Written>,
+    totp_secrets: Option<Spanned<PathBuf>>,
+    authorized_keys_command: Option<KeysCommandFile>,
     policy: PathBuf,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -58,6 +69,7 @@ struct LoginFile {
     #[serde(default)]
     sandbox: SharingFile,
     force_command: Option<Spanned<String>>,
+    sftp: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,13 +101,21 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         return wrong(file.logins.referenced, "name at least one login");
     }
     let mut logins = BTreeMap::new();
+    let mut strangers = None;
     for (name, mut login) in file.logins.value {
         let everyones = file.trusted_user_ca_keys.as_ref();
         let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
         let everyones = file.revoked_keys.as_ref();
         let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
         let principals = keys::principals(login.authorized_principals.take())?;
+        let methods = login.authentication_methods.take();
+        let methods = methods.as_ref().or(file.authentication_methods.as_ref());
+        let chains = authentication::chains(methods)?;
+        authentication::agree(&chains, methods, login.totp_secrets.as_ref())?;
+        let before = strangers.get_or_insert_with(|| chains.clone());
+        authentication::begin_alike(before, &chains, methods)?;
         let login = Login {
+            authentication: chains,
             trusted_user_ca_keys: authorities,
             authorized_principals: principals,
             revoked_keys: revoked,
@@ -123,8 +143,10 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
         host_keys: file.host_keys.value.iter().map(|p| base.join(p)).collect(),
+        host_certificates: (file.host_certificates.iter().map(|p| base.join(p))).collect(),
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
+        authentication: strangers.unwrap_or_default(),
         logins,
         limits,
         manners,
@@ -132,6 +154,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         pool,
         accept_weaker: file.accept_weaker,
         client_key: None,
+        algorithms: algorithms::check(file.algorithms)?,
     })
 }
 
@@ -197,6 +220,12 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         trusted_user_ca_keys: Vec::new(),
         authorized_principals: Vec::new(),
         revoked_keys: Vec::new(),
+        authentication: Chains::default(),
+        totp_secrets: login.totp_secrets.map(|path| base.join(path.value)),
+        authorized_keys_command: login
+            .authorized_keys_command
+            .map(keys_command::check)
+            .transpose()?,
         policy: Some(base.join(login.policy)),
         shell,
         accept_env: login
@@ -207,10 +236,14 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         sandbox: sandbox::check(login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
+        sftp: login
+            .sftp
+            .as_ref()
+            .map_or(Ok(Sftp::default()), sftp::check)?,
     })
 }
 
-fn is_variable_pattern(pattern: &str) -> bool {
+pub(super) fn is_variable_pattern(pattern: &str) -> bool {
     let name = pattern.strip_suffix('*').unwrap_or(pattern);
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -257,17 +290,21 @@ fn check_pool(
 }
 
 fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
-    let Uids { gate, first, count } = uids.value;
+    sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
+}
+
+/// Ids that can be nobody else's and each other's.
+pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
+    let Uids { gate, first, count } = uids;
     let end = first.checked_add(count).filter(|end| *end < u32::MAX);
     match end {
-        Some(end) if (first..end).contains(&gate) => wrong(
-            uids.referenced,
-            format!("gate {gate} lies among the sandboxes' own ids; give it one outside them"),
-        ),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids.value),
-        _ => wrong(
-            uids.referenced,
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0",
+        Some(end) if (first..end).contains(&gate) => Err(format!(
+            "gate {gate} lies among the sandboxes' own ids; give it one outside them"
+        )),
+        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
+        _ => Err(
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
+                .to_owned(),
         ),
     }
 }
@@ -339,6 +376,19 @@ mod tests {
             ("uids: {gate: 1900000005}", "uids"),
             ("listen: []", "listen"),
             ("revoked_keys: []", "revoked_keys"),
+            ("authentication_methods: []", "authentication_methods"),
+            (
+                "authentication_methods: [password]",
+                "authentication_methods[0]",
+            ),
+            (
+                "authentication_methods: [keyboard-interactive]",
+                "authentication_methods[0]",
+            ),
+            (
+                "authentication_methods: ['publickey,keyboard-interactive']",
+                "authentication_methods",
+            ),
             ("trusted_user_ca_keys: []", "trusted_user_ca_keys"),
         ] {
             let said = refusal(&format!("{GOOD}{addition}\n"));

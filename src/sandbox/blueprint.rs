@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::keys_command::KeysCommand;
+use crate::config::Sftp;
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -31,8 +33,14 @@ pub struct Blueprint {
     pub authorities: Vec<PathBuf>,
     /// Where it says who logs in no more.
     pub revoked: Vec<PathBuf>,
+    /// Where its secrets for codes are, if it has any.
+    pub secrets: Vec<PathBuf>,
+    /// The program that knows more keys of its.
+    pub keys_command: Option<KeysCommand>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
     /// Whether what a session leaves behind may stay until the sandbox ends, client or not.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{self, Channel, Received};
+use super::monitor::MOST_COMMANDS;
 use super::protocol::{
-    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, Request, encode,
+    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, OfferedKey, Request, encode,
 };
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
@@ -63,6 +64,8 @@ struct Shared {
     /// Cancelled when the sandbox has ended by itself.
     leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Programs for keys that may run at once.
+    commands: Semaphore,
     pool_size: usize,
     reloads: mpsc::UnboundedSender<OwnedFd>,
 }
@@ -123,6 +126,7 @@ impl Monitor {
             pools: Mutex::default(),
             leased: Mutex::default(),
             turns: Mutex::default(),
+            commands: Semaphore::new(MOST_COMMANDS),
             pool_size,
             reloads: reload,
         });
@@ -180,6 +184,24 @@ impl Monitor {
     ) -> Result<Vec<Vec<u8>>, Refusal> {
         let login = login.cloned();
         self.read(Request::KeyFiles { login, kind }).await
+    }
+
+    /// What the login's program for keys says of this one; nothing where there is no such program. `None` as
+    /// above.
+    pub async fn keys_command(
+        &self,
+        login: Option<&LoginName>,
+        offered: OfferedKey,
+    ) -> Result<Vec<u8>, Refusal> {
+        let login = login.cloned();
+        let _place = self
+            .0
+            .commands
+            .acquire()
+            .await
+            .map_err(|e| Refusal(e.to_string()))?;
+        let output = self.read(Request::KeysCommand { login, offered }).await?;
+        Ok(output.concat())
     }
 
     async fn read(&self, request: Request) -> Result<Vec<Vec<u8>>, Refusal> {

@@ -21,14 +21,17 @@ use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod commands;
 mod errands;
 mod keys;
 mod outbox;
 mod sandboxes;
 mod sessions;
 
-pub(crate) use keys::open_keys;
+pub(super) use commands::MOST as MOST_COMMANDS;
+pub(crate) use keys::{open_keys, open_secrets};
 
+use commands::Commands;
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
@@ -93,6 +96,9 @@ enum Source {
     Errand(u64),
     /// SIGHUP.
     Signal,
+    /// A program that tells keys wrote, or ended.
+    Output(u64),
+    CommandEnd(u64),
 }
 
 impl Source {
@@ -105,6 +111,8 @@ impl Source {
             Self::End(id) => (4, id.0),
             Self::Errand(id) => (5, id),
             Self::Signal => (6, 0),
+            Self::Output(id) => (7, id),
+            Self::CommandEnd(id) => (8, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -120,6 +128,8 @@ impl Source {
             4 => Self::End(SessionId(number)),
             5 => Self::Errand(number),
             6 => Self::Signal,
+            7 => Self::Output(number),
+            8 => Self::CommandEnd(number),
             _ => return None,
         })
     }
@@ -170,6 +180,7 @@ struct Monitor {
     sandboxes: Sandboxes,
     sessions: Sessions,
     errands: Errands,
+    commands: Commands,
     signals: SignalFd,
 }
 
@@ -214,6 +225,7 @@ pub(crate) fn run(
         sandboxes,
         sessions: Sessions::default(),
         errands: Errands::default(),
+        commands: Commands::default(),
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -246,6 +258,8 @@ impl Monitor {
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
+                    Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                     Some(Source::Signal) => {
                         if self
@@ -263,6 +277,7 @@ impl Monitor {
             let now = Instant::now();
             self.sessions.kill_due(now)?;
             self.sandboxes.kill_due(&mut self.context, now)?;
+            self.commands.kill_due(&self.context, now)?;
             self.context.outbox.flush()?;
         }
     }
@@ -283,6 +298,7 @@ impl Monitor {
         let due = [
             self.sessions.next_due(),
             self.sandboxes.next_due(),
+            self.commands.next_due(),
             self.context.outbox.next_due(),
         ];
         due.into_iter()
@@ -325,6 +341,10 @@ impl Monitor {
                 let answer = keys::open_others(&context.charter, login.as_ref(), kind)
                     .map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
+            }
+            Request::KeysCommand { login, offered } => {
+                self.commands
+                    .start(context, number, login.as_ref(), &offered)?;
             }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {

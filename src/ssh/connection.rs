@@ -1,5 +1,6 @@
 //! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
@@ -7,13 +8,13 @@ use std::sync::Arc;
 
 use russh::keys::Certificate;
 use russh::server::{
-    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Session,
+    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Response, Session,
     VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio_util::task::TaskTracker;
 
-use super::auth::{Answer as KeyAnswer, Doorkeeper};
+use super::auth::{Answer as KeyAnswer, Doorkeeper, Outcome};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::guest::Guest;
@@ -21,6 +22,13 @@ use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
+
+/// The question for a code, whose answer is not shown (RFC 4256 §3.2).
+const PROMPT: Auth = Auth::Partial {
+    name: Cow::Borrowed(""),
+    instructions: Cow::Borrowed(""),
+    prompts: Cow::Borrowed(&[(Cow::Borrowed("Verification code: "), false)]),
+};
 
 /// One connection.
 pub(super) struct Connection {
@@ -54,6 +62,21 @@ impl Connection {
             route,
             tasks,
             stage,
+        }
+    }
+
+    /// Lets in who has done all that is asked for, and tells the others what is left (RFC 4252 §5.1).
+    fn conclude(&mut self, outcome: Outcome) -> Auth {
+        match outcome {
+            Outcome::Admitted(principal) => {
+                self.let_in(principal);
+                Auth::Accept
+            }
+            Outcome::Further(methods) => Auth::Reject {
+                proceed_with_methods: Some(methods),
+                partial_success: true,
+            },
+            Outcome::Refused => Auth::reject(),
         }
     }
 
@@ -124,6 +147,13 @@ impl Connection {
 impl Handler for Connection {
     type Error = russh::Error;
 
+    async fn auth_began(&mut self, user: &str) -> Result<(), russh::Error> {
+        if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
+            doorkeeper.begin(user);
+        }
+        Ok(())
+    }
+
     async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
         Ok(self.host.banner.clone())
     }
@@ -150,13 +180,8 @@ impl Handler for Connection {
         let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
             return Ok(Auth::reject());
         };
-        match doorkeeper.admit(user, key).await {
-            Some(principal) => {
-                self.let_in(principal);
-                Ok(Auth::Accept)
-            }
-            None => Ok(Auth::reject()),
-        }
+        let outcome = doorkeeper.admit(user, key).await;
+        Ok(self.conclude(outcome))
     }
 
     async fn auth_openssh_certificate_key(
@@ -166,6 +191,27 @@ impl Handler for Connection {
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
         self.auth_publickey(user, key).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
+        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
+            return Ok(Auth::reject());
+        };
+        let Some(mut typed) = response else {
+            return Ok(if doorkeeper.ask() {
+                PROMPT
+            } else {
+                Auth::reject()
+            });
+        };
+        let typed = typed.next().unwrap_or_default();
+        let outcome = (doorkeeper.answer(user, &String::from_utf8_lossy(&typed))).await;
+        Ok(self.conclude(outcome))
     }
 
     async fn auth_publickey_invalid(
@@ -178,6 +224,10 @@ impl Handler for Connection {
             doorkeeper.note(user, certificate, reason);
         }
         Ok(())
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
+        session.announce_host_keys()
     }
 
     async fn channel_open_unknown(
