@@ -2,7 +2,7 @@
 //! or as confined as ever: strace(1) makes the call fail in the monitor or its child.
 //!
 //! What a session is like is told by itself, from /proc and by attacks; the reference is a session
-//! without a fault. `SANDGATE_FAULTS=all` takes every occurrence of every call (a quarter of an hour)
+//! without a fault. `SANDGATE_FAULTS=all` takes every occurrence of every call (some eight minutes)
 //! in place of the first, the last and one between.
 
 #![allow(
