@@ -17,6 +17,7 @@ mod moment;
 mod pattern;
 mod progress;
 mod request;
+mod review;
 mod revocation;
 mod roll;
 mod schema;
@@ -36,6 +37,7 @@ pub use key_options::OptionError;
 pub use krl::KrlError;
 pub use progress::{Obstacle, Principal, Progress, ProvedKey, Step};
 pub use request::{Content, PathError, Request};
+pub use review::{Review, review};
 #[doc(hidden)]
 pub use revocation::replay as replay_krl;
 pub use revocation::{RevocationError, RevocationProblem, Revocations, Revoked};

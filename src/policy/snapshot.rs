@@ -10,6 +10,7 @@ use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
 use super::schema::{self, Compatibility};
 use crate::model::{Destination, Generation, Host, Peer};
+use crate::yaml::Invalid;
 
 /// A policy file's size, in bytes. The biggest known has 40 kB.
 const MAX_BYTES: u64 = 1 << 20;
@@ -72,7 +73,7 @@ pub struct Snapshot {
     generation: Generation,
     checked: Checked,
     engine: Engine,
-    warnings: Vec<String>,
+    warnings: Vec<Invalid>,
 }
 
 impl Snapshot {
@@ -115,7 +116,7 @@ impl Snapshot {
         let warnings = checked
             .warnings
             .iter()
-            .map(|fault| fault.clone().describe(name, text).to_string())
+            .map(|fault| fault.clone().describe(name, text))
             .collect();
         let engine = Engine::compile(&checked).map_err(|source| LoadError::Compile {
             file: name.to_owned(),
@@ -149,8 +150,8 @@ impl Snapshot {
         self.checked.landlock
     }
 
-    /// What is valid, but probably not what its author wants; each with file, line and key.
-    pub fn warnings(&self) -> &[String] {
+    /// What is valid, but probably not what its author wants.
+    pub fn warnings(&self) -> &[Invalid] {
         &self.warnings
     }
 

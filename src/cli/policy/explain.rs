@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::Source;
+use crate::cli::Source;
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Snapshot, Verdict};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
-pub(super) struct Question {
+pub(in crate::cli) struct Question {
     #[command(flatten)]
     source: Source,
     /// Whose policy.
@@ -82,7 +82,7 @@ impl<'a> Url<'a> {
 
 impl Question {
     /// Status 0 for what is allowed, 1 for what is denied.
-    pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
+    pub(in crate::cli) fn answer(&self) -> anyhow::Result<ExitCode> {
         let snapshot = self.snapshot()?;
         let peer = match &self.binary {
             Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
