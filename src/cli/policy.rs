@@ -8,12 +8,16 @@ use clap::Subcommand;
 use crate::policy::cases::{self, Status};
 
 mod check;
+mod diff;
 mod explain;
+mod suggest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Check policy files: errors and warnings with the place and the mend.
     Check(check::Arguments),
+    /// Say what one policy allows and denies that another did not.
+    Diff(diff::Arguments),
     /// Run lists of cases (JSON) against the policies that they name.
     Test {
         /// Lists of cases.
@@ -25,14 +29,18 @@ pub(super) enum Command {
     },
     /// Judge one connection or request as the proxy would, and say why.
     Explain(explain::Question),
+    /// Suggest what to add to a policy, from what an audit trail says it denied.
+    Suggest(suggest::Arguments),
 }
 
 impl Command {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Check(arguments) => arguments.check(),
+            Self::Diff(arguments) => Ok(arguments.compare()),
             Self::Test { lists, json } => test(lists, *json),
             Self::Explain(question) => question.answer(),
+            Self::Suggest(arguments) => arguments.suggest(),
         }
     }
 }
