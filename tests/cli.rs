@@ -69,6 +69,25 @@ fn a_denial_is_explained_as_the_proxy_would_judge() {
         text(&allowed.stdout).starts_with("allow: policy `git_hosting`"),
         "{allowed:?}"
     );
+    let said = text(&allowed.stdout);
+    assert!(
+        said.contains("\n  policy `git_hosting`, endpoint at line "),
+        "{said}"
+    );
+    assert!(
+        said.contains(": matches\n") && said.contains(" endpoints: host differs\n"),
+        "{said}"
+    );
+    let other = text(&ask("github.com:443", "/usr/bin/wget").stdout);
+    assert!(
+        other.contains(": binaries differs\n") && !other.contains(": matches"),
+        "{other}"
+    );
+    let other = text(&ask("github.com:8443", "/usr/bin/git").stdout);
+    assert!(
+        other.contains(": port differs\n") && !other.contains(": matches"),
+        "{other}"
+    );
     for (to, binary, why) in [
         (
             "github.com:443",

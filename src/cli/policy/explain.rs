@@ -102,7 +102,7 @@ impl Question {
             }
             (None, Some(to)) => {
                 let destination = Destination::parse(to)?;
-                Ok(connection(&snapshot, &Flow { peer, destination }))
+                connection(&snapshot, &Flow { peer, destination })
             }
             (None, None) => bail!("names neither --to nor a URL"),
         }
@@ -181,8 +181,9 @@ impl Question {
     }
 }
 
-fn connection(snapshot: &Snapshot, flow: &Flow) -> ExitCode {
-    match snapshot.judge(flow) {
+/// The verdict, then each endpoint that has the host; the others are counted.
+fn connection(snapshot: &Snapshot, flow: &Flow) -> anyhow::Result<ExitCode> {
+    let code = match snapshot.judge(flow) {
         Verdict::Allow(permit) => {
             println!(
                 "allow: policy `{}` allows {}",
@@ -198,5 +199,23 @@ fn connection(snapshot: &Snapshot, flow: &Flow) -> ExitCode {
             println!("deny: {}", denial.reason);
             ExitCode::FAILURE
         }
+    };
+    let (elsewhere, considered): (Vec<_>, Vec<_>) = snapshot
+        .reached(flow)?
+        .into_iter()
+        .partition(|endpoint| endpoint.differs == Some("host"));
+    for endpoint in considered {
+        let held = match endpoint.differs {
+            None => "matches".to_owned(),
+            Some(key) => format!("{key} differs"),
+        };
+        println!(
+            "  policy `{}`, endpoint at line {}: {held}",
+            endpoint.policy, endpoint.line
+        );
     }
+    if !elsewhere.is_empty() {
+        println!("  {} endpoints: host differs", elsewhere.len());
+    }
+    Ok(code)
 }
