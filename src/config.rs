@@ -18,6 +18,7 @@ mod forwarding;
 mod keys;
 mod keys_command;
 mod manners;
+mod rules;
 mod sandbox;
 mod sftp;
 pub mod sshd;
@@ -29,6 +30,7 @@ pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use sftp::Sftp;
 pub use text::parse;
@@ -66,6 +68,8 @@ pub struct Config {
     pub spill: PathBuf,
     /// What is asked of names that are no logins. It begins like that of every login.
     pub authentication: Chains,
+    /// What judges in the built-in rules' place.
+    pub rules: Option<RuleFiles>,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.

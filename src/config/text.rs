@@ -13,6 +13,7 @@ use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::rules::{self, RulesFile};
 use super::sandbox::{self, SharingFile};
 use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
@@ -30,6 +31,7 @@ struct File {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     authentication_methods: Option<Written>,
+    rules: Option<RulesFile>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
@@ -147,6 +149,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         authentication: strangers.unwrap_or_default(),
+        rules: file.rules.map(|rules| rules::check(base, rules)),
         logins,
         limits,
         manners,
