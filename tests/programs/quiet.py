@@ -15,7 +15,7 @@ SILENT = """python3 -uc '
 import socket, time
 port = socket.create_server(("127.0.0.1", 7000))
 path = socket.socket(socket.AF_UNIX)
-path.bind("/tmp/in.sock")
+path.bind("in.sock")
 path.listen()
 print("up")
 while True: time.sleep(1)
@@ -64,15 +64,16 @@ async def main(key, agent):
         agent_path=agent,
         agent_forwarding=True,
     ) as connection:
+        home = (await connection.run("pwd", check=True)).stdout.strip()
         listening = await connection.create_process(SILENT)
         await listening.stdout.readline()
         await connection.start_server(held(), "127.0.0.1", 7100)
-        await connection.start_unix_server(held(), "/tmp/back.sock")
+        await connection.start_unix_server(held(), f"{home}/back.sock")
         kinds = {
             "direct_tcpip": lasts(connection.open_connection("127.0.0.1", 7000)),
-            "direct_streamlocal": lasts(connection.open_unix_connection("/tmp/in.sock")),
+            "direct_streamlocal": lasts(connection.open_unix_connection(f"{home}/in.sock")),
             "forwarded_tcpip": inside(connection, "AF_INET", '("127.0.0.1", 7100)'),
-            "forwarded_streamlocal": inside(connection, "AF_UNIX", '"/tmp/back.sock"'),
+            "forwarded_streamlocal": inside(connection, "AF_UNIX", f'"{home}/back.sock"'),
             "agent": inside(connection, "AF_UNIX", 'os.environ["SSH_AUTH_SOCK"]'),
         }
         seconds = await asyncio.gather(*kinds.values())
