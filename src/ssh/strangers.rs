@@ -46,6 +46,18 @@ pub(super) enum Turned {
     Unwelcome,
 }
 
+impl Turned {
+    /// The line that the client gets (RFC 4253 §4.2).
+    pub(super) fn line(self) -> &'static [u8] {
+        match self {
+            Self::Penalty | Self::Unwelcome => b"sandgate: not allowed at this time\r\n",
+            Self::Connections | Self::Full | Self::Random | Self::Source => {
+                b"sandgate: too many connections\r\n"
+            }
+        }
+    }
+}
+
 /// A connection's place.
 #[derive(Debug)]
 pub(super) struct Place(Arc<Strangers>);

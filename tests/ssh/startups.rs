@@ -157,7 +157,10 @@ fn whom_nobody_talks_with_is_cut_off_and_pays() {
     // By its address, before it has said a word; its neighbour is the same source, and pays as well.
     assert_eq!(code("127.0.9.4", "sandbox"), 0);
     for address in ["127.0.9.2", "127.0.9.3"] {
-        assert_eq!(code(address, "sandbox"), 255, "{address}");
+        let ssh = from(daemon.ssh(), address).option("-oLogLevel=DEBUG1");
+        let cut = ssh.run("true");
+        assert_eq!(cut.code(), 255, "{address}");
+        assert!(cut.err().contains("not allowed at this time"), "{cut}");
     }
     // By the name that it tries. Other names fail and cost nothing here.
     assert_eq!(code("127.0.0.66", "nobody"), 255);
