@@ -146,9 +146,10 @@ fn each_kind_of_forward_has_its_own_time() {
         ("forwarded_streamlocal", 4.0),
         ("agent", 6.0),
     ] {
+        // sshd counts in whole seconds.
         let took = lived[kind].as_f64().unwrap();
         assert!(
-            (seconds - 0.5..seconds + 1.9).contains(&took),
+            (seconds - 1.1..seconds + 1.9).contains(&took),
             "{kind}: {lived}"
         );
     }
