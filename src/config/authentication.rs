@@ -76,14 +76,26 @@ pub(super) fn chains(written: Option<&Written>) -> Result<Chains, Fault> {
             format!("name 1 to {MOST} chains, such as \"publickey,keyboard-interactive\"");
         return Err(Fault::at(list.referenced, problem));
     }
-    let chains: Result<_, _> = list.value.iter().map(chain).collect();
+    let read = |written: &Spanned<String>| {
+        chain(&written.value).map_err(|problem| Fault::at(written.referenced, problem))
+    };
+    let chains: Result<_, _> = list.value.iter().map(read).collect();
     Ok(Chains(chains?))
 }
 
-fn chain(written: &Spanned<String>) -> Result<Vec<Method>, Fault> {
-    let wrong = |problem: String| Err(Fault::at(written.referenced, problem));
+/// Reads chains as sshd_config(5) has them.
+pub(super) fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Result<Chains, String> {
+    let chains: Vec<Vec<Method>> = words.map(chain).collect::<Result<_, _>>()?;
+    match chains.len() {
+        1..=MOST => Ok(Chains(chains)),
+        _ => Err(format!("name 1 to {MOST} chains")),
+    }
+}
+
+fn chain(written: &str) -> Result<Vec<Method>, String> {
+    let wrong = Err;
     let mut chain = Vec::new();
-    for name in written.value.split(',') {
+    for name in written.split(',') {
         match Method::ALL.iter().find(|method| method.to_string() == name) {
             Some(method) => chain.push(*method),
             None => {

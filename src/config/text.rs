@@ -14,7 +14,7 @@ use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, SharingFile};
-use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
+use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, set_env, sftp, signatures};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -56,6 +56,8 @@ struct LoginFile {
     authorized_keys: Spanned<Vec<PathBuf>>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     authorized_principals: Option<Spanned<Vec<String>>>,
+    authorized_principals_file: Option<Spanned<PathBuf>>,
+    signatures: Option<Spanned<Vec<Spanned<String>>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     authentication_methods: Option<Written>,
     totp_secrets: Option<Spanned<PathBuf>>,
@@ -64,6 +66,8 @@ struct LoginFile {
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
+    #[serde(default)]
+    set_env: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     forwarding: ForwardingFile,
     #[serde(default)]
@@ -107,6 +111,11 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
         let everyones = file.revoked_keys.as_ref();
         let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
+        let principals_file = login.authorized_principals_file.take();
+        keys::either(
+            login.authorized_principals.as_ref(),
+            principals_file.as_ref(),
+        )?;
         let principals = keys::principals(login.authorized_principals.take())?;
         let methods = login.authentication_methods.take();
         let methods = methods.as_ref().or(file.authentication_methods.as_ref());
@@ -118,6 +127,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authentication: chains,
             trusted_user_ca_keys: authorities,
             authorized_principals: principals,
+            authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
             ..check_login(base, login)?
         };
@@ -219,7 +229,9 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
         authorized_principals: Vec::new(),
+        authorized_principals_file: None,
         revoked_keys: Vec::new(),
+        signatures: signatures::check(login.signatures)?,
         authentication: Chains::default(),
         totp_secrets: login.totp_secrets.map(|path| base.join(path.value)),
         authorized_keys_command: login
@@ -233,6 +245,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
+        set_env: set_env::check(login.set_env)?,
         sandbox: sandbox::check(login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,

@@ -15,7 +15,7 @@ use russh::{MethodKind, MethodSet};
 
 use super::Host;
 use crate::audit::{self, Event, Login, Verdict};
-use crate::config::{self, Method};
+use crate::config::{self, Method, Signatures};
 use crate::model::{Fingerprint, LoginName};
 use crate::policy::{
     self, AuthorizedKeys, CodeError, Objection, Obstacle, Principal, Progress, RevocationError,
@@ -199,16 +199,27 @@ impl Doorkeeper {
             .key_files(name.as_ref(), KeyFiles::Authorities)
             .await?;
         let principals = configured.map_or(&[][..], |login| &login.authorized_principals);
-        let authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
-        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
+        let mut authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
         if let Some(name) = &name {
             warn(name, "authorized_keys", &keys);
             warn(name, "trusted_user_ca_keys", &authorities);
         }
+        if self.has_principals_file(configured) {
+            let files = monitor
+                .key_files(name.as_ref(), KeyFiles::Principals)
+                .await?;
+            authorities = authorities.named_in(&files.join(&b'\n'));
+            if let Some(name) = &name {
+                warn(name, "authorized_principals_file", &authorities);
+            }
+        }
+        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
         let roll = Roll {
             keys,
             authorities,
             revocations: Revocations::parse(&files)?,
+            signatures: configured
+                .map_or_else(Signatures::default, |login| login.signatures.clone()),
         };
         Ok((name, roll))
     }
@@ -226,6 +237,12 @@ impl Doorkeeper {
     /// Whether a program knows keys of this login, or of any other where it is unknown.
     fn has_program(&self, configured: Option<&config::Login>) -> bool {
         let has = |login: &config::Login| login.authorized_keys_command.is_some();
+        configured.map_or_else(|| self.host.config.logins.values().any(has), has)
+    }
+
+    /// The same of a file of principals.
+    fn has_principals_file(&self, configured: Option<&config::Login>) -> bool {
+        let has = |login: &config::Login| login.authorized_principals_file.is_some();
         configured.map_or_else(|| self.host.config.logins.values().any(has), has)
     }
 

@@ -190,6 +190,11 @@ impl Channels {
             tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
             return Answer::Failure;
         }
+        let set = login.map_or(&[][..], |login| &login.set_env);
+        if environment.assign(set) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of set_env");
+            return Answer::Failure;
+        }
         environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);

@@ -58,10 +58,10 @@ impl Environment {
         self.0.extend(ends.into_iter().chain(original));
     }
 
-    /// Sets what the key brings with it (sshd(8), environment="…").
-    pub(super) fn assign(&mut self, variables: &[(Vec<u8>, Vec<u8>)]) -> Taken {
+    /// Sets what the key brings with it (sshd(8), environment="…"), or the operator.
+    pub(super) fn assign<T: AsRef<[u8]>>(&mut self, variables: &[(T, T)]) -> Taken {
         for (name, value) in variables {
-            if self.set(name, value) == Taken::No {
+            if self.set(name, value.as_ref()) == Taken::No {
                 return Taken::No;
             }
         }

@@ -189,11 +189,3 @@ fn rekey(line: &Line) -> Result<Rekey, String> {
     }
     Ok(rekey)
 }
-
-/// What runs instead of what is asked for.
-pub(super) fn force_command(line: &Line) -> Option<String> {
-    match line.rest.as_str() {
-        none if none.eq_ignore_ascii_case("none") => None,
-        command => Some(command.to_owned()),
-    }
-}

@@ -160,16 +160,29 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
         ("ChannelTimeout session=5m", "all channels"),
         ("PerSourcePenalties refuseconnection:5s", "there are"),
         ("RekeyLimit 1K", "16384 to"),
-        ("Match User x\n", "everybody"),
         ("AllowUsers a*", "one by one"),
         ("AllowUsers a@1.2.3.4", "one by one"),
         ("DenyUsers *@1.2.3.4", "wherever"),
         ("DenyUsers ag*", "nobody could log in"),
-        ("AuthorizedKeysFile none", ""),
         ("Subsystem netconf /bin/netconf", "one subsystem is sftp"),
         ("Subsystem sftp internal-sftp -R", "no arguments"),
         ("Ciphers aes128-ctr", "none of these is offered"),
-        ("PubkeyAcceptedAlgorithms ssh-ed25519", "not withheld"),
+        ("PubkeyAcceptedAlgorithms ssh-dss", "none of these"),
+        ("HostKeyAlgorithms ssh-dss", "none of these"),
+        ("Match Address 10.0.0.0/8", "logins alone"),
+        ("AuthenticationMethods password", "no method"),
+        (
+            "AuthenticationMethods publickey,keyboard-interactive",
+            "SandboxCodes",
+        ),
+        ("SandboxCodes /c", "no code is asked for"),
+        ("KbdInteractiveAuthentication yes", "a code alone"),
+        (
+            "AuthorizedKeysCommand /bin/k",
+            "without AuthorizedKeysCommandUser",
+        ),
+        ("SetEnv A", "Invalid environment"),
+        ("SetEnv SSH_CLIENT=x", "tells of the connection"),
         ("RequiredRSASize 4096", "at most 2048"),
         ("LoginGraceTime 0", "for ever"),
         ("MaxSessions 0", "1 to 1024"),
@@ -178,9 +191,6 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
         ("AcceptEnv A?B", "variable's name"),
     ] {
         let keyword = line.split(' ').next().unwrap();
-        if keyword == "AuthorizedKeysFile" {
-            continue;
-        }
         let said = refusal(&format!("{line}\n"));
         assert!(said.contains(why), "{line}: {said}");
         if keyword != "DenyUsers" {
@@ -295,6 +305,116 @@ fn forwarding_is_what_the_switches_leave() {
     assert!(!open.permit_listen.unwrap().allows("localhost", 80));
 }
 
+/// The logins agent and other; what each gets.
+fn both(text: &str) -> Result<[crate::config::Login; 2], String> {
+    let directory = Directory::new("both");
+    let sshd = directory.read(text, &["AllowUsers agent other"], &[]);
+    let mut logins = sshd.map_err(|e| e.to_string())?.config.logins;
+    let mut take = |name: &str| {
+        let name = crate::model::LoginName::try_from(name.to_owned()).unwrap();
+        logins.remove(&name).unwrap()
+    };
+    Ok([take("agent"), take("other")])
+}
+
+#[test]
+fn what_stands_after_a_match_is_for_its_logins_and_comes_first() {
+    let [agent, other] = both(
+        "ForceCommand a\nAcceptEnv A\nMatch User ag*\n ForceCommand b\n AcceptEnv B\n AcceptEnv C\n\
+         Match User other\n ForceCommand none\n AllowTcpForwarding no\n\
+         Match all\n ForceCommand c\n SetEnv X=1 Y=2\n SandboxShell /bin/sh\n",
+    )
+    .unwrap();
+    assert_eq!(agent.force_command.as_deref(), Some("b"));
+    assert_eq!(agent.accept_env, ["B", "C"]);
+    assert!(agent.forwarding.local);
+    assert_eq!(other.force_command, None);
+    assert_eq!(other.accept_env, ["A"]);
+    assert!(!other.forwarding.local);
+    for login in [agent, other] {
+        assert_eq!(login.set_env.len(), 2);
+        assert_eq!(login.shell, PathBuf::from("/bin/sh"));
+    }
+}
+
+#[test]
+fn what_is_included_after_a_match_is_for_its_logins() {
+    let directory = Directory::new("within");
+    let part = directory.write("part", "SetEnv A=1\nMatch User a*\nSandboxShell /bin/sh\n");
+    let text = format!(
+        "Match User *,!other\nInclude {}\nForceCommand x\n",
+        part.display()
+    );
+    let [agent, other] = both(&text).unwrap();
+    assert_eq!((agent.set_env.len(), other.set_env.len()), (1, 0));
+    assert_eq!(agent.shell, PathBuf::from("/bin/sh"));
+    assert_eq!(other.shell, PathBuf::from("/bin/bash"));
+    assert_eq!(agent.force_command.as_deref(), Some("x"));
+    assert_eq!(other.force_command, None);
+}
+
+#[test]
+fn what_is_everybodys_is_refused_after_a_match() {
+    for (line, said) in [
+        ("Port 22", "Directive 'Port' is not allowed"),
+        ("MaxAuthTries 3", "refused: everybody gets the same"),
+        ("PasswordAuthentication yes", "refused: passwords"),
+    ] {
+        let error = both(&format!("Match User nobody\n{line}\n")).unwrap_err();
+        assert!(
+            error.contains(": line 5: ") && error.contains(said),
+            "{error}"
+        );
+    }
+    let chains =
+        "Match User agent\nAuthenticationMethods keyboard-interactive,publickey\nSandboxCodes /c\n";
+    let error = both(chains).unwrap_err();
+    assert!(error.contains("different methods"), "{error}");
+}
+
+#[test]
+fn ways_in_are_what_was_written() {
+    let config = good(
+        "AuthorizedKeysCommand /usr/bin/k %u \"%k x\"\nAuthorizedKeysCommandUser nobody\n\
+         AuthenticationMethods publickey,keyboard-interactive publickey,publickey\nSandboxCodes /c/%u\n\
+         KbdInteractiveAuthentication yes\nTrustedUserCAKeys /ca.pub\nAuthorizedPrincipalsFile /p/%u\n\
+         HostCertificate /h-cert.pub\nHostKeyAlgorithms -rsa-*\n\
+         PubkeyAcceptedAlgorithms ssh-ed25519,*-cert-v01@openssh.com\nSubsystem sftp /usr/lib/openssh/sftp-server\n",
+    );
+    assert!(config.host_key_algorithms.contains(&"ssh-ed25519"));
+    assert!(
+        !config
+            .host_key_algorithms
+            .iter()
+            .any(|name| name.starts_with("rsa"))
+    );
+    let config = config.config;
+    assert_eq!(config.host_certificates, [PathBuf::from("/h-cert.pub")]);
+    let login = config.logins.values().next().unwrap();
+    assert_eq!(config.authentication, login.authentication);
+    assert_eq!(login.authentication.each().count(), 2);
+    assert_eq!(login.totp_secrets, Some("/c/agent".into()));
+    assert_eq!(login.authorized_principals_file, Some("/p/agent".into()));
+    let command = login.authorized_keys_command.as_ref().unwrap();
+    assert_eq!(command.program, PathBuf::from("/usr/bin/k"));
+    assert_eq!((command.arguments.len(), &*command.user), (2, "nobody"));
+    for (name, taken) in [
+        ("ssh-ed25519", true),
+        ("rsa-sha2-512", false),
+        ("rsa-sha2-512-cert-v01@openssh.com", true),
+    ] {
+        assert_eq!(login.signatures.take(name), taken, "{name}");
+    }
+    let server = "/usr/lib/openssh/sftp-server".into();
+    assert_eq!(login.sftp, crate::config::Sftp::Program(server));
+    let directory = Directory::new("none");
+    let error = directory
+        .read("", &["AuthorizedKeysFile none"], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("agent could not log in"), "{error}");
+}
+
 #[test]
 fn what_is_not_followed_is_told() {
     let sshd = good("PrintLastLog yes\nCompression delayed\nPrintLastLog no\n");
@@ -347,7 +467,7 @@ fn defaults_are_sshds_or_stricter() {
 
 #[test]
 fn what_holds_is_printed_in_small_letters() {
-    let text = good("Port 2022\nAcceptEnv A B\nAcceptEnv C\n").effective();
+    let text = good("Port 2022\nAcceptEnv A B\nAcceptEnv C\n").effective(None);
     for line in [
         "port 2022\n",
         "acceptenv A B\nacceptenv C\n",
