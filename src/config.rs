@@ -117,6 +117,10 @@ pub struct Login {
     pub accept_env: Vec<String>,
     /// Variables of every session; they win over those of clients and keys.
     pub set_env: Variables,
+    /// Names of variables that a key's options may set; a trailing `*` matches a prefix.
+    pub key_env: Vec<String>,
+    /// Whether its sessions may have terminals.
+    pub terminal: bool,
     /// Who shares its sandboxes, and how long they stay.
     pub sandbox: Sharing,
     /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.

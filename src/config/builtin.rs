@@ -114,6 +114,8 @@ impl Config {
             shell: text::default_shell(),
             accept_env: Vec::new(),
             set_env: Vec::new(),
+            key_env: text::default_key_env(),
+            terminal: true,
             sandbox: Sharing::default(),
             force_command: None,
             forwarding: Forwarding::default(),

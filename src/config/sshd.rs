@@ -110,7 +110,7 @@ impl Sshd {
             pid_file: mapped.pid_file,
             log: mapped.log,
             host_key_algorithms: mapped.host_key_algorithms,
-            warnings: settings.warnings().to_vec(),
+            warnings: [settings.warnings(), &mapped.warnings].concat(),
             settings,
         })
     }
@@ -119,8 +119,8 @@ impl Sshd {
     /// defaults filled in.
     pub fn effective(&self, login: Option<&str>) -> String {
         match login {
-            Some(login) => self.settings.of(login).effective(),
-            None => self.settings.effective(),
+            Some(login) => self.settings.of(login).effective(&self.config.listen),
+            None => self.settings.effective(&self.config.listen),
         }
     }
 }

@@ -68,6 +68,8 @@ struct LoginFile {
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     set_env: BTreeMap<String, Spanned<String>>,
+    key_env: Option<Vec<Spanned<String>>>,
+    terminal: Option<bool>,
     #[serde(default)]
     forwarding: ForwardingFile,
     #[serde(default)]
@@ -205,25 +207,13 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         Some(shell) => shell.value,
         None => default_shell(),
     };
-    if let Some(bad) = login
-        .accept_env
-        .iter()
-        .find(|pattern| !is_variable_pattern(&pattern.value))
-    {
-        let problem = format!(
-            "{:?} is no variable name (letters, digits, '_', at most a '*' at its end)",
-            bad.value
-        );
-        return wrong(bad.referenced, problem);
-    }
     let force_command = match login.force_command {
-        Some(command) if command.value.is_empty() || command.value.contains('\0') => {
-            return wrong(
-                command.referenced,
-                "give a command line, or `internal-sftp`",
-            );
+        Some(command) => {
+            is_force_command(&command.value)
+                .or_else(|problem| wrong(command.referenced, problem))?;
+            Some(command.value)
         }
-        command => command.map(|command| command.value),
+        None => None,
     };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
@@ -240,12 +230,10 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .transpose()?,
         policy: Some(base.join(login.policy)),
         shell,
-        accept_env: login
-            .accept_env
-            .into_iter()
-            .map(|pattern| pattern.value)
-            .collect(),
+        accept_env: names(login.accept_env)?,
         set_env: set_env::check(login.set_env)?,
+        key_env: login.key_env.map_or(Ok(default_key_env()), names)?,
+        terminal: login.terminal.unwrap_or(true),
         sandbox: sandbox::check(login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
@@ -254,6 +242,34 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .as_ref()
             .map_or(Ok(Sftp::default()), sftp::check)?,
     })
+}
+
+/// What can be run instead of what is asked for. Arguments of our own server would be restrictions that nobody
+/// keeps.
+pub(super) fn is_force_command(command: &str) -> Result<(), &'static str> {
+    let arguments = command.strip_prefix("internal-sftp");
+    if arguments.is_some_and(|rest| rest.starts_with([' ', '\t'])) {
+        return Err("internal-sftp takes no arguments here");
+    }
+    if command.is_empty() || command.contains('\0') {
+        return Err("give a command line, or `internal-sftp`");
+    }
+    Ok(())
+}
+
+/// Names of variables.
+fn names(patterns: Vec<Spanned<String>>) -> Result<Vec<String>, Fault> {
+    let name = |pattern: Spanned<String>| {
+        if is_variable_pattern(&pattern.value) {
+            return Ok(pattern.value);
+        }
+        let problem = format!(
+            "{:?} is no variable name (letters, digits, '_', at most a '*' at its end)",
+            pattern.value
+        );
+        wrong(pattern.referenced, problem)
+    };
+    patterns.into_iter().map(name).collect()
 }
 
 pub(super) fn is_variable_pattern(pattern: &str) -> bool {
@@ -342,6 +358,11 @@ pub(super) fn default_spill() -> PathBuf {
 
 pub(super) fn default_shell() -> PathBuf {
     PathBuf::from("/bin/bash")
+}
+
+/// Whoever writes a key's line decides on its variables.
+pub(super) fn default_key_env() -> Vec<String> {
+    vec!["*".to_owned()]
 }
 
 pub(super) fn default_pool() -> usize {

@@ -44,7 +44,6 @@ const PASSWORDS: &str = "passwords are not taken; use keys";
 const GSSAPI: &str = "GSSAPI is not offered; use keys";
 const KERBEROS: &str = "Kerberos is not offered; use keys";
 const HOSTS: &str = "a host's word for its users is not taken; use keys";
-const ENVIRONMENT: &str = "files of a sandbox's user do not set the variables that its sessions start with; use AcceptEnv";
 const PRINCIPALS: &str =
     "a program's word for principals is not taken; list them in AuthorizedPrincipalsFile";
 const LOG: &str = "messages go to standard error, or to -E's file";
@@ -95,7 +94,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("AllowGroups", Many, Never("logins are no members of the host's groups; name them by AllowUsers"), ""),
     row("DenyGroups", Many, Never("logins are no members of the host's groups; name others by DenyUsers"), ""),
     row("PermitRootLogin", Word(&["yes", "no", "prohibit-password", "without-password", "forced-commands-only"]), First, "prohibit-password"),
-    row("PubkeyAuthentication", FLAG, Always(YES, "public keys are the only way in"), "yes"),
+    row("PubkeyAuthentication", FLAG, First, "yes"),
     row("AuthorizedKeysFile", Many, First, ".ssh/authorized_keys .ssh/authorized_keys2"),
     row("AuthorizedKeysCommand", Rest, First, "none"),
     row("AuthorizedKeysCommandUser", One, First, "none"),
@@ -154,8 +153,8 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("ForceCommand", Rest, First, "none"),
     row("Subsystem", Many, Every, ""),
     row("ChrootDirectory", One, Always(NONE, "what a session sees is SandboxPolicy's to say"), "none"),
-    row("PermitTTY", FLAG, Always(YES, "terminals are not withheld yet"), "yes"),
-    row("PermitUserEnvironment", Many, Always(NO, ENVIRONMENT), "no"),
+    row("PermitTTY", FLAG, First, "yes"),
+    row("PermitUserEnvironment", One, First, "no"),
     row("PermitUserRC", FLAG, Always(NO, "no file of the user's is run before the session"), "no"),
     row("ExposeAuthInfo", FLAG, Always(NO, "how somebody logged in is not told to programs"), "no"),
     // Forwarding.

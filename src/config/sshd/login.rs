@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::User;
 
 use super::algorithms::{self, Kind};
+use super::forwarding::flag;
 use super::lexer::Line;
 use super::mapping::path_or_none;
 use super::settings::{Fault, Settings};
@@ -31,6 +32,10 @@ pub(super) fn login(settings: &Settings, name: &LoginName) -> Result<Login, Faul
     })?;
     let signatures = algorithms::chosen(settings, "PubkeyAcceptedAlgorithms", Kind::Signature)?;
     let codes = settings.first("SandboxCodes", |line| path_for(line, name))?;
+    if !settings.first("PubkeyAuthentication", flag)? {
+        let problem = "refused: public keys are the only way in; write yes";
+        return Err(settings.fault("PubkeyAuthentication", problem));
+    }
     let authorized_keys =
         settings.first("AuthorizedKeysFile", |line| key_files(line, name, strict))?;
     let trusted_user_ca_keys = files(settings, "TrustedUserCAKeys")?;
@@ -59,9 +64,11 @@ pub(super) fn login(settings: &Settings, name: &LoginName) -> Result<Login, Faul
         shell,
         accept_env: accept_env(settings)?,
         set_env: set_env(settings)?,
+        key_env: settings.first("PermitUserEnvironment", key_env)?,
+        terminal: settings.first("PermitTTY", flag)?,
         // One for each connection, as in sandgate.yaml without a word.
         sandbox: Sharing::default(),
-        force_command: settings.first("ForceCommand", |line| Ok(force_command(line)))?,
+        force_command: settings.first("ForceCommand", force_command)?,
         forwarding: forwarding::forwarding(settings)?,
         sftp: subsystem::sftp(settings)?,
     })
@@ -107,6 +114,26 @@ fn keys_command(settings: &Settings) -> Result<Option<KeysCommand>, Fault> {
     })
 }
 
+/// What a key's environment="" may set. The other file that sshd reads for a user, ~/.ssh/environment, has no
+/// place in a sandbox.
+fn key_env(line: &Line) -> Result<Vec<String>, String> {
+    let all = "*".to_owned();
+    match one(line)?.to_ascii_lowercase().as_str() {
+        "no" => Ok(Vec::new()),
+        "yes" => Ok(vec![all]),
+        _ => {
+            let patterns: Vec<String> = one(line)?.split(',').map(str::to_owned).collect();
+            let good = |pattern: &String| *pattern == all || text::is_variable_pattern(pattern);
+            match patterns.iter().find(|pattern| !good(pattern)) {
+                Some(bad) => Err(format!(
+                    "refused: {bad}: write a variable's name, with at most one `*`, at its end"
+                )),
+                None => Ok(patterns),
+            }
+        }
+    }
+}
+
 fn set_env(settings: &Settings) -> Result<Variables, Fault> {
     settings.first("SetEnv", |line| {
         let mut variables = Variables::new();
@@ -120,10 +147,12 @@ fn set_env(settings: &Settings) -> Result<Variables, Fault> {
 }
 
 /// What runs instead of what is asked for.
-fn force_command(line: &Line) -> Option<String> {
+fn force_command(line: &Line) -> Result<Option<String>, String> {
     match line.rest.as_str() {
-        none if none.eq_ignore_ascii_case("none") => None,
-        command => Some(command.to_owned()),
+        none if none.eq_ignore_ascii_case("none") => Ok(None),
+        command => text::is_force_command(command)
+            .map(|()| Some(command.to_owned()))
+            .map_err(|problem| format!("refused: {problem}")),
     }
 }
 

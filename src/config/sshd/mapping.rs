@@ -19,6 +19,7 @@ pub(super) struct Mapped {
     pub(super) pid_file: Option<PathBuf>,
     pub(super) log: &'static str,
     pub(super) host_key_algorithms: Vec<&'static str>,
+    pub(super) warnings: Vec<Fault>,
 }
 
 /// Maps what is well-formed and not refused word by word; the first that can't be is the fault.
@@ -45,7 +46,7 @@ pub(super) fn map(
     };
     let mut limits = limits(settings)?;
     limits.sandboxes += pool * logins.len();
-    let config = Config {
+    let mut config = Config {
         host_certificates: host_certificates(settings)?,
         authentication: logins::strangers(settings, &logins)?,
         source: settings.source().to_owned(),
@@ -69,11 +70,15 @@ pub(super) fn map(
             macs: chosen(settings, "MACs", Kind::Mac)?,
         },
     };
+    let banner = config.manners.banner.take_if(|banner| !banner.exists());
+    let problem = "not followed: the file is not there";
+    let warnings = banner.map(|_| settings.fault("Banner", problem));
     Ok(Mapped {
         config,
         pid_file: settings.first("PidFile", path_or_none)?,
         log: settings.first("LogLevel", |line| Ok(log(one(line)?)))?,
         host_key_algorithms,
+        warnings: warnings.into_iter().collect(),
     })
 }
 

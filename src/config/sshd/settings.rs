@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::conditions::{self, Condition};
@@ -319,10 +320,18 @@ impl Settings {
         &self.source
     }
 
-    /// Every keyword that has a value, in small letters.
-    pub(super) fn effective(&self) -> String {
+    /// Every keyword that has a value, in small letters; addresses as they are listened on.
+    pub(super) fn effective(&self, listen: &[SocketAddr]) -> String {
         let mut lines = Vec::new();
         for keyword in keywords::KEYWORDS {
+            if keyword.name == "ListenAddress" {
+                lines.extend(
+                    listen
+                        .iter()
+                        .map(|address| format!("listenaddress {address}\n")),
+                );
+                continue;
+            }
             let name = keyword.name.to_ascii_lowercase();
             let given = self.every(keyword.name).iter();
             let given: Vec<String> = given

@@ -181,6 +181,9 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
             "AuthorizedKeysCommand /bin/k",
             "without AuthorizedKeysCommandUser",
         ),
+        ("PubkeyAuthentication no", "the only way in"),
+        ("ForceCommand internal-sftp -R", "no arguments"),
+        ("PermitUserEnvironment A?", "variable's name"),
         ("SetEnv A", "Invalid environment"),
         ("SetEnv SSH_CLIENT=x", "tells of the connection"),
         ("RequiredRSASize 4096", "at most 2048"),
@@ -217,7 +220,7 @@ fn what_is_done_in_any_case_is_accepted() {
 #[test]
 fn manners_are_what_was_written() {
     let text = "ClientAliveInterval 15\nUnusedConnectionTimeout 5m\nChannelTimeout *=1h\nRekeyLimit 1M 10m\n\
-        Banner /etc/issue.net\nForceCommand echo \"a  b\"\nPerSourceMaxStartups 3\nPerSourceNetBlockSize 24:56\n\
+        Banner /dev/null\nForceCommand echo \"a  b\"\nPerSourceMaxStartups 3\nPerSourceNetBlockSize 24:56\n\
         PerSourcePenalties authfail:9s max:20\nPerSourcePenaltyExemptList 10.0.0.0/8,::1\nPrintMotd yes\n\
         TrustedUserCAKeys /ca.pub\nRevokedKeys /krl\n";
     let config = good(text).config;
@@ -230,7 +233,7 @@ fn manners_are_what_was_written() {
         (manners.rekey.bytes, manners.rekey.time),
         (1 << 20, seconds(600))
     );
-    assert_eq!(manners.banner, Some("/etc/issue.net".into()));
+    assert_eq!(manners.banner, Some("/dev/null".into()));
     assert_eq!(manners.motd, Some("/etc/motd".into()));
     let startups = &manners.startups;
     assert_eq!(
@@ -354,6 +357,17 @@ fn what_is_included_after_a_match_is_for_its_logins() {
 }
 
 #[test]
+fn what_is_withheld_from_everybody_can_be_given_to_a_login() {
+    let [agent, other] = both(
+        "PermitTTY no\nPubkeyAuthentication no\nAuthenticationMethods none\nPermitUserEnvironment LANG,MY_*\n\
+         Match User agent\nPermitTTY yes\nMatch all\nPubkeyAuthentication yes\nAuthenticationMethods any\n",
+    )
+    .unwrap();
+    assert!(agent.terminal && !other.terminal);
+    assert_eq!(agent.key_env, ["LANG", "MY_*"]);
+}
+
+#[test]
 fn what_is_everybodys_is_refused_after_a_match() {
     for (line, said) in [
         ("Port 22", "Directive 'Port' is not allowed"),
@@ -406,6 +420,7 @@ fn ways_in_are_what_was_written() {
         assert_eq!(login.signatures.take(name), taken, "{name}");
     }
     let server = "/usr/lib/openssh/sftp-server".into();
+    assert!(login.key_env.is_empty() && login.terminal);
     assert_eq!(login.sftp, crate::config::Sftp::Program(server));
     let directory = Directory::new("none");
     let error = directory
@@ -417,9 +432,11 @@ fn ways_in_are_what_was_written() {
 
 #[test]
 fn what_is_not_followed_is_told() {
-    let sshd = good("PrintLastLog yes\nCompression delayed\nPrintLastLog no\n");
+    let sshd = good("PrintLastLog yes\nCompression delayed\nPrintLastLog no\nBanner /no/such\n");
     let told: Vec<String> = sshd.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[2].contains("Banner: not followed: "), "{told:?}");
+    assert_eq!(sshd.config.manners.banner, None);
     assert!(
         told[0].contains(": line 4: PrintLastLog: not followed: "),
         "{told:?}"
