@@ -431,6 +431,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_login_names_its_key() {
+        for (addition, key) in [
+            ("set_env: {1A: x}", "set_env.1A"),
+            ("set_env: {SSH_CLIENT: x}", "set_env.SSH_CLIENT"),
+            ("key_env: ['A?']", "key_env[0]"),
+            ("force_command: internal-sftp -R", "force_command"),
+            (
+                "authorized_principals: [a], authorized_principals_file: f",
+                "authorized_principals_file",
+            ),
+        ] {
+            let said = refusal(&GOOD.replace("policy: p.yaml", &format!("policy: p, {addition}")));
+            let key = format!(": logins.sandbox.{key}: ");
+            assert!(said.contains(&key), "{addition}: {said}");
+        }
+    }
+
+    #[test]
     fn duplicate_keys_and_bad_logins_are_refused() {
         refusal(&format!("{GOOD}pool: 1\npool: 2\n"));
         refusal(&GOOD.replace("sandbox:", "Root!:"));

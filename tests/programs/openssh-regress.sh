@@ -13,6 +13,8 @@ chmod 755 "$work"
 echo "# $work"
 mkdir "$work/obj" "$work/log"
 cp -r "$source" "$work/regress"
+# Programs that know keys are never run as root.
+sed -i 's/AuthorizedKeysCommandUser .*/AuthorizedKeysCommandUser nobody/' "$work/regress/keys-command.sh"
 echo '#define HAVE_OPENPTY 1' > "$work/config.h" # of what OpenSSH's configure finds, what tests ask for
 
 # The remote side of the tests works in the local side's directory, and logs where it does.
@@ -47,7 +49,7 @@ esac
 WRAPPER
 chmod 755 "$work/sshd" "$work/ssh"
 
-# The tests' own programs. netcat.c wants more than it uses.
+# The tests' own programs, but for netcat, which OpenBSD's own takes the place of.
 cat > "$work/includes.h" <<'INCLUDES'
 #define _GNU_SOURCE
 #define HAVE_GETOPT
@@ -59,6 +61,7 @@ cat > "$work/includes.h" <<'INCLUDES'
 #include <netinet/in.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <libgen.h>
 #include <limits.h>
 #include <paths.h>
 #include <stdarg.h>

@@ -78,7 +78,10 @@ const CORPUS: &[(&str, bool)] = &[
     ("Match User x\nPubkeyAcceptedAlgorithms +ssh-rsa", true),
     ("AuthenticationMethods any", true),
     ("AuthenticationMethods any publickey", false),
-    ("AuthenticationMethods publickey,hostbased\nHostbasedAuthentication yes", true),
+    (
+        "AuthenticationMethods publickey,hostbased\nHostbasedAuthentication yes",
+        true,
+    ),
     ("AuthenticationMethods telepathy", false),
     (
         "AuthenticationMethods publickey,keyboard-interactive\nKbdInteractiveAuthentication no",
