@@ -320,7 +320,7 @@ impl Channels {
 
 /// Sets what the key's options say and the login lets them, then what the operator does.
 fn assign(environment: &mut Environment, principal: &Principal, login: Option<&Login>) -> Taken {
-    fn bytes<'a, T: AsRef<[u8]>>((name, value): &'a (T, T)) -> (&'a [u8], &'a [u8]) {
+    fn bytes<T: AsRef<[u8]>>((name, value): &(T, T)) -> (&[u8], &[u8]) {
         (name.as_ref(), value.as_ref())
     }
     let Some(login) = login else {

@@ -51,6 +51,7 @@ chmod 755 "$work/sshd" "$work/ssh"
 
 # The tests' own programs, but for netcat, which OpenBSD's own takes the place of.
 cat > "$work/includes.h" <<'INCLUDES'
+#pragma once
 #define _GNU_SOURCE
 #define HAVE_GETOPT
 #define HAVE_GETOPT_OPTRESET
@@ -70,7 +71,13 @@ cat > "$work/includes.h" <<'INCLUDES'
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#define strlcpy(to, from, size) ((size_t)snprintf(to, size, "%s", from))
+/* check-perm copies within one buffer. */
+static inline size_t strlcpy(char *to, const char *from, size_t size) {
+    size_t length = strlen(from), kept = length < size ? length : size - 1;
+    memmove(to, from, kept);
+    to[kept] = 0;
+    return length;
+}
 INCLUDES
 for program in modpipe check-perm; do
     cc -w -I"$work" -I"$source/.." -o "$work/obj/$program" "$source/$program.c"
