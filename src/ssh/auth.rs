@@ -108,6 +108,7 @@ impl Doorkeeper {
 
     /// Begins anew for this name; what was proved under another counts no more.
     pub(super) fn begin(&mut self, login: &str) {
+        let login = plain(login);
         self.settle(None);
         self.give_up();
         let configured = self.known(login).map(|(_, login)| &login.authentication);
@@ -118,6 +119,7 @@ impl Doorkeeper {
 
     /// Whether to ask for this key's proof. Refusing here is a decision; agreeing is none yet.
     pub(super) async fn consider(&mut self, login: &str, offer: PublicKeyOffer<'_>) -> Answer {
+        let login = plain(login);
         let claim = Claim::new(login, Some(offer.public_key), offer.certificate);
         self.settle(Some(&claim));
         let held = policy::Claim::offered(offer, self.source.ip());
@@ -142,6 +144,7 @@ impl Doorkeeper {
     /// Takes a proved key of the login, or the key of a certificate that it takes, for a step on the way in.
     /// The files are read afresh: a key that was taken out since its offer opens nothing.
     pub(super) async fn admit(&mut self, login: &str, verified: VerifiedPublicKey<'_>) -> Outcome {
+        let login = plain(login);
         self.unproved = None;
         let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
         let offered = offered(verified.public_key, verified.certificate);
@@ -167,6 +170,7 @@ impl Doorkeeper {
         certificate: Option<&Certificate>,
         problem: InvalidPublicKey,
     ) {
+        let login = plain(login);
         let key = certificate.map(|certificate| certificate.public_key().clone().into());
         let claim = Claim::new(login, key.as_ref(), certificate);
         self.settle(Some(&claim));
@@ -332,6 +336,11 @@ impl Drop for Doorkeeper {
         self.settle(None);
         self.give_up();
     }
+}
+
+/// The name without what OpenSSH calls a style, which chooses among ways to ask for passwords (auth2.c).
+fn plain(login: &str) -> &str {
+    login.split_once(':').map_or(login, |(name, _)| name)
 }
 
 /// The key as the login's program for keys is told of it.

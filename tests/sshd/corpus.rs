@@ -95,6 +95,10 @@ const CORPUS: &[(&str, bool)] = &[
     ("AuthorizedPrincipalsFile /etc/ssh/p/%u", true),
     ("SetEnv A=1 B=\"a b\"", true),
     ("SetEnv A", false),
+    ("RekeyLimit 16 1w\nRekeyLimit 1G none", true),
+    ("RekeyLimit default", true),
+    ("RekeyLimit 15", false),
+    ("RekeyLimit 1G 1x", false),
     ("HostKeyAlgorithms -rsa-*", true),
     ("PubkeyAcceptedAlgorithms ssh-foo", false),
     (

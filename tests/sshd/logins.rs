@@ -122,7 +122,11 @@ fn certificates_name_whom_the_file_lists() {
         fs::Permissions::from_mode(0o666),
     )
     .unwrap();
-    refused(&stand, ssh(), "could not be read");
+    let answer = stand.run(&["-t"]).expect_code(255);
+    assert!(
+        answer.err().contains("writable by group or others"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -151,6 +155,29 @@ fn signatures_are_withheld_by_name() {
             );
         }
     }
+}
+
+#[test]
+fn a_style_is_no_part_of_the_name() {
+    let stand = Stand::new("");
+    let ssh = |user: &str| stand.ssh_to_own_server("").user(user);
+    let answer = ssh("sandbox:style").run("echo $USER").expect_code(0);
+    assert_eq!(answer.out(), "sandbox\n");
+    refused(&stand, ssh("sandboxes:style"), "unknown login");
+}
+
+#[test]
+fn keys_change_as_often_as_a_file_says() {
+    let changes = |limit: &str| {
+        let stand = Stand::new(&format!("RekeyLimit {limit}\n"));
+        let ssh = stand.ssh_to_own_server("").option("-oLogLevel=DEBUG1");
+        let answer = ssh.input(vec![b'x'; 300_000]).run("cat").expect_code(0);
+        assert!(answer.stdout == vec![b'x'; 300_000]);
+        answer.err().matches("SSH2_MSG_NEWKEYS sent").count()
+    };
+    assert_eq!(changes("1G"), 1);
+    assert!(changes("16K") > 3);
+    assert!(changes("16") > 3);
 }
 
 #[test]

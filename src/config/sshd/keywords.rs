@@ -84,7 +84,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("HostKeyAlgorithms", Algorithms(Kind::HostKey), First, ""),
     row("PubkeyAcceptedAlgorithms", Algorithms(Kind::Signature), First, ""),
     row("Compression", Word(&["yes", "delayed", "no"]), Taste(NO, "compression is not offered"), ""),
-    row("RekeyLimit", Many, First, "default none"),
+    row("RekeyLimit", Many, First, "0 0"),
     row("TCPKeepAlive", FLAG, Taste(YES, "keepalives are always sent"), "yes"),
     row("IPQoS", Many, Taste(&[], "packets are not marked"), ""),
     row("ModuliFile", One, Moot, ""),

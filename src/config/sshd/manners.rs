@@ -157,9 +157,21 @@ fn timeouts(settings: &Settings) -> Result<Timeouts, Fault> {
     Ok(timeouts)
 }
 
-/// `default` or bytes with K, M or G; then `none` or a time. What is not said is as without the keyword.
+/// Never later than a file says, and at the latest after what no sandgate.yaml goes beyond.
 fn rekey(line: &Line) -> Result<Rekey, String> {
     let mut rekey = manners::default().rekey;
+    let (bytes, seconds) = rekey_limit(line)?;
+    if bytes != 0 {
+        rekey.bytes = bounded(&bytes.min(16 << 30).to_string(), 16, 16 << 30)?;
+    }
+    if seconds != 0 {
+        rekey.time = Duration::from_secs(seconds.min(24 * 3600));
+    }
+    Ok(rekey)
+}
+
+/// `default` or bytes with K, M or G; then `none` or a time. 0 is what holds without a word.
+pub(super) fn rekey_limit(line: &Line) -> Result<(u64, u64), String> {
     let (bytes, length) = match line.arguments.as_slice() {
         [bytes] => (bytes, None),
         [bytes, length] => (bytes, Some(length)),
@@ -170,22 +182,21 @@ fn rekey(line: &Line) -> Result<Rekey, String> {
             ));
         }
     };
-    if !bytes.eq_ignore_ascii_case("default") {
+    let bytes = if bytes.eq_ignore_ascii_case("default") {
+        0
+    } else {
         let (digits, unit) = match bytes.to_ascii_uppercase().chars().last() {
             Some('K') => (bytes.get(..bytes.len() - 1), 1 << 10),
             Some('M') => (bytes.get(..bytes.len() - 1), 1 << 20),
             Some('G') => (bytes.get(..bytes.len() - 1), 1 << 30),
             _ => (bytes.get(..), 1),
         };
-        let count = number(digits.unwrap_or_default())?;
-        let total = count.saturating_mul(unit);
-        rekey.bytes = bounded(&total.to_string(), 16 << 10, 16 << 30)?;
+        number(digits.unwrap_or_default())?.saturating_mul(unit)
+    };
+    if (1..16).contains(&bytes) {
+        return Err("RekeyLimit too small; write at least 16".to_owned());
     }
-    if let Some(length) = length.filter(|text| !text.eq_ignore_ascii_case("none")) {
-        rekey.time = time(length)?;
-        if !(1..=24 * 3600).contains(&rekey.time.as_secs()) {
-            return Err(format!("refused: {length} is out of range: 1s to 1d"));
-        }
-    }
-    Ok(rekey)
+    let length = length.filter(|text| !text.eq_ignore_ascii_case("none"));
+    let seconds = length.map_or(Ok(Duration::ZERO), |text| time(text))?;
+    Ok((bytes, seconds.as_secs()))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::conditions::{self, Condition};
 use super::keywords::{self, Fate, Keyword};
 use super::lexer::{self, Line};
-use super::{SshdError, include};
+use super::{SshdError, include, manners};
 
 /// How deep files may include files (servconf.h, SERVCONF_MAX_DEPTH).
 const DEPTH: usize = 16;
@@ -333,9 +333,8 @@ impl Settings {
                 continue;
             }
             let name = keyword.name.to_ascii_lowercase();
-            let given = self.every(keyword.name).iter();
-            let given: Vec<String> = given
-                .map(|setting| setting.line.arguments.join(" "))
+            let given: Vec<String> = (self.every(keyword.name).iter())
+                .map(|setting| written(keyword, &setting.line))
                 .collect();
             let default = (!keyword.default.is_empty()).then(|| keyword.default.to_owned());
             let values = if given.is_empty() {
@@ -362,6 +361,14 @@ impl Settings {
             source_file: self.source.clone(),
             faults: std::mem::take(&mut self.faults),
         })
+    }
+}
+
+/// What a line says, in numbers where sshd does so.
+fn written(keyword: &Keyword, line: &Line) -> String {
+    match manners::rekey_limit(line) {
+        Ok((bytes, seconds)) if keyword.name == "RekeyLimit" => format!("{bytes} {seconds}"),
+        _ => line.arguments.join(" "),
     }
 }
 

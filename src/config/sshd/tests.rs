@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::keywords::{Fate, KEYWORDS};
 use super::*;
 
+mod blocks;
+
 /// A directory with a host key in it (any file: only its presence counts here).
 struct Directory(PathBuf);
 
@@ -159,7 +161,7 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
         ("ClientAliveCountMax 0", "1 to 1000"),
         ("ChannelTimeout session=5m", "all channels"),
         ("PerSourcePenalties refuseconnection:5s", "there are"),
-        ("RekeyLimit 1K", "16384 to"),
+        ("RekeyLimit 15", "too small"),
         ("AllowUsers a*", "one by one"),
         ("AllowUsers a@1.2.3.4", "one by one"),
         ("DenyUsers *@1.2.3.4", "wherever"),
@@ -308,84 +310,6 @@ fn forwarding_is_what_the_switches_leave() {
     assert!(!open.permit_listen.unwrap().allows("localhost", 80));
 }
 
-/// The logins agent and other; what each gets.
-fn both(text: &str) -> Result<[crate::config::Login; 2], String> {
-    let directory = Directory::new("both");
-    let sshd = directory.read(text, &["AllowUsers agent other"], &[]);
-    let mut logins = sshd.map_err(|e| e.to_string())?.config.logins;
-    let mut take = |name: &str| {
-        let name = crate::model::LoginName::try_from(name.to_owned()).unwrap();
-        logins.remove(&name).unwrap()
-    };
-    Ok([take("agent"), take("other")])
-}
-
-#[test]
-fn what_stands_after_a_match_is_for_its_logins_and_comes_first() {
-    let [agent, other] = both(
-        "ForceCommand a\nAcceptEnv A\nMatch User ag*\n ForceCommand b\n AcceptEnv B\n AcceptEnv C\n\
-         Match User other\n ForceCommand none\n AllowTcpForwarding no\n\
-         Match all\n ForceCommand c\n SetEnv X=1 Y=2\n SandboxShell /bin/sh\n",
-    )
-    .unwrap();
-    assert_eq!(agent.force_command.as_deref(), Some("b"));
-    assert_eq!(agent.accept_env, ["B", "C"]);
-    assert!(agent.forwarding.local);
-    assert_eq!(other.force_command, None);
-    assert_eq!(other.accept_env, ["A"]);
-    assert!(!other.forwarding.local);
-    for login in [agent, other] {
-        assert_eq!(login.set_env.len(), 2);
-        assert_eq!(login.shell, PathBuf::from("/bin/sh"));
-    }
-}
-
-#[test]
-fn what_is_included_after_a_match_is_for_its_logins() {
-    let directory = Directory::new("within");
-    let part = directory.write("part", "SetEnv A=1\nMatch User a*\nSandboxShell /bin/sh\n");
-    let text = format!(
-        "Match User *,!other\nInclude {}\nForceCommand x\n",
-        part.display()
-    );
-    let [agent, other] = both(&text).unwrap();
-    assert_eq!((agent.set_env.len(), other.set_env.len()), (1, 0));
-    assert_eq!(agent.shell, PathBuf::from("/bin/sh"));
-    assert_eq!(other.shell, PathBuf::from("/bin/bash"));
-    assert_eq!(agent.force_command.as_deref(), Some("x"));
-    assert_eq!(other.force_command, None);
-}
-
-#[test]
-fn what_is_withheld_from_everybody_can_be_given_to_a_login() {
-    let [agent, other] = both(
-        "PermitTTY no\nPubkeyAuthentication no\nAuthenticationMethods none\nPermitUserEnvironment LANG,MY_*\n\
-         Match User agent\nPermitTTY yes\nMatch all\nPubkeyAuthentication yes\nAuthenticationMethods any\n",
-    )
-    .unwrap();
-    assert!(agent.terminal && !other.terminal);
-    assert_eq!(agent.key_env, ["LANG", "MY_*"]);
-}
-
-#[test]
-fn what_is_everybodys_is_refused_after_a_match() {
-    for (line, said) in [
-        ("Port 22", "Directive 'Port' is not allowed"),
-        ("MaxAuthTries 3", "refused: everybody gets the same"),
-        ("PasswordAuthentication yes", "refused: passwords"),
-    ] {
-        let error = both(&format!("Match User nobody\n{line}\n")).unwrap_err();
-        assert!(
-            error.contains(": line 5: ") && error.contains(said),
-            "{error}"
-        );
-    }
-    let chains =
-        "Match User agent\nAuthenticationMethods keyboard-interactive,publickey\nSandboxCodes /c\n";
-    let error = both(chains).unwrap_err();
-    assert!(error.contains("different methods"), "{error}");
-}
-
 #[test]
 fn ways_in_are_what_was_written() {
     let config = good(
@@ -483,12 +407,24 @@ fn defaults_are_sshds_or_stricter() {
 }
 
 #[test]
+fn keys_are_new_no_later_than_a_file_says() {
+    let of = |text: &str| good(text).config.manners.rekey;
+    let default = of("");
+    assert_eq!(of("RekeyLimit 0 0\n"), default);
+    assert_eq!(of("RekeyLimit 16\n").bytes, 16);
+    assert_eq!(of("RekeyLimit 1k\n").time, default.time);
+    let most = of("RekeyLimit 100G 1w\n");
+    assert_eq!((most.bytes, most.time.as_secs()), (16 << 30, 24 * 3600));
+}
+
+#[test]
 fn what_holds_is_printed_in_small_letters() {
-    let text = good("Port 2022\nAcceptEnv A B\nAcceptEnv C\n").effective(None);
+    let text = good("RekeyLimit 1k 1H\nPort 2022\nAcceptEnv A B\nAcceptEnv C\n").effective(None);
     for line in [
         "port 2022\n",
         "acceptenv A B\nacceptenv C\n",
         "passwordauthentication no\n",
+        "rekeylimit 1024 3600\n",
         "maxauthtries 6\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
