@@ -93,13 +93,12 @@ pub(super) fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Result<Chains, 
 }
 
 fn chain(written: &str) -> Result<Vec<Method>, String> {
-    let wrong = Err;
     let mut chain = Vec::new();
     for name in written.split(',') {
         match Method::ALL.iter().find(|method| method.to_string() == name) {
             Some(method) => chain.push(*method),
             None => {
-                return wrong(format!(
+                return Err(format!(
                     "{name:?} is no method; there are publickey and keyboard-interactive, with a comma between them"
                 ));
             }
@@ -109,10 +108,10 @@ fn chain(written: &str) -> Result<Vec<Method>, String> {
         .iter()
         .filter(|method| **method == Method::KeyboardInteractive);
     if codes.count() > 1 {
-        return wrong("asks for a code twice; once proves as much".to_owned());
+        return Err("asks for a code twice; once proves as much".to_owned());
     }
     if !chain.contains(&Method::PublicKey) || chain.len() > MOST {
-        return wrong(format!(
+        return Err(format!(
             "a code alone can be guessed: add publickey to it, and at most {MOST} methods in all"
         ));
     }
