@@ -122,7 +122,7 @@ impl Channels {
     /// pty-req (RFC 4254 §6.2).
     pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
         let login = self.guest.login();
-        if !self.guest.principal().grants().terminal || login.is_some_and(|login| !login.terminal) {
+        if !self.guest.principal().grants().terminal || login.is_none_or(|login| !login.terminal) {
             tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options or the login's");
             return self.refuse(id);
         }
