@@ -14,6 +14,7 @@ mod activation;
 pub mod algorithms;
 mod authentication;
 mod builtin;
+mod channel;
 mod forwarding;
 mod keys;
 mod keys_command;
@@ -24,10 +25,12 @@ mod sftp;
 mod signatures;
 pub mod sshd;
 mod text;
+mod unwelcome;
 
 pub use activation::Activation;
 pub use authentication::{Chains, Method};
 pub use builtin::{ClientKey, Invoker};
+pub use channel::ChannelKind;
 pub use forwarding::Forwarding;
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
@@ -36,6 +39,7 @@ pub use set_env::Variables;
 pub use sftp::Sftp;
 pub use signatures::Signatures;
 pub use text::parse;
+pub use unwelcome::Unwelcome;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use super::{Config, Invoker};
 
 mod addresses;
 mod algorithms;
+mod channels;
 mod conditions;
 mod forwarding;
 mod include;

@@ -14,6 +14,7 @@ use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, SharingFile};
+use super::unwelcome::{self, UnwelcomeFile};
 use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, set_env, sftp, signatures};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
@@ -41,6 +42,8 @@ struct File {
     algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
+    #[serde(default)]
+    refuse: UnwelcomeFile,
     #[serde(default)]
     timeouts: TimeoutsFile,
     #[serde(default)]
@@ -144,6 +147,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         Keys {
             startups: file.startups,
             penalties: file.penalties,
+            refuse: unwelcome::check(&file.refuse, &logins)?,
             timeouts: file.timeouts,
             rekey: file.rekey,
             banner: file.banner,

@@ -42,6 +42,8 @@ pub(super) enum Turned {
     Source,
     #[error("this source failed too often")]
     Penalty,
+    #[error("nobody talks with this source")]
+    Unwelcome,
 }
 
 /// A connection's place.
@@ -71,6 +73,11 @@ impl Strangers {
                 .refuse(penalties, source, address, Instant::now())
         {
             return Err(Turned::Penalty);
+        }
+        if config.manners.refuse.covers(address) {
+            drop(counts);
+            self.blame(config, address, Offence::Unwelcome);
+            return Err(Turned::Unwelcome);
         }
         if counts.connections >= config.limits.connections {
             return Err(Turned::Connections);

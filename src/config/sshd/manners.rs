@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::channels;
 use super::lexer::Line;
 use super::mapping::path_or_none;
 use super::settings::{Fault, Settings};
@@ -112,12 +113,13 @@ fn penalty<'a>(penalties: &'a mut Penalties, offence: &str) -> Result<&'a mut Du
         "authfail" => &mut penalties.authfail,
         "noauth" => &mut penalties.noauth,
         "grace-exceeded" => &mut penalties.grace_exceeded,
+        "refuseconnection" => &mut penalties.refused,
         "crash" => &mut penalties.crash,
         "min" => &mut penalties.min,
         "max" => &mut penalties.max,
         other => {
             return Err(format!(
-                "refused: {other}: there are authfail, noauth, grace-exceeded, crash, min and max"
+                "refused: {other}: there are authfail, noauth, grace-exceeded, refuseconnection, crash, min and max"
             ));
         }
     })
@@ -145,14 +147,8 @@ fn timeouts(settings: &Settings) -> Result<Timeouts, Fault> {
         none if none.eq_ignore_ascii_case("none") => Ok(None),
         text => Ok(Some(time(text)?).filter(|limit| !limit.is_zero())),
     })?;
-    timeouts.idle = settings.first("ChannelTimeout", |line| match line.arguments.as_slice() {
-        [none] if none.eq_ignore_ascii_case("none") => Ok(None),
-        [all] if all.starts_with("*=") => {
-            Ok(Some(time(all.trim_start_matches("*="))?).filter(|limit| !limit.is_zero()))
-        }
-        _ => Err(
-            "refused: all channels have the same time; write one like *=10m, or none".to_owned(),
-        ),
+    settings.first("ChannelTimeout", |line| {
+        channels::times(line, &mut timeouts)
     })?;
     Ok(timeouts)
 }

@@ -35,7 +35,7 @@ pub(super) fn sftp(settings: &Settings) -> Result<Sftp, Fault> {
     Ok(sftp)
 }
 
-/// Programs of other names may speak something else.
+/// Whatever a program of another name speaks, it does so inside the sandbox.
 fn is_sftp(program: &str) -> bool {
-    program == "internal-sftp" || (program.starts_with('/') && program.ends_with("/sftp-server"))
+    program == "internal-sftp" || program.starts_with('/')
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keywords::{Fate, KEYWORDS};
 use super::*;
+use crate::config::ChannelKind;
 
 mod blocks;
 
@@ -159,8 +160,8 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
         ("PasswordAuthentication yes", "passwords"),
         ("UsePAM yes", "PAM"),
         ("ClientAliveCountMax 0", "1 to 1000"),
-        ("ChannelTimeout session=5m", "all channels"),
-        ("PerSourcePenalties refuseconnection:5s", "there are"),
+        ("ChannelTimeout session", "invalid channel timeout"),
+        ("PerSourcePenalties max-sources4:5", "there are"),
         ("RekeyLimit 15", "too small"),
         ("AllowUsers a*", "one by one"),
         ("AllowUsers a@1.2.3.4", "one by one"),
@@ -221,16 +222,23 @@ fn what_is_done_in_any_case_is_accepted() {
 
 #[test]
 fn manners_are_what_was_written() {
-    let text = "ClientAliveInterval 15\nUnusedConnectionTimeout 5m\nChannelTimeout *=1h\nRekeyLimit 1M 10m\n\
+    let text = "ClientAliveInterval 15\nUnusedConnectionTimeout 5m\nChannelTimeout session:c*=0 session:*=1m *=1h global=2h\nRekeyLimit 1M 10m\n\
         Banner /dev/null\nForceCommand echo \"a  b\"\nPerSourceMaxStartups 3\nPerSourceNetBlockSize 24:56\n\
-        PerSourcePenalties authfail:9s max:20\nPerSourcePenaltyExemptList 10.0.0.0/8,::1\nPrintMotd yes\n\
+        PerSourcePenalties authfail:9s refuseconnection:7 max:20\nPerSourcePenaltyExemptList 10.0.0.0/8,::1\nPrintMotd yes\n\
         TrustedUserCAKeys /ca.pub\nRevokedKeys /krl\n";
     let config = good(text).config;
     let (manners, seconds) = (&config.manners, Duration::from_secs);
     assert_eq!(manners.timeouts.alive_interval, Some(seconds(15)));
     assert_eq!(manners.timeouts.alive_count, 3);
     assert_eq!(manners.timeouts.unused, Some(seconds(300)));
-    assert_eq!(manners.timeouts.idle, Some(seconds(3600)));
+    assert_eq!(manners.timeouts.all_idle, Some(seconds(7200)));
+    for (kind, limit) in [
+        (ChannelKind::Command, None),
+        (ChannelKind::Sftp, Some(seconds(60))),
+        (ChannelKind::Agent, Some(seconds(3600))),
+    ] {
+        assert_eq!(manners.timeouts.of(kind), limit, "{kind:?}");
+    }
     assert_eq!(
         (manners.rekey.bytes, manners.rekey.time),
         (1 << 20, seconds(600))
@@ -248,8 +256,8 @@ fn manners_are_what_was_written() {
     );
     let penalties = manners.penalties.as_ref().unwrap();
     assert_eq!(
-        (penalties.authfail, penalties.max),
-        (seconds(9), seconds(20))
+        (penalties.authfail, penalties.refused, penalties.max),
+        (seconds(9), seconds(7), seconds(20))
     );
     assert_eq!(penalties.exempt.len(), 2);
     let login = config.logins.values().next().unwrap();
