@@ -21,7 +21,9 @@ mod keys_command;
 mod manners;
 mod rules;
 mod sandbox;
+mod set_env;
 mod sftp;
+mod signatures;
 pub mod sshd;
 mod text;
 mod unwelcome;
@@ -35,7 +37,9 @@ pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
+pub use set_env::Variables;
 pub use sftp::Sftp;
+pub use signatures::Signatures;
 pub use text::parse;
 pub use unwelcome::Unwelcome;
 
@@ -101,8 +105,12 @@ pub struct Login {
     pub trusted_user_ca_keys: Vec<PathBuf>,
     /// Whom these certificates have to name; empty: the login.
     pub authorized_principals: Vec<String>,
+    /// The sshd(8) file of these names instead; nobody's while it is not there.
+    pub authorized_principals_file: Option<PathBuf>,
     /// KRLs or lists of keys that log in no more, the operator's for every login among them.
     pub revoked_keys: Vec<PathBuf>,
+    /// With what its clients may sign.
+    pub signatures: Signatures,
     /// What it takes to log in.
     pub authentication: Chains,
     /// The file of secrets that its codes are made from; there where `authentication` asks for codes.
@@ -115,6 +123,12 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
+    /// Variables of every session; they win over those of clients and keys.
+    pub set_env: Variables,
+    /// Names of variables that a key's options may set; a trailing `*` matches a prefix.
+    pub key_env: Vec<String>,
+    /// Whether its sessions may have terminals.
+    pub terminal: bool,
     /// Who shares its sandboxes, and how long they stay.
     pub sandbox: Sharing,
     /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.

@@ -15,7 +15,7 @@ use super::unwelcome::Unwelcome;
 use crate::yaml::Fault;
 
 /// The longest text shown to clients, in bytes.
-pub const TEXT_BYTES: u64 = 64 * 1024;
+pub const TEXT_BYTES: u64 = 128 * 1024;
 
 /// The longest time taken anywhere: 30 days, in seconds.
 const LONGEST: u64 = 30 * 24 * 3600;

@@ -33,6 +33,8 @@ pub struct Blueprint {
     pub authorities: Vec<PathBuf>,
     /// Where it says who logs in no more.
     pub revoked: Vec<PathBuf>,
+    /// Where those are listed whom certificates have to name, if that is in a file.
+    pub principals: Vec<PathBuf>,
     /// Where its secrets for codes are, if it has any.
     pub secrets: Vec<PathBuf>,
     /// The program that knows more keys of its.

@@ -32,6 +32,9 @@ pub enum CheckError {
         /// Names for `accept_weaker`.
         missing: String,
     },
+    /// What a server proves itself with; nothing is left of it.
+    #[error("no hostkeys available: {0}")]
+    NoHostKey(String),
     /// A policy's account.
     #[error("login {login}: {problem}")]
     Account {
@@ -246,6 +249,7 @@ fn blueprint(
         authorized_keys: login.authorized_keys.clone(),
         authorities: login.trusted_user_ca_keys.clone(),
         revoked: login.revoked_keys.clone(),
+        principals: (login.authorized_principals_file.iter().cloned()).collect(),
         secrets: login.totp_secrets.clone().into_iter().collect(),
         keys_command: keys_command(name, login, config.uids)?,
         shell: login.shell.clone(),

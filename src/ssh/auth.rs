@@ -15,7 +15,7 @@ use russh::{MethodKind, MethodSet};
 use super::Host;
 use super::penalties::Conduct;
 use crate::audit::{self, Event, Login, Verdict};
-use crate::config::{self, Method};
+use crate::config::{self, Method, Signatures};
 use crate::model::{Fingerprint, LoginName};
 use crate::policy::{
     self, AuthorizedKeys, CodeError, Objection, Obstacle, Principal, Progress, RevocationError,
@@ -110,6 +110,7 @@ impl Doorkeeper {
     /// Begins anew for this name; what was proved under another counts no more. For some names
     /// that is the end of the connection.
     pub(super) fn begin(&mut self, login: &str) -> Begun {
+        let login = plain(login);
         self.settle(None);
         self.give_up();
         let configured = self.known(login).map(|(_, login)| &login.authentication);
@@ -126,6 +127,7 @@ impl Doorkeeper {
 
     /// Whether to ask for this key's proof. Refusing here is a decision; agreeing is none yet.
     pub(super) async fn consider(&mut self, login: &str, offer: PublicKeyOffer<'_>) -> Answer {
+        let login = plain(login);
         let claim = Claim::new(login, Some(offer.public_key), offer.certificate);
         self.settle(Some(&claim));
         let held = policy::Claim::offered(offer, self.source.ip());
@@ -150,6 +152,7 @@ impl Doorkeeper {
     /// Takes a proved key of the login, or the key of a certificate that it takes, for a step on the way in.
     /// The files are read afresh: a key that was taken out since its offer opens nothing.
     pub(super) async fn admit(&mut self, login: &str, verified: VerifiedPublicKey<'_>) -> Outcome {
+        let login = plain(login);
         self.unproved = None;
         let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
         let offered = offered(verified.public_key, verified.certificate);
@@ -175,6 +178,7 @@ impl Doorkeeper {
         certificate: Option<&Certificate>,
         problem: InvalidPublicKey,
     ) {
+        let login = plain(login);
         let key = certificate.map(|certificate| certificate.public_key().clone().into());
         let claim = Claim::new(login, key.as_ref(), certificate);
         self.settle(Some(&claim));
@@ -207,16 +211,27 @@ impl Doorkeeper {
             .key_files(name.as_ref(), KeyFiles::Authorities)
             .await?;
         let principals = configured.map_or(&[][..], |login| &login.authorized_principals);
-        let authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
-        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
+        let mut authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
         if let Some(name) = &name {
             warn(name, "authorized_keys", &keys);
             warn(name, "trusted_user_ca_keys", &authorities);
         }
+        if self.has_principals_file(configured) {
+            let files = monitor
+                .key_files(name.as_ref(), KeyFiles::Principals)
+                .await?;
+            authorities = authorities.named_in(&files.join(&b'\n'));
+            if let Some(name) = &name {
+                warn(name, "authorized_principals_file", &authorities);
+            }
+        }
+        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
         let roll = Roll {
             keys,
             authorities,
             revocations: Revocations::parse(&files)?,
+            signatures: configured
+                .map_or_else(Signatures::default, |login| login.signatures.clone()),
         };
         Ok((name, roll))
     }
@@ -234,6 +249,12 @@ impl Doorkeeper {
     /// Whether a program knows keys of this login, or of any other where it is unknown.
     fn has_program(&self, configured: Option<&config::Login>) -> bool {
         let has = |login: &config::Login| login.authorized_keys_command.is_some();
+        configured.map_or_else(|| self.host.config.logins.values().any(has), has)
+    }
+
+    /// The same of a file of principals.
+    fn has_principals_file(&self, configured: Option<&config::Login>) -> bool {
+        let has = |login: &config::Login| login.authorized_principals_file.is_some();
         configured.map_or_else(|| self.host.config.logins.values().any(has), has)
     }
 
@@ -323,6 +344,11 @@ impl Drop for Doorkeeper {
         self.settle(None);
         self.give_up();
     }
+}
+
+/// The name without what OpenSSH calls a style, which chooses among ways to ask for passwords (auth2.c).
+fn plain(login: &str) -> &str {
+    login.split_once(':').map_or(login, |(name, _)| name)
 }
 
 /// The key as the login's program for keys is told of it.

@@ -12,13 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::command::{self, Chosen};
-use super::environment::{Environment, Taken};
+use super::environment::{Environment, Taken, listed};
 use super::forward::Door;
 use super::guest::Guest;
 use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
-use crate::config::ChannelKind;
+use crate::config::{ChannelKind, Login};
+use crate::policy::Principal;
 use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
 
 /// How many requests may wait for one program; later ones are dropped, as a full terminal drops keys.
@@ -120,8 +121,9 @@ impl Channels {
 
     /// pty-req (RFC 4254 §6.2).
     pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
-        if !self.guest.principal().grants().terminal {
-            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options");
+        let login = self.guest.login();
+        if !self.guest.principal().grants().terminal || login.is_none_or(|login| !login.terminal) {
+            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options or the login's");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.get_mut(&id) else {
@@ -192,8 +194,8 @@ impl Channels {
                     return Answer::Failure;
                 }
             };
-        if environment.assign(&principal.grants().environment) == Taken::No {
-            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
+        if assign(&mut environment, principal, login) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options and set_env");
             return Answer::Failure;
         }
         environment.introduce(self.guest.route(), original);
@@ -320,4 +322,17 @@ impl Channels {
             tracing::debug!(channel = %id, %error, "request dropped");
         }
     }
+}
+
+/// Sets what the key's options say and the login lets them, then what the operator does.
+fn assign(environment: &mut Environment, principal: &Principal, login: Option<&Login>) -> Taken {
+    fn bytes<T: AsRef<[u8]>>((name, value): &(T, T)) -> (&[u8], &[u8]) {
+        (name.as_ref(), value.as_ref())
+    }
+    let Some(login) = login else {
+        return Taken::No;
+    };
+    let keys = principal.grants().environment.iter().map(bytes);
+    let keys = keys.filter(|(name, _)| listed(&login.key_env, name));
+    environment.assign(keys.chain(login.set_env.iter().map(bytes)))
 }

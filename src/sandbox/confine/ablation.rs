@@ -221,6 +221,7 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         authorized_keys: vec![],
         authorities: vec![],
         revoked: vec![],
+        principals: vec![],
         secrets: vec![],
         keys_command: None,
         shell: "/bin/sh".into(),
