@@ -13,6 +13,7 @@ use crate::yaml::Invalid;
 mod activation;
 pub mod algorithms;
 mod authentication;
+mod bounds;
 mod builtin;
 mod forwarding;
 mod keys;
@@ -25,6 +26,7 @@ mod text;
 
 pub use activation::Activation;
 pub use authentication::{Chains, Method};
+pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
 pub use keys_command::{Argument, KeysCommand, Offered};
