@@ -50,7 +50,7 @@ pub enum ServerError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The daemon's cgroup can't be made.
-    #[error("cgroup v2: {0}")]
+    #[error("cgroups: {0}")]
     Cgroup(std::io::Error),
     /// The processes can't be started or waited for.
     #[error("{step}: {source}")]
@@ -98,7 +98,8 @@ pub fn serve(
     keys::make_missing(checked.config())?;
     let ground = launch.ground;
     let run = |served| {
-        let tree = Tree::create().map_err(ServerError::Cgroup)?;
+        let controllers = &checked.charter().holders.controllers;
+        let tree = Tree::create(controllers).map_err(ServerError::Cgroup)?;
         let plan = Plan {
             checked: &checked,
             notifier: &notifier,

@@ -168,14 +168,14 @@ pub(super) fn check(file: BoundsFile) -> Result<Bounds, Fault> {
         cpu_weight: file.cpu_weight,
     };
     let keys = ["processes", "memory", "cpu", "cpu_weight"];
-    read_shares(shares, &mut bounds.sandbox, &mut bounds.asked, keys)?;
+    read_shares(&shares, &mut bounds.sandbox, &mut bounds.asked, keys)?;
     let keys = [
         "session.processes",
         "session.memory",
         "session.cpu",
         "session.cpu_weight",
     ];
-    read_shares(file.session, &mut bounds.session, &mut bounds.asked, keys)?;
+    read_shares(&file.session, &mut bounds.session, &mut bounds.asked, keys)?;
     // A file system in memory without a bound would be the host's end.
     if let Some(disk) = &file.disk {
         bounds.disk = within(disk, size(disk)?, 64 * KIB, "64KiB")?;
@@ -195,7 +195,7 @@ pub(super) fn check(file: BoundsFile) -> Result<Bounds, Fault> {
 }
 
 fn read_shares(
-    file: SharesFile,
+    file: &SharesFile,
     shares: &mut Shares,
     asked: &mut Vec<(Resource, &'static str)>,
     keys: [&'static str; 4],

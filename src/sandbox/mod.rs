@@ -1,6 +1,7 @@
 //! Sandboxes: the monitor that makes them, and the gate's side of its channel.
 
 mod blueprint;
+mod bounds;
 mod cgroup;
 mod channel;
 mod client;
@@ -21,7 +22,9 @@ mod root;
 mod seccomp;
 
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
+pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
 pub(crate) use cgroup::Tree;
+pub use cgroup::{Controllers, Limits, Version};
 pub(crate) use channel::Channel;
 pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]

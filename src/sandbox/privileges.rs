@@ -176,22 +176,6 @@ pub(super) fn limit_open_files(limit: Rlimit) -> Result<(), PrivilegeError> {
     )
 }
 
-/// The most processes and threads of one account (RLIMIT_NPROC counts by real uid, and each sandbox has
-/// its own): a fork bomb must not take every pid of the host. The bound that cgroups hold comes on top.
-const MOST_PROCESSES: u64 = 4096;
-
-/// Bounds what the account may start; before the ids change, since root is not bound by it.
-pub(super) fn limit_processes() -> Result<(), PrivilegeError> {
-    let limit = Rlimit {
-        current: Some(MOST_PROCESSES),
-        maximum: Some(MOST_PROCESSES),
-    };
-    step(
-        "limit processes",
-        rustix::process::setrlimit(Resource::Nproc, limit),
-    )
-}
-
 /// No core dumps: they would carry a session's memory, or the gate's, to disk.
 pub(crate) fn forbid_core_dumps() -> Result<(), PrivilegeError> {
     let none = Rlimit {

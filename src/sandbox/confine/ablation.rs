@@ -20,7 +20,8 @@ use super::{
 use crate::config::Sftp;
 use crate::model::LoginName;
 use crate::sandbox::blueprint::{Access, Blueprint, HOME, Listed};
-use crate::sandbox::cgroup::Tree;
+use crate::sandbox::bounds::Ceiling;
+use crate::sandbox::cgroup::{Controllers, Tree};
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::landlock::Kernel;
 use crate::sandbox::network::Network;
@@ -83,7 +84,7 @@ pub struct Experiment {
 /// clears up. Returns the command's exit status.
 pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
     let one_thread = SingleThreaded::prove()?;
-    let tree = Tree::create()?;
+    let tree = Tree::create(&Controllers::probe()?)?;
     let outcome = build_and_run(&one_thread, &tree, experiment);
     tree.raze()?;
     outcome
@@ -104,6 +105,7 @@ fn build_and_run(
     let birth = Birth {
         blueprint: &blueprint,
         account,
+        joins: vec![],
         host_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
         filter: &Filter::init()?,
         seal_memory_files: true,
@@ -228,6 +230,11 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         account: None,
         shared: false,
         sessions: 1,
+        bounds: Ceiling {
+            disk: 64 << 20,
+            files: 1024,
+            ..Ceiling::default()
+        },
         paths,
     })
 }

@@ -14,7 +14,8 @@ use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::Uids;
 use crate::model::{Connection, LoginName, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
-use crate::sandbox::cgroup::Group;
+use crate::sandbox::bounds::Ceiling;
+use crate::sandbox::cgroup::{Alarm, Group};
 use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
@@ -51,6 +52,7 @@ struct Unborn {
     remains: Remains,
     login: LoginName,
     account: Account,
+    bounds: Ceiling,
 }
 
 /// Ready for sessions.
@@ -59,6 +61,8 @@ pub(super) struct Sandbox {
     pub(super) id: SandboxId,
     pub(super) login: LoginName,
     pub(super) account: Account,
+    /// What held when it was made.
+    pub(super) bounds: Ceiling,
     pub(super) entrance: Entrance,
     pub(super) ruleset: RulesetCreated,
     /// The root of its devpts.
@@ -71,7 +75,8 @@ pub(super) struct Sandbox {
 #[derive(Debug)]
 struct Remains {
     group: Group,
-    name: String,
+    /// Where what is no session's runs, if not in `group` itself.
+    cradle: Option<Group>,
     slot: Option<u32>,
     init: Child,
     kill_at: Option<Instant>,
@@ -87,9 +92,9 @@ impl Sandbox {
         self.network.unix(own)
     }
 
-    /// Its cgroup's name below the daemon's.
-    pub(super) fn group_name(&self) -> &str {
-        &self.remains.name
+    /// The cgroup of what is no session's.
+    pub(super) fn cradle(&self) -> &Group {
+        self.remains.cradle.as_ref().unwrap_or(&self.remains.group)
     }
 }
 
@@ -153,11 +158,14 @@ impl Sandboxes {
             None => self.take_slot()?,
         };
         let born = || -> io::Result<_> {
-            let group = context.tree.group(&name)?;
+            let bounds = &blueprint.bounds;
+            let group = context.tree.sandbox(&name, &bounds.sandbox)?;
+            let cradle = context.tree.cradle(&group, &bounds.session)?;
             let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             let birth = Birth {
                 blueprint,
                 account,
+                joins: context.tree.joins(&group, &group)?,
                 host_mounts: context.own_mounts,
                 filter: &context.init_filter,
                 seal_memory_files: context.charter.seal_memory_files,
@@ -166,16 +174,16 @@ impl Sandboxes {
             let init = clone::fork(
                 &context.one_thread,
                 init::NAMESPACES,
-                Some(group.as_fd()),
+                Some(cradle.as_ref().unwrap_or(&group).as_fd()),
                 || init::run(birth),
             )?;
-            Ok((group, report, init))
+            Ok((group, cradle, report, init))
         };
         match born() {
-            Ok((group, report, init)) => {
+            Ok((group, cradle, report, init)) => {
                 let remains = Remains {
                     group,
-                    name,
+                    cradle,
                     slot,
                     init,
                     kill_at: None,
@@ -190,6 +198,7 @@ impl Sandboxes {
                         remains,
                         login: login.clone(),
                         account,
+                        bounds: blueprint.bounds,
                     },
                 ))
             }
@@ -238,6 +247,9 @@ impl Sandboxes {
                 context
                     .events
                     .watch(&unborn.remains.init.pidfd, Source::InitEnd(id))?;
+                if let Some(alarm) = unborn.remains.group.alarm() {
+                    context.events.watch(alarm, Source::SandboxAlarm(id))?;
+                }
                 let Made {
                     entrance,
                     network,
@@ -248,6 +260,7 @@ impl Sandboxes {
                     remains,
                     login,
                     account,
+                    bounds,
                     ..
                 } = unborn;
                 self.living.insert(
@@ -256,6 +269,7 @@ impl Sandboxes {
                         id,
                         login,
                         account,
+                        bounds,
                         entrance,
                         ruleset,
                         terminals,
@@ -280,10 +294,47 @@ impl Sandboxes {
         id: SandboxId,
     ) -> Result<(), MonitorError> {
         if let Some(sandbox) = self.living.remove(&id) {
-            tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
-            context.events.forget(&sandbox.remains.init.pidfd)?;
-            self.bury(sandbox.remains, Instant::now());
-            announce(context, &Message::Gone(id))?;
+            if sandbox.remains.group.ran_out_of_memory() {
+                tracing::warn!(sandbox = %id, "out of memory (bounds.memory): ended");
+            } else {
+                tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
+            }
+            self.end(context, sandbox)?;
+        }
+        Ok(())
+    }
+
+    /// Kills all that is left of it, and says so to the gate.
+    fn end(&mut self, context: &mut Context, sandbox: Sandbox) -> Result<(), MonitorError> {
+        sandbox.remains.unwatch(context)?;
+        self.bury(sandbox.remains, Instant::now());
+        announce(context, &Message::Gone(sandbox.id))
+    }
+
+    /// A sandbox's end of memory is near.
+    pub(super) fn alarmed(&mut self, id: SandboxId) -> io::Result<()> {
+        let sandbox = self.living.get_mut(&id);
+        match sandbox.and_then(|sandbox| sandbox.remains.group.alarm_mut()) {
+            Some(alarm) => alarm.rung(Instant::now()),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends those in which the kernel has killed for their memory.
+    fn end_starved(&mut self, context: &mut Context, now: Instant) -> Result<(), MonitorError> {
+        let mut starved = Vec::new();
+        for (id, sandbox) in &mut self.living {
+            if let Some(alarm) = sandbox.remains.group.alarm_mut()
+                && alarm.is_over(now)
+            {
+                starved.push(*id);
+            }
+        }
+        for id in starved {
+            if let Some(sandbox) = self.living.remove(&id) {
+                tracing::warn!(sandbox = %id, "out of memory (bounds.memory): ended");
+                self.end(context, sandbox)?;
+            }
         }
         Ok(())
     }
@@ -297,7 +348,7 @@ impl Sandboxes {
         let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
             return Ok(());
         };
-        context.events.forget(&remains.init.pidfd)?;
+        remains.unwatch(context)?;
         let idle = remains
             .group
             .processes()
@@ -325,11 +376,18 @@ impl Sandboxes {
             .iter()
             .map(|remains| remains.kill_at.unwrap_or(retry));
         let unborn = self.unborn.values().map(|unborn| unborn.deadline);
-        dying.chain(unborn).min()
+        let alarm = |sandbox: &Sandbox| sandbox.group().alarm().and_then(Alarm::next_due);
+        let alarms = self.living.values().filter_map(alarm);
+        dying.chain(unborn).chain(alarms).min()
     }
 
     /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids.
-    pub(super) fn kill_due(&mut self, context: &mut Context, now: Instant) -> io::Result<()> {
+    pub(super) fn kill_due(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+    ) -> Result<(), MonitorError> {
+        self.end_starved(context, now)?;
         for late in self
             .unborn
             .values_mut()
@@ -399,6 +457,16 @@ impl Sandboxes {
     }
 }
 
+impl Remains {
+    fn unwatch(&self, context: &Context) -> io::Result<()> {
+        context.events.forget(&self.init.pidfd)?;
+        match self.group.alarm() {
+            Some(alarm) => context.events.forget(alarm),
+            None => Ok(()),
+        }
+    }
+}
+
 /// `None` when nothing is left.
 fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Option<Remains>> {
     match remains.kill_at {
@@ -419,11 +487,14 @@ fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Op
         Err(e) => return Err(e.into()),
     };
     let gone = reaped
-        && context.tree.remove(&remains.name).unwrap_or_else(|error| {
-            // It is dead; its directory and its id are kept until this works.
-            tracing::warn!(cgroup = %remains.name, %error, "cannot remove");
-            false
-        });
+        && context
+            .tree
+            .remove(remains.group.path())
+            .unwrap_or_else(|error| {
+                // It is dead; its directory and its id are kept until this works.
+                tracing::warn!(cgroup = %remains.group.path(), %error, "cannot remove");
+                false
+            });
     Ok(if gone { None } else { Some(remains) })
 }
 
