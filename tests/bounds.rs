@@ -40,7 +40,7 @@ fn python(program: &str) -> String {
 }
 
 /// Processes that stay, until no more can be had or there are 300; how many, and the error.
-const CROWD: &str = r#"
+const CROWD: &str = r"
 import os, signal, time
 children, said = [], 0
 try:
@@ -51,7 +51,7 @@ try:
 except OSError as e: said = e.errno
 print(len(children), said, flush=True)
 for pid in children: os.kill(pid, signal.SIGKILL)
-"#;
+";
 
 #[test]
 fn a_fork_bomb_stops_at_the_sandboxes_bound() {
@@ -65,13 +65,13 @@ fn one_sessions_crowd_leaves_its_sandbox_room() {
     let world = World::new();
     let daemon = Daemon::start(&world, &bounded("processes: 200, session: {processes: 32}"));
     let master = daemon.ssh().master();
-    let crowd = r#"
+    let crowd = r"
 import os, time
 for n in range(100):
     try:
         if os.fork() == 0: time.sleep(60); os._exit(0)
     except OSError as e: print(n, e.errno, flush=True); time.sleep(60)
-"#;
+";
     let taking = master.ssh().start(python(crowd));
     taking.expect_output("31 11");
     let beside = master.ssh().run(python(CROWD));
@@ -212,7 +212,7 @@ print(highest < 64, said, written >> 20, late, *resource.getrlimit(resource.RLIM
 }
 
 /// Burns for two seconds by four processes; how many processors' time that took.
-const BURN: &str = r#"
+const BURN: &str = r"
 import os, time
 start = time.monotonic()
 children = []
@@ -224,7 +224,7 @@ for _ in range(4):
     children.append(pid)
 for pid in children: os.waitpid(pid, 0)
 print(sum(os.times()[0:4]) / (time.monotonic() - start))
-"#;
+";
 
 fn burnt(bounds: &str) -> f64 {
     told(bounds, BURN).parse().expect("a number")

@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod bounds;
+mod capabilities;
 mod cgroup;
 mod channel;
 mod client;
@@ -23,6 +24,10 @@ mod seccomp;
 
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
+pub use capabilities::{
+    CapabilityError, MONITOR, Needed, Ports, START, missing as missing_capabilities,
+};
+pub(crate) use capabilities::{keep_monitors, keep_supervisors, require as require_capabilities};
 pub(crate) use cgroup::Tree;
 pub use cgroup::{Controllers, Limits, Version};
 pub(crate) use channel::Channel;

@@ -102,7 +102,7 @@ fn empty_bounding_set() -> Result<(), PrivilegeError> {
 
 /// What is in the bounding set. A number past the kernel's last is an error of its own; one that it has
 /// to know is a failure, or a call that fails once would leave all the rest.
-fn bounding_set() -> Result<Vec<CapabilitySet>, PrivilegeError> {
+pub(super) fn bounding_set() -> Result<Vec<CapabilitySet>, PrivilegeError> {
     let mut there = Vec::new();
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
