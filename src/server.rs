@@ -17,6 +17,7 @@ use crate::sandbox::{self, CapabilityError, Channel, Ports, Tree};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
+pub mod doctor;
 mod gate;
 mod key_files;
 mod keys;

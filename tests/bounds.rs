@@ -407,3 +407,65 @@ fn limits_of_processes_hold_where_groups_cannot() {
     assert!(large.out().starts_with("67108864\n"), "{large}");
     assert!(large.err().contains("MemoryError"), "{large}");
 }
+
+#[test]
+fn the_doctor_says_who_holds_what_and_whether_it_would_serve() {
+    let world = World::new();
+    let setup = bounded("memory: 64MiB");
+    setup.write(&world);
+    let words = ["doctor", "--json", "--config", "sandgate.yaml"];
+    let command = sandgate(&world, &setup, &words);
+    let told = |mut command: Command, code| -> serde_json::Value {
+        let finished = run(&mut command, 20).expect_code(code);
+        serde_json::from_slice(&finished.stdout).expect("one JSON object")
+    };
+    let holder = |report: &serde_json::Value, keys: &str, of: &str| {
+        let bounds = report["bounds"].as_array().unwrap().clone();
+        let bound = bounds.into_iter().find(|bound| bound["keys"] == keys);
+        bound.unwrap()[of].clone()
+    };
+    // As the attempts above show it to be held.
+    let command_here = without_change(&command);
+    let here = told(command_here, 0);
+    for keys in ["processes", "memory", "cpu, cpu_weight"] {
+        let by = holder(&here, keys, "session").to_string();
+        assert!(by.contains("cgroup v"), "{keys}: {by}");
+    }
+    assert_eq!(holder(&here, "disk, files", "sandbox"), "tmpfs");
+    assert!(here["gaps"].as_array().unwrap().is_empty(), "{here}");
+    let there = told(without_controllers(&world, &command), 1);
+    assert_eq!(
+        holder(&there, "processes", "sandbox"),
+        "rlimit of the account"
+    );
+    assert!(holder(&there, "memory", "sandbox").is_null());
+    let gaps = there["gaps"].as_array().unwrap();
+    let refused = gaps.iter().find(|gap| gap["refused"] == true).unwrap();
+    let text = refused["text"].as_str().unwrap();
+    assert!(
+        text.contains("bounds.memory: this host can't hold it"),
+        "{text}"
+    );
+}
+
+fn without_change(command: &Command) -> Command {
+    let mut same = Command::new(command.get_program());
+    same.args(command.get_args());
+    same.current_dir(command.get_current_dir().unwrap());
+    same
+}
+
+#[test]
+fn the_doctor_names_missing_capabilities_and_says_so_in_words() {
+    let mut doctor = Command::new("/usr/bin/setpriv");
+    doctor.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-all"]);
+    doctor.arg(env!("CARGO_BIN_EXE_sandgate")).arg("doctor");
+    let told = run(doctor.current_dir("/tmp"), 20).expect_code(1).out();
+    for expected in [
+        "refused: missing CAP_SYS_PTRACE (finds the program behind a connection); grant them",
+        "`sandgate serve` would be refused\n",
+        "  Landlock  ",
+    ] {
+        assert!(told.contains(expected), "{told}");
+    }
+}

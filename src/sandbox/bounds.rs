@@ -29,6 +29,8 @@ pub enum Holder {
     Process,
     /// The size of a file system in memory.
     FileSystem,
+    /// The bound of the sandbox.
+    Sandbox,
 }
 
 impl std::fmt::Display for Holder {
@@ -39,6 +41,7 @@ impl std::fmt::Display for Holder {
             Self::Account => "rlimit of the account",
             Self::Process => "rlimit of each process",
             Self::FileSystem => "tmpfs",
+            Self::Sandbox => "with its sandbox",
         })
     }
 }

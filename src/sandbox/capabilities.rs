@@ -104,7 +104,7 @@ pub enum Ports {
 }
 
 /// Everything that a start needs.
-fn needed(ports: Ports) -> impl Iterator<Item = Needed> {
+pub fn needed(ports: Ports) -> impl Iterator<Item = Needed> {
     let low = (ports == Ports::Low).then_some(LOW_PORTS);
     MONITOR.into_iter().chain(START).chain(low)
 }

@@ -25,7 +25,8 @@ mod seccomp;
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
 pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
 pub use capabilities::{
-    CapabilityError, MONITOR, Needed, Ports, START, missing as missing_capabilities,
+    CapabilityError, MONITOR, Missing, Needed, Ports, START, missing as missing_capabilities,
+    needed as needed_capabilities,
 };
 pub(crate) use capabilities::{keep_monitors, keep_supervisors, require as require_capabilities};
 pub(crate) use cgroup::Tree;

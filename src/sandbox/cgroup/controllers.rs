@@ -96,6 +96,24 @@ impl Controllers {
     }
 }
 
+impl std::fmt::Display for Controllers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |resources: &[Resource]| {
+            let names: Vec<&str> = resources.iter().map(|resource| name(*resource)).collect();
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(" ")
+            }
+        };
+        let separate: Vec<Resource> = (self.separate.iter())
+            .flat_map(|hierarchy| hierarchy.resources.iter().copied())
+            .collect();
+        let (one, two) = (names(&separate), names(&self.unified));
+        write!(f, "v2: {two}; v1: {one}")
+    }
+}
+
 /// Whether a cgroup's controllers can be given to groups below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
