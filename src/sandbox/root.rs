@@ -258,11 +258,9 @@ fn private_mounts(
         "/proc",
         &filesystem("proc", &[("hidepid", Some("invisible"))])?,
     )?;
-    // One file system, so that its bounds are the sandbox's. An empty file costs the kernel memory that
-    // the size does not count.
-    let own = tmpfs(blueprint.bounds.disk, blueprint.bounds.files)?;
-    mount_at(root, "/tmp", &part(&own, "tmp", 0o1777, ROOT)?)?;
-    mount_at(root, HOME, &part(&own, "home", 0o700, account)?)?;
+    let [tmp, home, shm] = own_places(root, blueprint, account)?;
+    mount_at(root, "/tmp", &tmp)?;
+    mount_at(root, HOME, &home)?;
     let dev = tmpfs(65536, FEW_FILES)?;
     mount_at(root, "/dev", &dev)?;
     for (name, device) in devices {
@@ -280,7 +278,7 @@ fn private_mounts(
         ],
     )?;
     mount_at(root, "/dev/pts", &terminals)?;
-    mount_at(root, "/dev/shm", &part(&own, "shm", 0o1777, ROOT)?)?;
+    mount_at(root, "/dev/shm", &shm)?;
     for (name, target) in [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -305,6 +303,30 @@ fn private_mounts(
 fn mount_at(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<(), RootError> {
     mount_point(root, Path::new(path), true)?;
     attach(mount, root.as_fd(), inside(Path::new(path)))
+}
+
+/// What takes /tmp, home and /dev/shm: one file system, so that its bounds are the sandbox's. (An empty file
+/// costs the kernel memory that the size does not count.)
+fn own_places(
+    root: &OwnedFd,
+    blueprint: &Blueprint,
+    account: Account,
+) -> Result<[OwnedFd; 3], RootError> {
+    let own = tmpfs(blueprint.bounds.disk, blueprint.bounds.files)?;
+    // Before Linux 6.15 what is mounted nowhere can't be cloned (open_tree(2), EINVAL).
+    mount_at(root, "/tmp", &own)?;
+    let places = [
+        part(&own, "tmp", 0o1777, ROOT)?,
+        part(&own, "home", 0o700, account)?,
+        part(&own, "shm", 0o1777, ROOT)?,
+    ];
+    at("enter", "new root", rustix::process::fchdir(root))?;
+    at(
+        "detach",
+        "/tmp",
+        rustix::mount::unmount("tmp", UnmountFlags::DETACH),
+    )?;
+    Ok(places)
 }
 
 /// A new directory of a file system of the sandbox's own, to be mounted by itself.
