@@ -24,8 +24,10 @@ use crate::sys::clone::SingleThreaded;
 
 mod commands;
 mod errands;
+mod hold;
 mod keys;
 mod outbox;
+mod remains;
 mod sandboxes;
 mod sessions;
 

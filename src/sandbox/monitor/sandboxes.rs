@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use landlock::RulesetCreated;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::Signal;
 
+use super::hold::{Made, take_hold};
+use super::remains::{Remains, clear};
 use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::Uids;
 use crate::model::{Connection, LoginName, Peer, SandboxId};
@@ -21,7 +22,7 @@ use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
-use crate::sys::clone::{self, Child};
+use crate::sys::clone;
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -69,17 +70,6 @@ pub(super) struct Sandbox {
     pub(super) terminals: OwnedFd,
     network: Network,
     remains: Remains,
-}
-
-/// What must be cleared away in the end.
-#[derive(Debug)]
-struct Remains {
-    group: Group,
-    /// Where what is no session's runs, if not in `group` itself.
-    cradle: Option<Group>,
-    slot: Option<u32>,
-    init: Child,
-    kill_at: Option<Instant>,
 }
 
 impl Sandbox {
@@ -238,7 +228,7 @@ impl Sandboxes {
                 "its root was not made within {BIRTH:?}: a listed path does not answer"
             ))
         } else if problem.is_empty() {
-            complete(context, id, &unborn)
+            take_hold(context, id, &unborn.login, &unborn.remains.init)
         } else {
             Err(problem)
         };
@@ -455,103 +445,4 @@ impl Sandboxes {
             session,
         ))
     }
-}
-
-impl Remains {
-    fn unwatch(&self, context: &Context) -> io::Result<()> {
-        context.events.forget(&self.init.pidfd)?;
-        match self.group.alarm() {
-            Some(alarm) => context.events.forget(alarm),
-            None => Ok(()),
-        }
-    }
-}
-
-/// `None` when nothing is left.
-fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Option<Remains>> {
-    match remains.kill_at {
-        Some(at) if at > now => return Ok(Some(remains)),
-        Some(_) => {
-            remains.group.kill()?;
-            remains.kill_at = None;
-        }
-        None => {}
-    }
-    // While the init is not reaped its pid can't be anybody else's.
-    let reaped = match rustix::process::waitid(
-        WaitId::PidFd(remains.init.pidfd.as_fd()),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    ) {
-        Ok(status) => status.is_some(),
-        Err(rustix::io::Errno::CHILD) => true,
-        Err(e) => return Err(e.into()),
-    };
-    let gone = reaped
-        && context
-            .tree
-            .remove(remains.group.path())
-            .unwrap_or_else(|error| {
-                // It is dead; its directory and its id are kept until this works.
-                tracing::warn!(cgroup = %remains.group.path(), %error, "cannot remove");
-                false
-            });
-    Ok(if gone { None } else { Some(remains) })
-}
-
-struct Made {
-    entrance: Entrance,
-    network: Network,
-    ruleset: RulesetCreated,
-    terminals: OwnedFd,
-}
-
-/// Takes hold of a sandbox whose root is made and in which nothing of a user's has run yet.
-fn complete(context: &Context, id: SandboxId, unborn: &Unborn) -> Result<(Made, OwnedFd), String> {
-    let blueprint = context
-        .charter
-        .blueprints
-        .get(&unborn.login)
-        .ok_or("no such login is configured")?;
-    let Child { pid, pidfd } = &unborn.remains.init;
-    let hold = || -> io::Result<_> {
-        let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
-        let (network, listener) = Network::prepare(
-            &context.own_network,
-            open_of(*pid, "ns/net", OFlags::RDONLY)?,
-        )?;
-        let root = open_of(*pid, "root", OFlags::PATH)?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let terminals = rustix::fs::openat2(
-            &root,
-            "dev/pts",
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )?;
-        Ok((entrance, network, listener, root, terminals))
-    };
-    let (entrance, network, listener, root, terminals) =
-        hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
-    let ruleset = context
-        .charter
-        .kernel
-        .sandbox(&root, blueprint)
-        .map_err(|e| e.to_string())?;
-    Ok((
-        Made {
-            entrance,
-            network,
-            ruleset,
-            terminals,
-        },
-        listener.into(),
-    ))
-}
-
-fn open_of(pid: Pid, what: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(
-        format!("/proc/{pid}/{what}"),
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
 }
