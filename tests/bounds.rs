@@ -232,12 +232,13 @@ fn burnt(bounds: &str) -> f64 {
 
 #[test]
 fn processor_time_is_bounded() {
-    let quota = burnt("cpu: 20%");
-    assert!(quota < 0.35, "{quota} processors");
-    let session = burnt("session: {cpu: 0.2 cpus}");
-    assert!(session < 0.35, "{session} processors");
+    let quota = burnt("cpu: 5%");
+    assert!(quota < 0.1, "{quota} processors");
+    let session = burnt("session: {cpu: 0.05 cpus}");
+    assert!(session < 0.1, "{session} processors");
+    // On a machine that others load, too.
     let free = burnt("");
-    assert!(free > 0.5, "the control: {free} processors");
+    assert!(free > 0.15, "the control: {free} processors");
 }
 
 /// How long `ssh true` takes, the median of some.
