@@ -470,3 +470,22 @@ fn the_doctor_names_missing_capabilities_and_says_so_in_words() {
         assert!(told.contains(expected), "{told}");
     }
 }
+
+#[test]
+fn what_a_killed_daemon_left_in_any_hierarchy_is_swept() {
+    let world = World::new();
+    let mut daemon = Daemon::start(&world, &Setup::closed());
+    let name = format!("sandgate.{}", daemon.id());
+    let left = || {
+        let mut find = Command::new("/usr/bin/find");
+        find.args(["/sys/fs/cgroup", "-maxdepth", "5", "-name", &name]);
+        // Others' groups come and go meanwhile, which is an error to find(1).
+        run(&mut find, 20).out().lines().count()
+    };
+    let serving = left();
+    std::fs::write(world.cgroup.join("cgroup.kill"), "1").unwrap();
+    assert!(wait_until(Duration::from_secs(5), || daemon.has_ended()));
+    assert!(serving > 0 && left() == serving, "{serving}");
+    let _next = Daemon::start(&world, &Setup::closed());
+    assert_eq!(left(), 0);
+}

@@ -278,9 +278,13 @@ impl Group {
         self.alarm.as_mut()
     }
 
-    /// Whether the kernel has killed in it for its memory, as version 2 counts.
+    /// Whether the kernel has killed in it for its memory, as far as it can be told.
     pub(super) fn ran_out_of_memory(&self) -> bool {
-        alarm::kills(&self.directory, "memory.events").is_ok_and(|kills| kills > 0)
+        let kills = match &self.alarm {
+            Some(alarm) => alarm.kills(),
+            None => alarm::kills(&self.directory, "memory.events"),
+        };
+        kills.is_ok_and(|kills| kills > 0)
     }
 
     /// Its id, as sock_diag reports it for a socket's creator: the directory's inode number.

@@ -62,6 +62,10 @@ impl Alarm {
         Ok(())
     }
 
+    pub(super) fn kills(&self) -> io::Result<u64> {
+        kills(&self.group, "memory.oom_control")
+    }
+
     /// When to look whether the kernel has killed.
     pub(in crate::sandbox) fn next_due(&self) -> Option<Instant> {
         self.suspected.map(|suspected| suspected.next)
@@ -76,7 +80,7 @@ impl Alarm {
         if suspected.until < now {
             self.suspected = None;
         }
-        kills(&self.group, "memory.oom_control").map_or_else(
+        self.kills().map_or_else(
             |error| {
                 tracing::warn!(%error, "cannot read whether a group has lost a process");
                 true

@@ -7,6 +7,7 @@ use std::time::Instant;
 use rustix::process::{WaitId, WaitIdOptions};
 
 use super::Context;
+use crate::model::SandboxId;
 use crate::sandbox::cgroup::Group;
 use crate::sys::clone::Child;
 
@@ -22,8 +23,12 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// Events of it come no more.
-    pub(super) fn unwatch(&self, context: &Context) -> io::Result<()> {
+    /// Events of it come no more. Where its memory ended, this is said here: its clients may have left by
+    /// then, or its init may be the last to end.
+    pub(super) fn leave(&self, context: &Context, id: SandboxId) -> io::Result<()> {
+        if self.group.ran_out_of_memory() {
+            tracing::warn!(sandbox = %id, "out of memory (bounds.memory): ended");
+        }
         context.events.forget(&self.init.pidfd)?;
         match self.group.alarm() {
             Some(alarm) => context.events.forget(alarm),

@@ -284,11 +284,7 @@ impl Sandboxes {
         id: SandboxId,
     ) -> Result<(), MonitorError> {
         if let Some(sandbox) = self.living.remove(&id) {
-            if sandbox.remains.group.ran_out_of_memory() {
-                tracing::warn!(sandbox = %id, "out of memory (bounds.memory): ended");
-            } else {
-                tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
-            }
+            tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
             self.end(context, sandbox)?;
         }
         Ok(())
@@ -296,7 +292,7 @@ impl Sandboxes {
 
     /// Kills all that is left of it, and says so to the gate.
     fn end(&mut self, context: &mut Context, sandbox: Sandbox) -> Result<(), MonitorError> {
-        sandbox.remains.unwatch(context)?;
+        sandbox.remains.leave(context, sandbox.id)?;
         self.bury(sandbox.remains, Instant::now());
         announce(context, &Message::Gone(sandbox.id))
     }
@@ -322,7 +318,6 @@ impl Sandboxes {
         }
         for id in starved {
             if let Some(sandbox) = self.living.remove(&id) {
-                tracing::warn!(sandbox = %id, "out of memory (bounds.memory): ended");
                 self.end(context, sandbox)?;
             }
         }
@@ -338,7 +333,7 @@ impl Sandboxes {
         let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
             return Ok(());
         };
-        remains.unwatch(context)?;
+        remains.leave(context, id)?;
         let idle = remains
             .group
             .processes()
