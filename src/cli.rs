@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Activation, Config, Invoker};
+use crate::config::{Activation, Config, Invoker, RuleFiles};
+use crate::policy::{LoadError, Rules};
 use crate::server::{self, Launch};
 
 mod doctor;
@@ -42,14 +43,46 @@ struct Source {
     /// The configuration [default: login `sandbox` on 127.0.0.1:2222 under the built-in policy]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RuleArguments,
+}
+
+/// What judges.
+#[derive(Debug, Clone, clap::Args)]
+struct RuleArguments {
+    /// A module in Rego that decides in place of the built-in one (`package sandgate.rules`)
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// JSON that this module sees as `data.operator`
+    #[arg(long, value_name = "FILE", requires = "rules")]
+    rules_data: Option<PathBuf>,
+}
+
+impl RuleArguments {
+    fn read(&self) -> Result<Rules, LoadError> {
+        match &self.rules {
+            Some(module) => Rules::read(module, self.rules_data.as_deref()),
+            None => Ok(Rules::default()),
+        }
+    }
+
+    fn files(&self) -> Option<RuleFiles> {
+        Some(RuleFiles {
+            module: self.rules.clone()?,
+            data: self.rules_data.clone(),
+            fixed: true,
+        })
+    }
 }
 
 impl Source {
     fn read(&self) -> anyhow::Result<Config> {
-        match &self.config {
-            Some(path) => Ok(Config::load(path)?),
-            None => Ok(Config::builtin(&Invoker::from_environment())?),
-        }
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::builtin(&Invoker::from_environment())?,
+        };
+        config.rules = self.rules.files().or(config.rules);
+        Ok(config)
     }
 }
 

@@ -15,25 +15,31 @@ pub mod algorithms;
 mod authentication;
 mod bounds;
 mod builtin;
+mod channel;
 mod forwarding;
 mod keys;
 mod keys_command;
 mod manners;
+mod rules;
 mod sandbox;
 mod sftp;
 pub mod sshd;
 mod text;
+mod unwelcome;
 
 pub use activation::Activation;
 pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
+pub use channel::ChannelKind;
 pub use forwarding::Forwarding;
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use sftp::Sftp;
 pub use text::parse;
+pub use unwelcome::Unwelcome;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,8 @@ pub struct Config {
     pub spill: PathBuf,
     /// What is asked of names that are no logins. It begins like that of every login.
     pub authentication: Chains,
+    /// What judges in the built-in rules' place.
+    pub rules: Option<RuleFiles>,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.

@@ -125,6 +125,7 @@ impl Config {
             audit: None,
             spill: text::default_spill(),
             authentication: Chains::default(),
+            rules: None,
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
             manners: manners::default(),

@@ -13,7 +13,9 @@ use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::rules::{self, RulesFile};
 use super::sandbox::{self, SharingFile};
+use super::unwelcome::{self, UnwelcomeFile};
 use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
@@ -30,6 +32,7 @@ struct File {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     authentication_methods: Option<Written>,
+    rules: Option<RulesFile>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
@@ -41,6 +44,8 @@ struct File {
     algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
+    #[serde(default)]
+    refuse: UnwelcomeFile,
     #[serde(default)]
     timeouts: TimeoutsFile,
     #[serde(default)]
@@ -132,6 +137,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         Keys {
             startups: file.startups,
             penalties: file.penalties,
+            refuse: unwelcome::check(&file.refuse, &logins)?,
             timeouts: file.timeouts,
             rekey: file.rekey,
             banner: file.banner,
@@ -147,6 +153,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         authentication: strangers.unwrap_or_default(),
+        rules: file.rules.map(|rules| rules::check(base, rules)),
         logins,
         limits,
         manners,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::texts::Texts;
 use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
-use crate::policy::{self, LoadError, RunAs, Snapshot};
+use crate::policy::{self, LoadError, Rules, RunAs, Snapshot};
 use crate::sandbox::{
     Access, Account, Blueprint, Ceiling, Charter, HOME, Holders, Kernel, KeysCommand,
     LandlockError, Listed, Unholdable,
@@ -135,17 +135,21 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         motd: shown("motd", config.manners.motd.as_deref())?,
         ..Texts::default()
     };
+    let rules = config.rules.as_ref();
+    let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
+    texts.rules = rules.transpose()?.unwrap_or_default();
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (name, login) in &config.logins {
         let snapshot = match &login.policy {
             Some(path) => {
                 let text = Snapshot::read(path)?;
-                let snapshot = Snapshot::parse(&path.display().to_string(), &text, Generation(1))?;
+                let file = path.display().to_string();
+                let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
                 texts.policies.insert(name.clone(), text);
                 snapshot
             }
-            None => Snapshot::builtin(Generation(1))?,
+            None => Snapshot::builtin(Generation(1), &texts.rules)?,
         };
         warnings.extend(
             snapshot

@@ -251,7 +251,8 @@ fn renew(
     let mut policies = BTreeMap::new();
     for (login, text) in &texts.policies {
         let name = format!("the policy of {login}");
-        let snapshot = Snapshot::parse(&name, text, generation).map_err(|e| super::explain(&e))?;
+        let snapshot = Snapshot::under(&name, text, generation, &texts.rules)
+            .map_err(|error| super::explain(&error))?;
         policies.insert(login.clone(), Arc::new(snapshot));
     }
     Ok(Host {

@@ -88,6 +88,9 @@ pub(super) fn renewed(
     text: &str,
 ) -> Result<(Config, Vec<&'static str>), ReloadError> {
     let mut config = config::parse(&running.source, text).map_err(ConfigError::from)?;
+    if let Some(rules) = running.rules.as_ref().filter(|rules| rules.fixed) {
+        config.rules = Some(rules.clone());
+    }
     let mut fixed = Vec::new();
     macro_rules! keep {
         ($($name:literal: $($field:ident).+),+ $(,)?) => {$(

@@ -7,13 +7,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Certificate, PublicKey};
 use russh::server::{InvalidPublicKey, PublicKeyOffer, VerifiedPublicKey};
 use russh::{MethodKind, MethodSet};
 
 use super::Host;
+use super::penalties::Conduct;
 use crate::audit::{self, Event, Login, Verdict};
 use crate::config::{self, Method};
 use crate::model::{Fingerprint, LoginName};
@@ -32,8 +32,7 @@ const NAME_CHARS: usize = 64;
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
-    /// Whether an attempt was refused.
-    failed: Arc<AtomicBool>,
+    conduct: Arc<Conduct>,
     /// Whom the client wants to be, and how far they have come.
     login: String,
     progress: Progress,
@@ -74,6 +73,8 @@ fn short(text: &str) -> String {
 enum Ground {
     #[error("unknown login")]
     Login,
+    #[error("nobody talks with whoever wants to be this")]
+    Unwelcome,
     #[error(transparent)]
     Objection(#[from] Objection),
     #[error("{0}")]
@@ -95,25 +96,32 @@ enum Ground {
 }
 
 impl Doorkeeper {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, failed: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, conduct: Arc<Conduct>) -> Self {
         Self {
             login: String::new(),
             progress: Progress::new(&host.config.authentication),
             host,
             source,
-            failed,
+            conduct,
             unproved: None,
         }
     }
 
-    /// Begins anew for this name; what was proved under another counts no more.
-    pub(super) fn begin(&mut self, login: &str) {
+    /// Begins anew for this name; what was proved under another counts no more. For some names
+    /// that is the end of the connection.
+    pub(super) fn begin(&mut self, login: &str) -> Begun {
         self.settle(None);
         self.give_up();
         let configured = self.known(login).map(|(_, login)| &login.authentication);
         let chains = configured.unwrap_or(&self.host.config.authentication);
         self.progress = Progress::new(chains);
         self.login = short(login);
+        if self.host.config.manners.refuse.logins.contains(login) {
+            self.refuse(&Claim::new(login, None, None), &Ground::Unwelcome);
+            self.conduct.unwelcome();
+            return Begun::Unwelcome;
+        }
+        Begun::Open
     }
 
     /// Whether to ask for this key's proof. Refusing here is a decision; agreeing is none yet.
@@ -284,7 +292,7 @@ impl Doorkeeper {
     }
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
-        self.failed.store(true, Ordering::Relaxed);
+        self.conduct.failed();
         let method = claim.method.to_string();
         if let Err(error) = self.record(claim, method, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");
@@ -353,6 +361,15 @@ fn warn(login: &LoginName, files: &str, keys: &AuthorizedKeys) {
     for warning in keys.warnings() {
         tracing::warn!(%login, files, line = warning.line, problem = %warning.problem, "line skipped");
     }
+}
+
+/// Whether somebody may try to log in under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// They may.
+    Open,
+    /// Nobody talks with them.
+    Unwelcome,
 }
 
 /// What an offered key gets.

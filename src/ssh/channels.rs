@@ -18,6 +18,7 @@ use super::guest::Guest;
 use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
+use crate::config::ChannelKind;
 use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
 
 /// How many requests may wait for one program; later ones are dropped, as a full terminal drops keys.
@@ -176,6 +177,11 @@ impl Channels {
             place,
             occupied,
         } = draft;
+        let kind = match &program {
+            Program::Shell => ChannelKind::Shell,
+            Program::Command(_) => ChannelKind::Command,
+            Program::Sftp => ChannelKind::Sftp,
+        };
         let (principal, login) = (self.guest.principal(), self.guest.login());
         let operator = login.and_then(|login| login.force_command.as_deref());
         let Chosen { program, original } =
@@ -205,6 +211,7 @@ impl Channels {
         let (end, ended) = oneshot::channel();
         self.tasks.spawn(session::run(session::Program {
             guest: self.guest.clone(),
+            kind,
             spawn: Spawn {
                 program,
                 environment: environment.into_variables(),
