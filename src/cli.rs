@@ -9,6 +9,7 @@ use crate::config::{Activation, Config, Invoker, RuleFiles};
 use crate::policy::{LoadError, Rules};
 use crate::server::{self, Launch};
 
+mod doctor;
 mod policy;
 mod sshd;
 
@@ -26,6 +27,8 @@ enum Command {
     Serve(Source),
     /// Check the configuration, its policies and this host, without serving.
     Check(Source),
+    /// Say what this host can enforce, and whether `serve` would start.
+    Doctor(doctor::Question),
     /// Serve as sshd(8) would, by its command line and configuration (needs root).
     #[command(disable_help_flag = true)]
     Sshd(sshd::Arguments),
@@ -88,6 +91,7 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
+        Command::Doctor(question) => question.answer(),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(command) => command.run(),
     };

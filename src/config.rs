@@ -13,6 +13,7 @@ use crate::yaml::Invalid;
 mod activation;
 pub mod algorithms;
 mod authentication;
+mod bounds;
 mod builtin;
 mod channel;
 mod forwarding;
@@ -30,6 +31,7 @@ mod unwelcome;
 
 pub use activation::Activation;
 pub use authentication::{Chains, Method};
+pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
 pub use channel::ChannelKind;
 pub use forwarding::Forwarding;

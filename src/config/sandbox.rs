@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::bounds::{self, Bounds, BoundsFile};
 use super::text::wrong;
 use crate::yaml::Fault;
 
@@ -27,6 +28,8 @@ pub struct Sharing {
     pub max_age: Option<Duration>,
     /// Sessions at once in one; `None` is what one connection may have.
     pub sessions: Option<usize>,
+    /// What one may use at most.
+    pub bounds: Bounds,
 }
 
 /// Who shares a sandbox.
@@ -49,6 +52,7 @@ impl Default for Sharing {
             idle: None,
             max_age: None,
             sessions: None,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -61,6 +65,8 @@ pub(super) struct SharingFile {
     idle: Option<Spanned<u64>>,
     max_age: Option<Spanned<u64>>,
     sessions: Option<Spanned<usize>>,
+    #[serde(default)]
+    bounds: BoundsFile,
 }
 
 pub(super) fn check(file: SharingFile) -> Result<Sharing, Fault> {
@@ -84,6 +90,7 @@ pub(super) fn check(file: SharingFile) -> Result<Sharing, Fault> {
         idle: file.idle.map(|idle| seconds(&idle, 1)).transpose()?,
         max_age: file.max_age.map(|age| seconds(&age, 1)).transpose()?,
         sessions: file.sessions.map(|sessions| sessions.value),
+        bounds: bounds::check(file.bounds)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bounds::Ceiling;
 use super::keys_command::KeysCommand;
 use crate::config::Sftp;
 use crate::model::LoginName;
@@ -49,6 +50,8 @@ pub struct Blueprint {
     pub shared: bool,
     /// Sessions at once in one of them.
     pub sessions: usize,
+    /// What one of them, and a session in it, may use.
+    pub bounds: Ceiling,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
 }

@@ -63,6 +63,11 @@ impl Kernel {
         .ok_or(LandlockError::Missing)
     }
 
+    /// The number of its ABI.
+    pub fn abi(self) -> i32 {
+        self.abi as i32
+    }
+
     /// What newer ABIs would enforce and this one does not.
     pub fn gaps(self) -> Vec<Gap> {
         [

@@ -1,6 +1,8 @@
 //! Sandboxes: the monitor that makes them, and the gate's side of its channel.
 
 mod blueprint;
+mod bounds;
+mod capabilities;
 mod cgroup;
 mod channel;
 mod client;
@@ -21,7 +23,14 @@ mod root;
 mod seccomp;
 
 pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
+pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
+pub use capabilities::{
+    CapabilityError, MONITOR, Missing, Needed, Ports, START, missing as missing_capabilities,
+    needed as needed_capabilities,
+};
+pub(crate) use capabilities::{keep_monitors, keep_supervisors, require as require_capabilities};
 pub(crate) use cgroup::Tree;
+pub use cgroup::{Controllers, Limits, Version};
 pub(crate) use channel::Channel;
 pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]

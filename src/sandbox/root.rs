@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
@@ -20,11 +20,8 @@ use crate::sys::mount::{Depth, add_attributes};
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | LOCKED_DOWN;
 const LOCKED_DOWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
-/// Size of each private tmpfs in bytes: what a sandbox can pin in memory through its files.
-const SCRATCH: &str = "1073741824";
-
-/// Files in each private tmpfs: an empty one costs the kernel memory that its size does not count.
-const MOST_FILES: &str = "131072";
+/// Files in the tmpfs of the root and of /dev, which hold nothing of the account's.
+const FEW_FILES: u64 = 131_072;
 
 /// PTYs of one sandbox: the kernel has a few thousand for all (kernel.pty.max).
 const MOST_TERMINALS: &str = "256";
@@ -100,10 +97,10 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     let devices = clone_devices()?;
 
     // Any directory serves as the place to build at; this one exists everywhere (hier(7)).
-    let base = tmpfs("0755", ROOT, "16777216")?;
+    let base = tmpfs(16 << 20, FEW_FILES)?;
     attach(&base, CWD, Path::new("/tmp"))?;
     let root = &base;
-    private_mounts(root, account, devices)?;
+    private_mounts(root, blueprint, account, devices)?;
     for link in &links {
         symlink(root, &link.target, &link.path)?;
     }
@@ -251,6 +248,7 @@ fn clone_devices() -> Result<Vec<(&'static str, OwnedFd)>, RootError> {
 
 fn private_mounts(
     root: &OwnedFd,
+    blueprint: &Blueprint,
     account: Account,
     devices: Vec<(&'static str, OwnedFd)>,
 ) -> Result<(), RootError> {
@@ -260,9 +258,10 @@ fn private_mounts(
         "/proc",
         &filesystem("proc", &[("hidepid", Some("invisible"))])?,
     )?;
-    mount_at(root, "/tmp", &tmpfs("1777", ROOT, SCRATCH)?)?;
-    mount_at(root, HOME, &tmpfs("0700", account, SCRATCH)?)?;
-    let dev = tmpfs("0755", ROOT, "65536")?;
+    let [tmp, home, shm] = own_places(root, blueprint, account)?;
+    mount_at(root, "/tmp", &tmp)?;
+    mount_at(root, HOME, &home)?;
+    let dev = tmpfs(65536, FEW_FILES)?;
     mount_at(root, "/dev", &dev)?;
     for (name, device) in devices {
         let path = Path::new("/dev").join(name);
@@ -279,7 +278,7 @@ fn private_mounts(
         ],
     )?;
     mount_at(root, "/dev/pts", &terminals)?;
-    mount_at(root, "/dev/shm", &tmpfs("1777", ROOT, SCRATCH)?)?;
+    mount_at(root, "/dev/shm", &shm)?;
     for (name, target) in [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -306,14 +305,51 @@ fn mount_at(root: &OwnedFd, path: &str, mount: &OwnedFd) -> Result<(), RootError
     attach(mount, root.as_fd(), inside(Path::new(path)))
 }
 
-fn tmpfs(mode: &str, owner: Account, size: &str) -> Result<OwnedFd, RootError> {
-    let (uid, gid) = (owner.uid.to_string(), owner.gid.to_string());
+/// What takes /tmp, home and /dev/shm: one file system, so that its bounds are the sandbox's. (An empty file
+/// costs the kernel memory that the size does not count.)
+fn own_places(
+    root: &OwnedFd,
+    blueprint: &Blueprint,
+    account: Account,
+) -> Result<[OwnedFd; 3], RootError> {
+    let own = tmpfs(blueprint.bounds.disk, blueprint.bounds.files)?;
+    // Before Linux 6.15 what is mounted nowhere can't be cloned (open_tree(2), EINVAL).
+    mount_at(root, "/tmp", &own)?;
+    let places = [
+        part(&own, "tmp", 0o1777, ROOT)?,
+        part(&own, "home", 0o700, account)?,
+        part(&own, "shm", 0o1777, ROOT)?,
+    ];
+    at("enter", "new root", rustix::process::fchdir(root))?;
+    at(
+        "detach",
+        "/tmp",
+        rustix::mount::unmount("tmp", UnmountFlags::DETACH),
+    )?;
+    Ok(places)
+}
+
+/// A new directory of a file system of the sandbox's own, to be mounted by itself.
+fn part(own: &OwnedFd, name: &str, mode: u32, owner: Account) -> Result<OwnedFd, RootError> {
+    let make = || -> rustix::io::Result<OwnedFd> {
+        rustix::fs::mkdirat(own, name, Mode::RWXU)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = rustix::mount::open_tree(own, name, flags)?;
+        rustix::fs::chmodat(own, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(own, name, Some(uid), Some(gid), flags)?;
+        Ok(mount)
+    };
+    at("make", name, make())
+}
+
+fn tmpfs(size: u64, files: u64) -> Result<OwnedFd, RootError> {
+    let (size, files) = (size.to_string(), files.to_string());
     let options = [
-        ("mode", Some(mode)),
-        ("uid", Some(&*uid)),
-        ("gid", Some(&*gid)),
-        ("size", Some(size)),
-        ("nr_inodes", Some(MOST_FILES)),
+        ("mode", Some("0755")),
+        ("size", Some(&*size)),
+        ("nr_inodes", Some(&*files)),
     ];
     let mount = filesystem("tmpfs", &options)?;
     at(

@@ -9,7 +9,8 @@ use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, Rules, RunAs, Snapshot};
 use crate::sandbox::{
-    Access, Account, Blueprint, Charter, HOME, Kernel, KeysCommand, LandlockError, Listed,
+    Access, Account, Blueprint, Ceiling, Charter, HOME, Holders, Kernel, KeysCommand,
+    LandlockError, Listed, Unholdable,
 };
 
 /// Why serving would be refused.
@@ -35,6 +36,22 @@ pub enum CheckError {
     /// What a server proves itself with; nothing is left of it.
     #[error("no hostkeys available: {0}")]
     NoHostKey(String),
+    /// The host could not be asked what it can hold.
+    #[error("cgroups: {0}")]
+    Holders(#[source] std::io::Error),
+    /// A bound that the operator wrote and that this host can't hold.
+    #[error(
+        "{}: logins.{login}.sandbox.bounds.{}: this host can't hold it: {}; or accept that by `unheld: accept`",
+        source_file.display(), bound.key, bound.mend
+    )]
+    Unheld {
+        /// The configuration.
+        source_file: PathBuf,
+        /// Whose.
+        login: LoginName,
+        /// Which, and the mend.
+        bound: Unholdable,
+    },
     /// A policy's account.
     #[error("login {login}: {problem}")]
     Account {
@@ -100,6 +117,12 @@ impl Checked {
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
 pub fn check(config: Config) -> Result<Checked, CheckError> {
+    let holders = Holders::probe().map_err(CheckError::Holders)?;
+    check_with(config, holders)
+}
+
+/// The same where it is known what holds bounds: a daemon that serves has changed its own cgroup.
+pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
     let seal_memory_files = Path::new("/proc/sys/vm/memfd_noexec").exists();
     let mut gaps = kernel.gaps();
@@ -137,7 +160,9 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .iter()
                 .map(|warning| format!("login {name}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot, &config)?;
+        let (bounds, unheld) = ceiling(name, login, &holders, &config)?;
+        warnings.extend(unheld);
+        let blueprint = blueprint(name, login, &snapshot, (&config, bounds))?;
         warnings.extend(missing_paths(&blueprint));
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
@@ -148,6 +173,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         sandboxes: config.limits.sandboxes,
         errands: config.limits.channels,
         kernel,
+        holders,
         seal_memory_files,
     };
     Ok(Checked {
@@ -214,11 +240,28 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// The bounds that are enforced, and what is said of those that nothing holds.
+fn ceiling(
+    name: &LoginName,
+    login: &Login,
+    holders: &Holders,
+    config: &Config,
+) -> Result<(Ceiling, Vec<String>), CheckError> {
+    let (ceiling, unheld) =
+        (holders.settle(&login.sandbox.bounds)).map_err(|bound| CheckError::Unheld {
+            source_file: config.source.clone(),
+            login: name.clone(),
+            bound,
+        })?;
+    let warn = |Unholdable { key, mend }| format!("login {name}: bounds.{key} is not held: {mend}");
+    Ok((ceiling, unheld.into_iter().map(warn).collect()))
+}
+
 fn blueprint(
     name: &LoginName,
     login: &Login,
     snapshot: &Snapshot,
-    config: &Config,
+    (config, bounds): (&Config, Ceiling),
 ) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
@@ -257,6 +300,7 @@ fn blueprint(
         account,
         shared: login.sandbox.scope != Scope::Connection,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
+        bounds,
         paths,
     })
 }
