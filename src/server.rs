@@ -17,6 +17,7 @@ use crate::sandbox::{self, Channel, Tree};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
+mod files;
 mod gate;
 mod key_files;
 mod keys;

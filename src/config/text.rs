@@ -233,7 +233,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        sandbox: sandbox::check(login.sandbox)?,
+        sandbox: sandbox::check(base, login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
         sftp: login

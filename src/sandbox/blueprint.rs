@@ -49,6 +49,27 @@ pub struct Blueprint {
     pub sessions: usize,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
+    /// The operator's root filesystem from which it is taken; `None` is the host's.
+    pub root: Option<PathBuf>,
+    /// What is not there, whatever is listed above it.
+    pub denied: Vec<PathBuf>,
+    /// Character devices of the host, below /dev.
+    pub devices: Vec<PathBuf>,
+    /// What HOME holds.
+    pub home: Home,
+    /// Variables that an image gives to its programs (`NAME=value`), the weakest of all.
+    pub variables: Vec<String>,
+}
+
+/// What HOME holds.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The directory in which the login has one that stays; without it a home ends with its sandbox.
+    pub keep: Option<PathBuf>,
+    /// What a new one is filled with.
+    pub skeleton: Option<PathBuf>,
+    /// To whom a kept one belongs on the host when it is made.
+    pub owner: Account,
 }
 
 /// A path that policy lists.

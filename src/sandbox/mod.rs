@@ -20,12 +20,13 @@ mod pty;
 mod root;
 mod seccomp;
 
-pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
+pub use blueprint::{Access, Account, Blueprint, HOME, Home, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
 pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
+pub(crate) use files::SYNTHESIZED;
 pub use keys_command::KeysCommand;
 pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;
@@ -37,4 +38,5 @@ pub use protocol::{
     Terminal, WindowSize,
 };
 pub use pty::{Break, resize, send_break};
+pub(crate) use root::Source;
 pub(crate) use seccomp::{Filter, SeccompError};

@@ -9,7 +9,8 @@ use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{
-    Access, Account, Blueprint, Charter, HOME, Kernel, KeysCommand, LandlockError, Listed,
+    Access, Account, Blueprint, Charter, HOME, Home, Kernel, KeysCommand, LandlockError, Listed,
+    Source,
 };
 
 /// Why serving would be refused.
@@ -131,7 +132,8 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .map(|warning| format!("login {name}: {warning}")),
         );
         let blueprint = blueprint(name, login, &snapshot, &config)?;
-        warnings.extend(missing_paths(&blueprint));
+        warnings.extend(super::files::check(name, &blueprint)?);
+        warnings.extend(missing_paths(&blueprint)?);
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
     }
@@ -231,8 +233,10 @@ fn blueprint(
             access: Access::ReadWrite,
         });
     }
+    let files = &login.sandbox.files;
+    let base = super::files::base(files)?;
     let account = account(snapshot.run_as())
-        .and_then(|account| keep_apart(account, config.uids))
+        .and_then(|account| keep_apart(account.or(base.account), config.uids))
         .map_err(|problem| CheckError::Account {
             login: name.clone(),
             problem,
@@ -250,6 +254,18 @@ fn blueprint(
         shared: login.sandbox.scope != Scope::Connection,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
+        root: base.root,
+        denied: files.denied.clone(),
+        devices: files.devices.clone(),
+        home: Home {
+            keep: files.home.keep.clone(),
+            skeleton: files.home.skeleton.clone(),
+            owner: account.unwrap_or(Account {
+                uid: config.uids.first,
+                gid: config.uids.first,
+            }),
+        },
+        variables: base.variables,
     })
 }
 
@@ -357,8 +373,14 @@ fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
 }
 
 /// A listed path that the host lacks gives nothing; so does a policy under which the shell can't be seen.
-fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
-    let login = &blueprint.login;
+fn missing_paths(blueprint: &Blueprint) -> Result<Vec<String>, CheckError> {
+    let (login, root) = (&blueprint.login, blueprint.root.as_deref());
+    let root = root.unwrap_or(Path::new("/"));
+    let source = Source::open(root).map_err(|source| CheckError::Path {
+        key: "root",
+        path: root.to_owned(),
+        source,
+    })?;
     let missing = blueprint
         .paths
         .iter()
@@ -367,34 +389,44 @@ fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
                 .iter()
                 .any(|own| listed.path.starts_with(own))
         })
-        .filter(|listed| std::fs::symlink_metadata(&listed.path).is_err())
+        .filter(|listed| real_name(&source, &listed.path).is_none())
         .map(|listed| {
-            format!(
-                "login {login}: filesystem_policy: this host has no {}",
-                listed.path.display()
-            )
+            let (path, whose) = (
+                listed.path.display(),
+                match &blueprint.root {
+                    Some(root) => format!("the root filesystem {}", root.display()),
+                    None => "this host".to_owned(),
+                },
+            );
+            format!("login {login}: filesystem_policy: {whose} has no {path}")
         });
-    let no_shell = (!is_visible(blueprint, &blueprint.shell)).then(|| {
+    let no_shell = (!is_visible(blueprint, &source, &blueprint.shell)).then(|| {
         format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
     });
     let no_sftp = match &blueprint.sftp {
-        Sftp::Program(path) if !is_visible(blueprint, path) => Some(format!(
+        Sftp::Program(path) if !is_visible(blueprint, &source, path) => Some(format!(
             "login {login}: its sftp server {} is not below any path of filesystem_policy, so sftp can't start",
             path.display()
         )),
         Sftp::Internal | Sftp::Program(_) => None,
     };
-    missing.chain(no_shell).chain(no_sftp).collect()
+    Ok(missing.chain(no_shell).chain(no_sftp).collect())
 }
 
-/// Whether a program of the host is there in the sandbox, too.
-fn is_visible(blueprint: &Blueprint, program: &Path) -> bool {
-    std::fs::canonicalize(program).is_ok_and(|program| {
-        blueprint
-            .paths
-            .iter()
-            .filter_map(|listed| std::fs::canonicalize(&listed.path).ok())
-            .any(|path| program.starts_with(path))
+/// The name without links of what is there.
+fn real_name(source: &Source, path: &Path) -> Option<PathBuf> {
+    source.find(path).ok().flatten().map(|found| found.path)
+}
+
+/// Whether a program of the host, or of the operator's root, is there in the sandbox, too.
+fn is_visible(blueprint: &Blueprint, source: &Source, program: &Path) -> bool {
+    let below = |program: &Path, path: &Path| {
+        real_name(source, path).is_some_and(|path| program.starts_with(path))
+    };
+    real_name(source, program).is_some_and(|program| {
+        let listed = &blueprint.paths;
+        listed.iter().any(|listed| below(&program, &listed.path))
+            && !(blueprint.denied.iter()).any(|denied| below(&program, denied))
     })
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::Sftp;
 use crate::model::LoginName;
-use crate::sandbox::blueprint::{Access, Blueprint, HOME, Listed};
+use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed};
 use crate::sandbox::cgroup::Tree;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::landlock::Kernel;
@@ -229,6 +229,15 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         shared: false,
         sessions: 1,
         paths,
+        root: None,
+        denied: vec![],
+        devices: vec![],
+        home: Home {
+            keep: None,
+            skeleton: None,
+            owner: Account { uid: 1, gid: 1 },
+        },
+        variables: vec![],
     })
 }
 
