@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::Scope;
 use super::text::wrong;
 use crate::yaml::Fault;
 
@@ -25,6 +26,9 @@ const EVERYONES: [&str; 13] = [
 pub struct Files {
     /// Where the paths that policy lists are taken from.
     pub root: Root,
+    /// The directory in which each login has what its sandboxes changed in the root filesystem; without it
+    /// changes end with the sandbox.
+    pub changes: Option<PathBuf>,
     /// What HOME holds.
     pub home: Home,
     /// Absolute paths that are not there, whatever policy lists above them.
@@ -69,6 +73,7 @@ pub(super) struct FilesFile {
 struct RootFile {
     directory: Option<PathBuf>,
     oci: Option<PathBuf>,
+    keep: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,14 +84,19 @@ struct HomeFile {
 }
 
 /// Relative paths count from `base`.
-pub(super) fn check(base: &Path, file: FilesFile) -> Result<Files, Fault> {
+pub(super) fn check(base: &Path, scope: Scope, file: FilesFile) -> Result<Files, Fault> {
     for paths in [&file.deny, &file.devices] {
         if let Some(over) = paths.get(MOST) {
             return wrong(over.referenced, format!("more than {MOST} paths"));
         }
     }
+    let (root, changes) = match file.root {
+        None => (Root::Host, None),
+        Some(root) => of(base, scope, root)?,
+    };
     Ok(Files {
-        root: file.root.map_or(Ok(Root::Host), |root| of(base, root))?,
+        root,
+        changes,
         home: Home {
             keep: file.home.keep.map(|path| base.join(path)),
             skeleton: file.home.skeleton.map(|path| base.join(path)),
@@ -96,15 +106,33 @@ pub(super) fn check(base: &Path, file: FilesFile) -> Result<Files, Fault> {
     })
 }
 
-fn of(base: &Path, root: Spanned<RootFile>) -> Result<Root, Fault> {
-    match (root.value.directory, root.value.oci) {
-        (Some(path), None) => Ok(Root::Directory(base.join(path))),
-        (None, Some(path)) => Ok(Root::Bundle(base.join(path))),
-        _ => wrong(
+fn of(
+    base: &Path,
+    scope: Scope,
+    root: Spanned<RootFile>,
+) -> Result<(Root, Option<PathBuf>), Fault> {
+    let RootFile {
+        directory,
+        oci,
+        keep,
+    } = root.value;
+    if keep.is_some() && scope != Scope::Login {
+        return wrong(
             root.referenced,
-            "give either `directory`, a root filesystem, or `oci`, an unpacked image with a config.json",
-        ),
+            "only one sandbox at a time can have changes that are kept; add `scope: login`, or leave `keep` out",
+        );
     }
+    let root = match (directory, oci) {
+        (Some(path), None) => Root::Directory(base.join(path)),
+        (None, Some(path)) => Root::Bundle(base.join(path)),
+        _ => {
+            return wrong(
+                root.referenced,
+                "give either `directory`, a root filesystem, or `oci`, an unpacked image with a config.json",
+            );
+        }
+    };
+    Ok((root, keep.map(|keep| base.join(keep))))
 }
 
 /// An absolute path without `..`, and what comes after its `/`.
@@ -163,7 +191,7 @@ mod tests {
     fn checked(text: &str) -> Result<Files, String> {
         let told = |fault: Fault| fault.describe("f", text).to_string();
         let file = crate::yaml::read(text).map_err(told)?;
-        check(Path::new("/etc/sandgate"), file).map_err(told)
+        check(Path::new("/etc/sandgate"), Scope::Connection, file).map_err(told)
     }
 
     #[test]
@@ -185,6 +213,7 @@ mod tests {
         for text in [
             "{root: {}}",
             "{root: {directory: a, oci: b}}",
+            "{root: {directory: a, keep: b}}",
             "{home: {kept: a}}",
             "{deny: [a]}",
             "{deny: [/]}",

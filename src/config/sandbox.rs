@@ -92,7 +92,7 @@ pub(super) fn check(base: &Path, file: SharingFile) -> Result<Sharing, Fault> {
         idle: file.idle.map(|idle| seconds(&idle, 1)).transpose()?,
         max_age: file.max_age.map(|age| seconds(&age, 1)).transpose()?,
         sessions: file.sessions.map(|sessions| sessions.value),
-        files: files::check(base, file.files)?,
+        files: files::check(base, scope, file.files)?,
     })
 }
 

@@ -50,7 +50,7 @@ pub struct Blueprint {
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
     /// The operator's root filesystem from which it is taken; `None` is the host's.
-    pub root: Option<PathBuf>,
+    pub root: Option<RootFilesystem>,
     /// What is not there, whatever is listed above it.
     pub denied: Vec<PathBuf>,
     /// Character devices of the host, below /dev.
@@ -59,6 +59,15 @@ pub struct Blueprint {
     pub home: Home,
     /// Variables that an image gives to its programs (`NAME=value`), the weakest of all.
     pub variables: Vec<String>,
+}
+
+/// An operator's root filesystem.
+#[derive(Debug, Clone)]
+pub struct RootFilesystem {
+    /// Where it is; it is never written to.
+    pub directory: PathBuf,
+    /// The directory in which the login's changes are kept; without it they end with the sandbox.
+    pub changes: Option<PathBuf>,
 }
 
 /// What HOME holds.

@@ -76,7 +76,7 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
         place.mount_own(HOME, &home)?;
     }
     devices::mount(&mut place, &devices, account)?;
-    furnish(&place, listing)?;
+    furnish(&place, &listing)?;
     pivot(&place)?;
     // Links lead within the new root from here on.
     files::synthesize(&place, blueprint, account)?;
@@ -93,16 +93,16 @@ fn gather(blueprint: &Blueprint) -> Result<Listing, RootError> {
             let host = at("open", "/", Source::open(Path::new("/")))?;
             listed::gather(&host, blueprint)
         }
-        Some(directory) => {
-            let layers = Layers::over(directory)?;
+        Some(root) => {
+            let layers = Layers::over(root, &blueprint.login)?;
             let listing = listed::gather(&layers.merged, blueprint)?;
-            layers.dismantle()?;
+            overlay::dismantle()?;
             Ok(listing)
         }
     }
 }
 
-fn furnish(place: &Place, listing: Listing) -> Result<(), RootError> {
+fn furnish(place: &Place, listing: &Listing) -> Result<(), RootError> {
     for carved in &listing.carved {
         carve(place, carved)?;
     }

@@ -374,8 +374,8 @@ fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
 
 /// A listed path that the host lacks gives nothing; so does a policy under which the shell can't be seen.
 fn missing_paths(blueprint: &Blueprint) -> Result<Vec<String>, CheckError> {
-    let (login, root) = (&blueprint.login, blueprint.root.as_deref());
-    let root = root.unwrap_or(Path::new("/"));
+    let (login, root) = (&blueprint.login, blueprint.root.as_ref());
+    let root = root.map_or(Path::new("/"), |root| &root.directory);
     let source = Source::open(root).map_err(|source| CheckError::Path {
         key: "root",
         path: root.to_owned(),
@@ -394,7 +394,7 @@ fn missing_paths(blueprint: &Blueprint) -> Result<Vec<String>, CheckError> {
             let (path, whose) = (
                 listed.path.display(),
                 match &blueprint.root {
-                    Some(root) => format!("the root filesystem {}", root.display()),
+                    Some(root) => format!("the root filesystem {}", root.directory.display()),
                     None => "this host".to_owned(),
                 },
             );

@@ -8,13 +8,13 @@ use serde::Deserialize;
 use super::check::CheckError;
 use crate::config::{Files, Root};
 use crate::model::LoginName;
-use crate::sandbox::{Account, Blueprint, HOME, SYNTHESIZED};
+use crate::sandbox::{Account, Blueprint, HOME, RootFilesystem, SYNTHESIZED};
 
 /// The root filesystem of a login's sandboxes.
 #[derive(Debug, Default)]
 pub(super) struct Base {
-    /// Its directory; `None` is the host's.
-    pub(super) root: Option<PathBuf>,
+    /// Where it is; `None` is the host's.
+    pub(super) root: Option<RootFilesystem>,
     /// Whose ids an image's programs have.
     pub(super) account: Option<Account>,
     /// Variables that an image gives to its programs.
@@ -50,21 +50,25 @@ struct User {
 
 /// Finds a login's root filesystem.
 pub(super) fn base(files: &Files) -> Result<Base, CheckError> {
+    let changes = files.changes.clone();
     let base = match &files.root {
         Root::Host => Base::default(),
         Root::Directory(path) => Base {
-            root: Some(path.clone()),
+            root: Some(RootFilesystem {
+                directory: path.clone(),
+                changes,
+            }),
             ..Base::default()
         },
-        Root::Bundle(path) => bundle(path)?,
+        Root::Bundle(path) => bundle(path, changes)?,
     };
     if let Some(root) = &base.root {
-        directory("root", root)?;
+        directory("root", &root.directory)?;
     }
     Ok(base)
 }
 
-fn bundle(path: &Path) -> Result<Base, CheckError> {
+fn bundle(path: &Path, changes: Option<PathBuf>) -> Result<Base, CheckError> {
     let config = path.join("config.json");
     let wrong = |source| CheckError::Path {
         key: "root.oci",
@@ -75,7 +79,10 @@ fn bundle(path: &Path) -> Result<Base, CheckError> {
     let image: Image = serde_json::from_str(&text).map_err(|e| wrong(e.into()))?;
     let User { uid, gid } = image.process.user;
     Ok(Base {
-        root: Some(path.join(image.root.path)),
+        root: Some(RootFilesystem {
+            directory: path.join(image.root.path),
+            changes,
+        }),
         // An image's root is no account for a session, which takes one of the daemon's range then.
         account: (uid != 0 && gid != 0).then_some(Account { uid, gid }),
         variables: image.process.env,
@@ -96,12 +103,21 @@ pub(super) fn check(name: &LoginName, blueprint: &Blueprint) -> Result<Vec<Strin
         directory("home.skeleton", skeleton)?;
     }
     if let Some(store) = &blueprint.home.keep {
-        keep(store)?;
+        keep("home.keep", store)?;
         let inside = |path: &Path| path != Path::new(HOME) && path.starts_with(HOME);
         if let Some(listed) = blueprint.paths.iter().find(|listed| inside(&listed.path)) {
             let problem = "filesystem_policy lists it, below a home that is kept and that sessions write to; \
                 list it elsewhere, or leave `home.keep` out";
             return refuse("home.keep", &listed.path, problem);
+        }
+    }
+    let root = blueprint.root.as_ref();
+    if let Some(store) = root.and_then(|root| root.changes.as_deref()) {
+        keep("root.keep", store)?;
+        if blueprint.account.is_none() {
+            let problem = "what is kept belongs to an account, and each sandbox has another; \
+                name one in process.run_as_user";
+            return refuse("root.keep", store, problem);
         }
     }
     for path in &blueprint.denied {
@@ -137,16 +153,17 @@ fn refuse<T>(key: &'static str, path: &Path, problem: &str) -> Result<T, CheckEr
     })
 }
 
-fn keep(store: &Path) -> Result<(), CheckError> {
-    directory("home.keep", store)?;
+/// What sessions leave there, links among it, must be in nobody's way but theirs.
+fn keep(key: &'static str, store: &Path) -> Result<(), CheckError> {
+    directory(key, store)?;
     match std::fs::metadata(store) {
-        Ok(store) if store.uid() == 0 && store.mode() & 0o022 == 0 => Ok(()),
+        Ok(found) if found.uid() == 0 && found.mode() & 0o022 == 0 => Ok(()),
         Ok(_) => refuse(
-            "home.keep",
+            key,
             store,
             "must be root's and writable by nobody else; chown root and chmod go-w it",
         ),
-        Err(e) => refuse("home.keep", store, &e.to_string()),
+        Err(e) => refuse(key, store, &e.to_string()),
     }
 }
 

@@ -56,8 +56,8 @@ fn setup(files: &str) -> Setup {
     }
 }
 
-fn of(tree: &Path) -> Setup {
-    setup(&format!("root: {{directory: {}}}", tree.display()))
+fn of(tree: &Path, more: &str) -> Setup {
+    setup(&format!("root: {{directory: {}{more}}}", tree.display()))
 }
 
 fn say(master: &Master, line: &str) -> String {
@@ -68,7 +68,7 @@ fn say(master: &Master, line: &str) -> String {
 fn a_root_filesystem_takes_the_hosts_place() {
     let world = World::new();
     let tree = Tree::new(&world);
-    let daemon = Daemon::start(&world, &of(&tree.0));
+    let daemon = Daemon::start(&world, &of(&tree.0, ""));
     let master = daemon.ssh().master();
     assert_eq!(
         say(&master, "cat /etc/marker /usr/share/marker"),
@@ -109,7 +109,7 @@ fn a_root_filesystem_takes_the_hosts_place() {
 fn changes_go_to_a_layer_that_ends_with_the_sandbox() {
     let world = World::new();
     let tree = Tree::new(&world);
-    let daemon = Daemon::start(&world, &of(&tree.0));
+    let daemon = Daemon::start(&world, &of(&tree.0, ""));
     let (one, two) = (daemon.ssh().master(), daemon.ssh().master());
     let change =
         "cd /data && echo new > new && echo changed > old && mkdir d && mv new d && cat old d/new";
@@ -130,6 +130,84 @@ fn changes_go_to_a_layer_that_ends_with_the_sandbox() {
         write.code() != 0 && write.err().contains("Read-only"),
         "{write}"
     );
+}
+
+#[test]
+fn changes_that_are_kept_are_the_next_sandboxs_and_one_has_them_at_a_time() {
+    let world = World::new();
+    let tree = Tree::new(&world);
+    let store = PathBuf::from(format!("/srv/{}-changes", world.id));
+    fs::create_dir(&store).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
+    let root = format!(
+        "root: {{directory: {}, keep: {}}}",
+        tree.0.display(),
+        store.display()
+    );
+    let lasting = |account: &str| Setup {
+        policy: format!("{POLICY}{account}"),
+        login: format!("    shell: /bin/sh\n    sandbox: {{scope: login, files: {{{root}}}}}\n"),
+        ..Setup::closed()
+    };
+    let setup = lasting("process: {run_as_user: '4321'}\n");
+    let daemon = Daemon::start(&world, &setup);
+    let line = "cd /data && echo new > new && echo changed > old && chmod 700 new && ls";
+    assert_eq!(daemon.ssh().run(line).expect_code(0).out(), "new\nold\n");
+    // The sandbox ends with its last connection; the next one has what it left, at once.
+    for _ in 0..3 {
+        assert_eq!(
+            daemon
+                .ssh()
+                .run("cat /data/old /data/new")
+                .expect_code(0)
+                .out(),
+            "changed\nnew\n"
+        );
+    }
+    drop(daemon);
+    let daemon = Daemon::start(&world, &setup);
+    assert_eq!(
+        daemon
+            .ssh()
+            .run("cat /data/old && rm /data/old")
+            .expect_code(0)
+            .out(),
+        "changed\n"
+    );
+    assert_eq!(daemon.ssh().run("ls /data").expect_code(0).out(), "new\n");
+    drop(daemon);
+    assert_eq!(fs::read_to_string(tree.path("data/old")).unwrap(), "old");
+    assert_eq!(fs::read_dir(tree.path("data")).unwrap().count(), 1);
+    // Over another root they mean something else: nobody gets that.
+    let other = Tree(PathBuf::from(format!("{}-other", tree.0.display())));
+    fs::rename(&tree.0, &other.0).unwrap();
+    let copied = run(
+        std::process::Command::new("/bin/cp")
+            .arg("-a")
+            .args([&other.0, &tree.0]),
+        20,
+    );
+    copied.expect_code(0);
+    let config = setup.write(&world);
+    let mut command = sandgate(&world, &setup, &["serve", "--config"]);
+    let said = run(command.arg(config), 30);
+    assert!(
+        said.code() != 0 && said.err().contains("Stale file handle"),
+        "{said}"
+    );
+    for (setup, word) in [
+        (lasting(""), "process.run_as_user"),
+        (
+            of(&tree.0, &format!(", keep: {}", store.display())),
+            "scope: login",
+        ),
+    ] {
+        let path = setup.write(&world);
+        let mut command = sandgate(&world, &setup, &["check", "--config"]);
+        let said = run(command.arg(path), 20).expect_code(1).err();
+        assert!(said.contains("keep") && said.contains(word), "{said}");
+    }
+    fs::remove_dir_all(store).unwrap();
 }
 
 #[test]

@@ -73,11 +73,11 @@ fn make(place: &Place, path: &Path, device: u64, account: Account) -> Result<(),
     let parent = place.mount_point(parent, Kind::Directory)?;
     let name = path.file_name().unwrap_or_default();
     let (kind, mode) = (FileType::CharacterDevice, Mode::from_raw_mode(0o600));
-    let made = rustix::fs::mknodat(&parent, name, kind, mode, device);
+    let result = rustix::fs::mknodat(&parent, name, kind, mode, device);
     at(
         "make (it needs CAP_MKNOD, or a mode that lets others read and write it)",
         path,
-        made,
+        result,
     )?;
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     let owned = rustix::fs::chownat(

@@ -21,14 +21,12 @@ pub(super) fn prepare(
     login: &LoginName,
     account: Account,
 ) -> Result<OwnedFd, RootError> {
-    match &home.keep {
-        Some(store) => kept(store, home, login, account),
-        None => {
-            let mount = tmpfs("0700", account, SCRATCH)?;
-            fill(home, &mount, account)?;
-            Ok(mount)
-        }
+    if let Some(store) = &home.keep {
+        return kept(store, home, login, account);
     }
+    let mount = tmpfs("0700", account, SCRATCH)?;
+    fill(home, &mount, account)?;
+    Ok(mount)
 }
 
 fn fill(home: &Home, directory: &OwnedFd, owner: Account) -> Result<(), RootError> {
@@ -187,17 +185,17 @@ fn copy_entry(
         FileType::Directory => {
             rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))?;
             let below = rustix::fs::openat(from, name, DIRECTORY, Mode::empty())?;
-            let made = rustix::fs::openat(to, name, DIRECTORY, Mode::empty())?;
-            copy(&below, &made, owner)?;
-            own(&made, owner, mode)?;
+            let copied = rustix::fs::openat(to, name, DIRECTORY, Mode::empty())?;
+            copy(&below, &copied, owner)?;
+            own(&copied, owner, mode)?;
         }
         FileType::RegularFile => {
             let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let source = rustix::fs::openat(from, name, flags | OFlags::RDONLY, Mode::empty())?;
-            let made = flags | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-            let mut made = std::fs::File::from(rustix::fs::openat(to, name, made, private)?);
-            io::copy(&mut std::fs::File::from(source), &mut made)?;
-            own(&made, owner, mode)?;
+            let new = flags | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
+            let mut copied = std::fs::File::from(rustix::fs::openat(to, name, new, private)?);
+            io::copy(&mut std::fs::File::from(source), &mut copied)?;
+            own(&copied, owner, mode)?;
         }
         FileType::Symlink => {
             let target = rustix::fs::readlinkat(from, name, Vec::new())?;

@@ -79,7 +79,7 @@ pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, 
         carver.link(link);
     }
     for (path, (file, access)) in found {
-        carver.show(file, path, access)?;
+        carver.show(&file, path, access)?;
     }
     let mut listing = carver.listing;
     listing
@@ -101,7 +101,7 @@ fn find(source: &Source, blueprint: &Blueprint, path: &Path) -> Result<Option<Fo
     let found = match writable {
         None => source.find(path),
         Some((above, rest)) => match at("resolve", above, source.find(above))? {
-            Some(above) => source.find_below(&above, rest),
+            Some(above) => above.below(rest),
             None => Ok(None),
         },
     };
@@ -177,21 +177,21 @@ impl Carver {
         }
     }
 
-    fn show(&mut self, file: OwnedFd, path: PathBuf, access: Access) -> Result<(), RootError> {
+    fn show(&mut self, file: &OwnedFd, path: PathBuf, access: Access) -> Result<(), RootError> {
         if self.is_denied(&path) {
             return Ok(());
         }
-        let stat = at("stat", &path, rustix::fs::fstat(&file))?;
+        let stat = at("stat", &path, rustix::fs::fstat(file))?;
         let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
         if is_directory && self.denied.iter().any(|denied| denied.starts_with(&path)) {
-            return self.carve(&file, path, access, &stat);
+            return self.carve(file, path, access, &stat);
         }
         let attributes = match access {
             Access::ReadOnly => READ_ONLY,
             Access::ReadWrite => LOCKED_DOWN,
         };
         self.listing.trees.push(Tree {
-            mount: mounts::clone(&file, &path, attributes, Depth::Tree)?,
+            mount: mounts::clone(file, &path, attributes, Depth::Tree)?,
             path,
             kind: if is_directory {
                 Kind::Directory
@@ -247,7 +247,7 @@ impl Carver {
         };
         let stat = at("stat", &path, rustix::fs::fstat(&file))?;
         if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
-            return self.show(file, path, access);
+            return self.show(&file, path, access);
         }
         let target = rustix::fs::readlinkat(&file, "", Vec::new());
         let target = to_path(at("read link", &path, target)?.as_bytes());

@@ -22,6 +22,16 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
 }
 
+impl Found {
+    /// Follows `rest` from here, through no link: whoever may write there could have put it.
+    pub(super) fn below(&self, rest: &Path) -> io::Result<Option<Self>> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let path = self.path.join(rest);
+        let file = present(open_by(&self.file, rest, resolve))?;
+        Ok(file.map(|file| Self { file, path }))
+    }
+}
+
 impl Source {
     /// A directory of this process's root.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
@@ -34,7 +44,7 @@ impl Source {
     /// Follows a path, links included; `None` where it leads to nothing.
     pub(crate) fn find(&self, path: &Path) -> io::Result<Option<Found>> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let Some(file) = present(self.open_by(&self.root, path, resolve))? else {
+        let Some(file) = present(open_by(&self.root, path, resolve))? else {
             return Ok(None);
         };
         let name = name_of(&file)?;
@@ -46,14 +56,6 @@ impl Source {
             // It was moved away, or removed, since it was opened.
             Err(_) => Ok(None),
         }
-    }
-
-    /// Follows `rest` below what was found, through no link: whoever may write there could have put it.
-    pub(super) fn find_below(&self, found: &Found, rest: &Path) -> io::Result<Option<Found>> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let path = found.path.join(rest);
-        let file = present(self.open_by(&found.file, rest, resolve))?;
-        Ok(file.map(|file| Found { file, path }))
     }
 
     /// The name without links of a path of which the end may be missing.
@@ -75,16 +77,11 @@ impl Source {
             Err(e) => Err(e.into()),
         }
     }
+}
 
-    fn open_by(
-        &self,
-        from: &OwnedFd,
-        path: &Path,
-        resolve: ResolveFlags,
-    ) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(from, path, flags, Mode::empty(), resolve)
-    }
+fn open_by(from: &OwnedFd, path: &Path, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(from, path, flags, Mode::empty(), resolve)
 }
 
 /// `None` for what is not there. ELOOP is a link in a circle, or one where none is followed.
