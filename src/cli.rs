@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Activation, Config, Invoker};
-use crate::policy::cases::{self, Status};
 use crate::server::{self, Launch};
 
-mod explain;
+mod policy;
 mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
@@ -31,7 +30,7 @@ enum Command {
     Sshd(sshd::Arguments),
     /// Work with policies.
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::Command),
 }
 
 /// Where the configuration comes from.
@@ -40,21 +39,6 @@ struct Source {
     /// The configuration [default: login `sandbox` on 127.0.0.1:2222 under the built-in policy]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Run lists of cases (JSON) against the policies that they name.
-    Test {
-        /// Lists of cases.
-        #[arg(required = true, value_name = "FILE")]
-        lists: Vec<PathBuf>,
-        /// Print one JSON object a case.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Judge one connection or request as the proxy would, and say why.
-    Explain(explain::Question),
 }
 
 impl Source {
@@ -72,8 +56,7 @@ pub fn run() -> ExitCode {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
         Command::Sshd(arguments) => return sshd::run(&arguments),
-        Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
-        Command::Policy(PolicyCommand::Explain(question)) => question.answer(),
+        Command::Policy(command) => command.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandgate: {}", server::explain(error.as_ref()));
@@ -103,40 +86,4 @@ fn check(source: &Source) -> anyhow::Result<ExitCode> {
         checked.logins()
     );
     Ok(ExitCode::SUCCESS)
-}
-
-fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
-    let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
-    for list in lists {
-        for outcome in cases::run(list)? {
-            match outcome.status {
-                Status::Passed => passed += 1,
-                Status::Failed => failed += 1,
-                Status::Unsupported => unsupported += 1,
-            }
-            if json {
-                println!("{}", serde_json::to_string(&outcome)?);
-            } else if outcome.status == Status::Failed {
-                let reason = outcome.reason.as_deref().unwrap_or("no reason");
-                println!(
-                    "{}: expected {:?}, got {:?}: {reason}",
-                    outcome.id, outcome.expected, outcome.verdict
-                );
-            }
-        }
-    }
-    if unsupported > 0 {
-        eprintln!(
-            "sandgate: {unsupported} case(s) need an alias of the host, which this version does not have; they count as failed"
-        );
-        failed += unsupported;
-    }
-    if !json {
-        println!("{passed} passed, {failed} failed");
-    }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a YAML file: the place, the key, and the mend.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::granit_parser::{Event, Parser};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Location};
@@ -29,18 +30,47 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
 }
 
 /// What is wrong in a file, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {key}{problem}")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{file}:{line}:{column}: {key}{}{problem}", if key.is_empty() { "" } else { ": " })]
 pub struct Invalid {
     file: String,
     /// From 1; 0 where the parser knows none.
     line: u64,
     /// In characters, from 1; 0 where the parser knows none.
     column: u64,
-    /// The key with its parents and `: `, or nothing at the top.
+    /// The key with its parents; empty at the top.
     key: String,
     /// What is wrong, and the mend.
     problem: String,
+    /// The line as it stands in the file; `None` where no line is known.
+    #[serde(skip)]
+    text: Option<String>,
+}
+
+impl Invalid {
+    /// The line with a mark under the place, for a terminal of `width` columns: three lines, or none
+    /// where no line is known.
+    pub fn picture(&self, width: usize) -> Option<String> {
+        let text: Vec<char> = self.text.as_ref()?.chars().collect();
+        let place = usize::try_from(self.column).ok()?.checked_sub(1)?;
+        let number = self.line.to_string();
+        let margin = " ".repeat(number.len());
+        let room = width.saturating_sub(number.len() + 4).max(20);
+        // A line of a flow mapping may be long: what leads to the place is cut.
+        let cut = (place + room / 2).saturating_sub(room);
+        let shown: String = text.iter().skip(cut).take(room).collect();
+        let length = text
+            .iter()
+            .skip(place)
+            .take(room - (place - cut).min(room - 1))
+            .take_while(|c| !c.is_whitespace() && !matches!(c, ',' | ':' | ']' | '}'))
+            .count();
+        let (lead, mark) = (" ".repeat(place - cut), "^".repeat(length.max(1)));
+        Some(format!(
+            "{margin} |\n{number} | {}\n{margin} | {lead}{mark}",
+            printable(&shown)
+        ))
+    }
 }
 
 /// Which of the nodes that begin at one place is meant: `a: 1` begins a mapping and its first key.
@@ -71,12 +101,16 @@ impl Fault {
     /// The fault in words, with the key's full name found again in `text`.
     pub fn describe(self, file: &str, text: &str) -> Invalid {
         let (line, column) = (self.location.line(), self.location.column());
+        let position = usize::try_from(line).ok().and_then(|n| n.checked_sub(1));
         Invalid {
             file: file.to_owned(),
             line,
             column,
             key: printable(&key_at(text, (line, column), self.node)),
             problem: printable(&self.problem),
+            text: position
+                .and_then(|n| text.lines().nth(n))
+                .map(str::to_owned),
         }
     }
 }
@@ -203,7 +237,7 @@ enum Awaits {
     Value,
 }
 
-/// The full name of the key at a place, such as `network_policies.p.endpoints[0].port`, and `: `.
+/// The full name of the key at a place, such as `network_policies.p.endpoints[0].port`.
 fn key_at(text: &str, place: (u64, u64), node: Node) -> String {
     let mut levels: Vec<Level> = Vec::new();
     for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
@@ -258,7 +292,7 @@ fn key_at(text: &str, place: (u64, u64), node: Node) -> String {
             Level::Sequence { index: None } => {}
         }
     }
-    if name.is_empty() { name } else { name + ": " }
+    name
 }
 
 /// A node begins in the innermost collection.

@@ -336,7 +336,7 @@ fn what_is_likely_a_mistake_is_warned_of() {
             snapshot.warnings()
         );
         assert!(
-            snapshot.warnings()[0].starts_with(expected),
+            snapshot.warnings()[0].to_string().starts_with(expected),
             "{:?}",
             snapshot.warnings()
         );

@@ -12,6 +12,7 @@ mod middleware;
 mod overlap;
 mod rules;
 mod standing;
+mod traps;
 
 pub(super) use conditions::{Condition, Messages, Subject};
 pub(super) use endpoint::{Endpoint, Inspection, Processing, Requests};
@@ -100,6 +101,7 @@ pub(super) fn check(file: &File) -> Result<Checked, Fault> {
         }
     }
     overlap::check(&endpoints)?;
+    traps::find(file, &endpoints, &mut warnings);
     let middlewares = middleware::check(&file.network_middlewares, &endpoints, &mut warnings)?;
     Ok(Checked {
         filesystem: standing::filesystem(file.filesystem_policy.as_ref())?,

@@ -18,6 +18,7 @@ const MODULE: &str = include_str!("../../policies/sandbox.rego");
 const CONNECTIONS: &str = "data.sandgate.decision";
 const REQUESTS: &str = "data.sandgate.request";
 const CONSIDERED: &str = "data.sandgate.considered";
+const STAGES: &str = "data.sandgate.stages";
 
 /// Bounds a module that runs away. A judgement takes well under a millisecond; the rest is room for
 /// a host that is too busy to let it run.
@@ -93,6 +94,7 @@ pub(super) struct Engine {
     connections: CompiledPolicy,
     requests: CompiledPolicy,
     considered: CompiledPolicy,
+    stages: CompiledPolicy,
 }
 
 impl Engine {
@@ -106,7 +108,7 @@ impl Engine {
     pub(super) fn of(rules: &str) -> Self {
         Self::build(
             &format!(
-                "package sandgate\nimport rego.v1\nrequest := false\nconsidered := []\n{rules}"
+                "package sandgate\nimport rego.v1\nrequest := false\nconsidered := []\nstages := {{}}\n{rules}"
             ),
             Value::new_object(),
         )
@@ -137,6 +139,7 @@ impl Engine {
             connections: compile(CONNECTIONS)?,
             requests: compile(REQUESTS)?,
             considered: compile(CONSIDERED)?,
+            stages: compile(STAGES)?,
         })
     }
 
@@ -148,6 +151,27 @@ impl Engine {
             .map_err(|error| EngineError(error.into()))?;
         read(&answer).map_err(EngineError)
     }
+
+    /// The endpoints that have the host, those of them that have the port, and of these those that are
+    /// for the caller.
+    pub(super) fn stages(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<[BTreeSet<usize>; 3], EngineError> {
+        let answer = self
+            .stages
+            .eval_with_input(input(question))
+            .map_err(|error| EngineError(error.into()))?;
+        let stage = |name: &str| numbers(&answer[name]).map_err(EngineError);
+        Ok([stage("host")?, stage("port")?, stage("caller")?])
+    }
+}
+
+fn numbers(set: &Value) -> Result<BTreeSet<usize>, Cause> {
+    set.as_set()?
+        .iter()
+        .map(|n| Ok(usize::try_from(n.as_u32()?)?))
+        .collect()
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
@@ -343,11 +367,7 @@ fn read(answer: &Value) -> Result<Decision, Cause> {
     let endpoints = || -> Result<Vec<usize>, Cause> {
         match &answer["endpoints"] {
             Value::Undefined => Ok(Vec::new()),
-            numbers => numbers
-                .as_set()?
-                .iter()
-                .map(|n| Ok(usize::try_from(n.as_u32()?)?))
-                .collect(),
+            set => Ok(numbers(set)?.into_iter().collect()),
         }
     };
     if *answer["allow"].as_bool()? {

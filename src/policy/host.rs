@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::pattern::{Set, Token, meet};
+use super::pattern::{Set, Token, contains, meet};
 
 /// An endpoint's `host`.
 #[derive(Debug)]
@@ -94,6 +94,18 @@ impl HostRule {
             (Self::Wildcard(a), Self::Name(b)) | (Self::Name(b), Self::Wildcard(a)) => {
                 meet(&a.tokens, &literal(b))
             }
+        }
+    }
+
+    /// Whether every host that `other` means is meant by this one as well.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anywhere, _) => true,
+            (Self::Name(a), Self::Name(b)) => a == b,
+            (Self::Address(a), Self::Address(b)) => a == b,
+            (Self::Wildcard(a), Self::Wildcard(b)) => contains(&a.tokens, &b.tokens),
+            (Self::Wildcard(a), Self::Name(b)) => contains(&a.tokens, &literal(b)),
+            _ => false,
         }
     }
 }

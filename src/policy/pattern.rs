@@ -22,6 +22,10 @@ impl Set {
     fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    fn holds(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
 }
 
 /// A piece of a glob: one character out of a set, or any number of them.
@@ -65,6 +69,33 @@ pub(super) fn meet(left: &[Token], right: &[Token]) -> bool {
                 }
                 if a.set().meets(b.set()) {
                     todo.push((l + usize::from(!a.is_many()), r + usize::from(!b.is_many())));
+                }
+            }
+        }
+    }
+    false
+}
+
+/// Whether every text that `inner` matches is matched by `outer`. Never wrong where it says so; where
+/// only several pieces of `outer` together cover a piece of `inner`, it does not see it.
+pub(super) fn contains(outer: &[Token], inner: &[Token]) -> bool {
+    let mut todo = vec![(0, 0)];
+    let mut seen = HashSet::new();
+    while let Some((o, i)) = todo.pop() {
+        if !seen.insert((o, i)) {
+            continue;
+        }
+        match (outer.get(o), inner.get(i)) {
+            (None, None) => return true,
+            (Some(Token::Many(_)), None) => todo.push((o + 1, i)),
+            (Some(Token::One(set)), Some(Token::One(one))) if set.holds(*one) => {
+                todo.push((o + 1, i + 1));
+            }
+            (None | Some(Token::One(_)), _) => {}
+            (Some(Token::Many(set)), Some(piece)) => {
+                todo.push((o + 1, i));
+                if set.holds(piece.set()) {
+                    todo.push((o, i + 1));
                 }
             }
         }
@@ -271,6 +302,34 @@ pub(super) fn glob_regex(glob: &str, stop: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// A rule's glob as tokens, with the meaning of `glob_regex`; `None` where it has choices or backslashes.
+pub(super) fn glob_tokens(glob: &str, stop: u8) -> Option<Vec<Token>> {
+    if !glob.is_ascii() || glob.contains(['{', '\\']) {
+        return None;
+    }
+    let within = Set(Set::ALL.0 & !Set::of([stop]).0);
+    let mut out = Vec::new();
+    let mut chars = glob.chars();
+    while let Some(next) = chars.next() {
+        out.push(match next {
+            '*' => {
+                let tail = chars.as_str().trim_start_matches('*');
+                let crosses = tail.len() < chars.as_str().len();
+                chars = tail.chars();
+                Token::Many(if crosses { Set::ALL } else { within })
+            }
+            '?' => Token::One(within),
+            '[' => {
+                let (class, rest) = class(chars.as_str()).ok()?;
+                chars = rest.chars();
+                Token::One(Set(class.set().0 & within.0))
+            }
+            plain => Token::One(Set::of([plain as u8])),
+        });
+    }
+    Some(out)
+}
+
 /// Appends a character that stands for itself.
 fn literal(c: char, out: &mut String) {
     if c.is_ascii_punctuation() {
@@ -370,6 +429,36 @@ mod tests {
         assert!(paths_meet("/a*z", "/*b/z"));
         assert!(!paths_meet("/registry/**", "/api/**"));
         assert!(paths_meet("**", "/anything"));
+    }
+
+    #[test]
+    fn a_glob_holds_what_it_covers() {
+        let holds = |outer, inner| {
+            contains(
+                &glob_tokens(outer, b'/').unwrap(),
+                &glob_tokens(inner, b'/').unwrap(),
+            )
+        };
+        for (outer, inner) in [
+            ("/a", "/a"),
+            ("**", "/a/*/b"),
+            ("/a/**", "/a/b/**"),
+            ("/a/*", "/a/b*"),
+            ("/a/*", "/a/[bc]?"),
+            ("/a*/c", "/ab/c"),
+        ] {
+            assert!(holds(outer, inner), "{outer} {inner}");
+            assert!(outer == inner || !holds(inner, outer), "{inner} {outer}");
+        }
+        for (outer, inner) in [
+            ("/a/*", "/a/**"),
+            ("/a/*", "/a/b/c"),
+            ("/*/*", "/**"),
+            ("/[ab]", "/?"),
+            ("/a", "/ab"),
+        ] {
+            assert!(!holds(outer, inner), "{outer} {inner}");
+        }
     }
 
     #[test]

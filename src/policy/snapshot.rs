@@ -10,6 +10,7 @@ use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
 use super::schema::{self, Compatibility};
 use crate::model::{Destination, Generation, Host, Peer};
+use crate::yaml::Invalid;
 
 /// A policy file's size, in bytes. The biggest known has 40 kB.
 const MAX_BYTES: u64 = 1 << 20;
@@ -72,7 +73,7 @@ pub struct Snapshot {
     generation: Generation,
     checked: Checked,
     engine: Engine,
-    warnings: Vec<String>,
+    warnings: Vec<Invalid>,
 }
 
 impl Snapshot {
@@ -115,7 +116,7 @@ impl Snapshot {
         let warnings = checked
             .warnings
             .iter()
-            .map(|fault| fault.clone().describe(name, text).to_string())
+            .map(|fault| fault.clone().describe(name, text))
             .collect();
         let engine = Engine::compile(&checked).map_err(|source| LoadError::Compile {
             file: name.to_owned(),
@@ -149,8 +150,8 @@ impl Snapshot {
         self.checked.landlock
     }
 
-    /// What is valid, but probably not what its author wants; each with file, line and key.
-    pub fn warnings(&self) -> &[String] {
+    /// What is valid, but probably not what its author wants.
+    pub fn warnings(&self) -> &[Invalid] {
         &self.warnings
     }
 
@@ -181,26 +182,9 @@ impl Snapshot {
     }
 
     pub(super) fn admit_peer(&self, flow: &Flow) -> Result<Admission, Denial> {
-        match &flow.peer {
-            Peer::Known(identity) => {
-                // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
-                let paths: Vec<&str> = std::iter::once(&identity.binary)
-                    .chain(&identity.ancestors)
-                    .filter_map(|p| p.to_str())
-                    .collect();
-                self.admit(
-                    &flow.destination,
-                    Caller::Known { paths: &paths },
-                    &identity.binary.to_string_lossy(),
-                )
-            }
-            Peer::Client => self.admit(&flow.destination, Caller::Client, FORWARD),
-            Peer::Unknown(why) => self.admit(
-                &flow.destination,
-                Caller::Unknown,
-                &format!("an unknown program ({why})"),
-            ),
-        }
+        called(&flow.peer, |caller, program| {
+            self.admit(&flow.destination, caller, program)
+        })
     }
 
     /// The file's endpoints and the rules over them, for `judge`.
@@ -215,22 +199,13 @@ impl Snapshot {
         caller: Caller<'_>,
         program: &str,
     ) -> Result<Admission, Denial> {
-        let (host, is_name) = match &destination.host {
-            Host::Name(name) => (name.clone(), true),
-            Host::Address(address) => (address.to_string(), false),
-        };
-        let question = Question {
-            host: &host,
-            is_name,
-            port: destination.port,
-            caller,
-        };
         let deny = |rule, reason| Denial {
             rule,
             reason,
             generation: self.generation,
         };
-        match self.engine.decide(&question) {
+        let decision = asked(destination, caller, |question| self.engine.decide(question));
+        match decision {
             Ok(Decision::Allow {
                 policy,
                 endpoints,
@@ -330,6 +305,43 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// The caller as the rules know it, and what a denial calls it.
+pub(super) fn called<T>(peer: &Peer, ask: impl FnOnce(Caller<'_>, &str) -> T) -> T {
+    match peer {
+        Peer::Known(identity) => {
+            // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
+            let paths: Vec<&str> = std::iter::once(&identity.binary)
+                .chain(&identity.ancestors)
+                .filter_map(|p| p.to_str())
+                .collect();
+            ask(
+                Caller::Known { paths: &paths },
+                &identity.binary.to_string_lossy(),
+            )
+        }
+        Peer::Client => ask(Caller::Client, FORWARD),
+        Peer::Unknown(why) => ask(Caller::Unknown, &format!("an unknown program ({why})")),
+    }
+}
+
+/// What is asked of the rules about a connection.
+pub(super) fn asked<T>(
+    destination: &Destination,
+    caller: Caller<'_>,
+    ask: impl FnOnce(&Question<'_>) -> T,
+) -> T {
+    let (host, is_name) = match &destination.host {
+        Host::Name(name) => (name.clone(), true),
+        Host::Address(address) => (address.to_string(), false),
+    };
+    ask(&Question {
+        host: &host,
+        is_name,
+        port: destination.port,
+        caller,
+    })
 }
 
 #[cfg(test)]

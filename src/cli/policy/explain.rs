@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::Source;
+use crate::cli::Source;
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Snapshot, Verdict};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
-pub(super) struct Question {
+pub(in crate::cli) struct Question {
     #[command(flatten)]
     source: Source,
     /// Whose policy.
@@ -82,7 +82,7 @@ impl<'a> Url<'a> {
 
 impl Question {
     /// Status 0 for what is allowed, 1 for what is denied.
-    pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
+    pub(in crate::cli) fn answer(&self) -> anyhow::Result<ExitCode> {
         let snapshot = self.snapshot()?;
         let peer = match &self.binary {
             Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
@@ -102,7 +102,7 @@ impl Question {
             }
             (None, Some(to)) => {
                 let destination = Destination::parse(to)?;
-                Ok(connection(&snapshot, &Flow { peer, destination }))
+                connection(&snapshot, &Flow { peer, destination })
             }
             (None, None) => bail!("names neither --to nor a URL"),
         }
@@ -181,8 +181,9 @@ impl Question {
     }
 }
 
-fn connection(snapshot: &Snapshot, flow: &Flow) -> ExitCode {
-    match snapshot.judge(flow) {
+/// The verdict, then each endpoint that has the host; the others are counted.
+fn connection(snapshot: &Snapshot, flow: &Flow) -> anyhow::Result<ExitCode> {
+    let code = match snapshot.judge(flow) {
         Verdict::Allow(permit) => {
             println!(
                 "allow: policy `{}` allows {}",
@@ -198,5 +199,23 @@ fn connection(snapshot: &Snapshot, flow: &Flow) -> ExitCode {
             println!("deny: {}", denial.reason);
             ExitCode::FAILURE
         }
+    };
+    let (elsewhere, considered): (Vec<_>, Vec<_>) = snapshot
+        .reached(flow)?
+        .into_iter()
+        .partition(|endpoint| endpoint.differs == Some("host"));
+    for endpoint in considered {
+        let held = match endpoint.differs {
+            None => "matches".to_owned(),
+            Some(key) => format!("{key} differs"),
+        };
+        println!(
+            "  policy `{}`, endpoint at line {}: {held}",
+            endpoint.policy, endpoint.line
+        );
     }
+    if !elsewhere.is_empty() {
+        println!("  {} endpoints: host differs", elsewhere.len());
+    }
+    Ok(code)
 }
