@@ -83,6 +83,12 @@ fn a_kept_home_is_every_sandboxs_and_belongs_to_one_user_of_the_host() {
     assert_eq!(say(&master, "cat d/f && echo three > d/g"), "one\ntwo\n");
     let made = fs::metadata(store.home().join("d/g")).unwrap();
     assert_eq!((made.uid(), made.gid()), (4321, 4322));
+    // One who shuts it shuts nobody out for good.
+    say(&master, "chmod 0 .");
+    drop((master, daemon));
+    let daemon = Daemon::start(&world, &setup(&keep(&store)));
+    let master = daemon.ssh().master();
+    assert_eq!(say(&master, "stat -c %a ."), "700\n");
     // What is a third user's is nobody's inside, and stays out of reach.
     fs::write(store.home().join("roots"), "root's").unwrap();
     fs::set_permissions(

@@ -85,3 +85,59 @@ fn wrong(path: &Path, source: rustix::io::Errno) -> LandlockError {
         source: source.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::blueprint::Access;
+
+    fn open(path: &str) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    /// The system's root stands for a sandbox's, and /proc for a tree of the host's in it.
+    #[test]
+    fn a_root_that_leads_to_something_denied_is_refused() {
+        let root = open("/");
+        let verify = |path: &str| {
+            let device = RootDevice::of(&root).unwrap();
+            device.verify(&root, &[PathBuf::from(path)])
+        };
+        assert!(verify("/nowhere").is_ok());
+        assert!(verify("/nowhere/below").is_ok());
+        for there in [
+            "/etc",
+            "/proc/self/status",
+            "/proc/nowhere",
+            "/proc/self/nowhere",
+        ] {
+            let refused = verify(there);
+            assert!(
+                matches!(&refused, Err(LandlockError::Reachable(path)) if path == there),
+                "{there}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_carved_directory_gives_its_names_and_its_entries_the_rest() {
+        let granted = |path: &str| {
+            let root = open("/");
+            let kind = FileType::Directory;
+            let mut rules = Vec::new();
+            let all = (open(path), kind, Grant::Listed(Access::ReadWrite));
+            let device = RootDevice::of(&root).unwrap();
+            device.spread(all, Path::new(path), &mut rules).unwrap();
+            rules
+        };
+        // A tree of the host's is granted whole.
+        let whole = granted("/proc");
+        assert!(matches!(&whole[..], [(_, _, Grant::Listed(_))]));
+        // One of the root's own is not, nor is any directory below it.
+        let parts = granted("/etc");
+        assert!(parts.len() > 2);
+        for (_, kind, grant) in parts {
+            assert_eq!(kind.is_dir(), matches!(grant, Grant::Names));
+        }
+    }
+}

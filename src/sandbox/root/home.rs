@@ -73,6 +73,12 @@ fn kept(
             "must not be root's; chown it to another user and group",
         );
     }
+    // A session that shut it would have shut its login out.
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    if !mode.contains(Mode::RWXU) {
+        let opened = rustix::fs::fchmod(&directory, mode | Mode::RWXU);
+        at("open", &path, opened)?;
+    }
     let mount = mounts::clone(&directory, &path, LOCKED_DOWN, Depth::One)?;
     if owner != account {
         at("map ids of", &path, idmap::map(&mount, owner, account))?;

@@ -29,7 +29,10 @@ pub(super) fn map(mount: &OwnedFd, stored: Account, shown: Account) -> io::Resul
 fn user_namespace(stored: Account, shown: Account) -> io::Result<OwnedFd> {
     let proc = filesystem("proc", &[], MountAttrFlags::empty()).map_err(io::Error::other)?;
     let one_thread = SingleThreaded::prove()?;
-    let holder = sys::clone::fork(&one_thread, libc::CLONE_NEWUSER, None, wait)?;
+    let holder = sys::clone::fork(&one_thread, libc::CLONE_NEWUSER, None, wait).map_err(|e| {
+        let why = format!("cannot make a user namespace (see user.max_user_namespaces): {e}");
+        io::Error::new(e.kind(), why)
+    })?;
     let open = |name: &str, flags| {
         let path = format!("{}/{name}", holder.pid);
         rustix::fs::openat(&proc, path, flags | OFlags::CLOEXEC, Mode::empty())
