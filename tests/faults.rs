@@ -36,7 +36,7 @@ grep -E '^(NoNewPrivs|Seccomp|Cap[A-Z][a-z]+|Groups):' /proc/self/status
 test "$(awk '/^Uid:/ {print ($2 == $3 && $3 == $4 && $4 == $5 && $2 > 1000)}' /proc/self/status)" = 1 && echo one uid
 test "$(awk '/^Gid:/ {print ($2 == $3 && $3 == $4 && $4 == $5 && $2 > 1000)}' /proc/self/status)" = 1 && echo one gid
 for kind in mnt net pid ipc uts cgroup user; do echo "$kind $(readlink /proc/self/ns/$kind)"; done
-sed 's/^[0-9]* [0-9]* [0-9]*:[0-9]* //; s/uid=[0-9]*/uid=/; s/gid=[0-9]*/gid=/' /proc/self/mountinfo
+sed 's/^[0-9]* [0-9]* [0-9]*:[0-9]* //; s/uid=[0-9]*/uid=/; s/gid=[0-9]*/gid=/; s/,idmapped//' /proc/self/mountinfo
 ulimit -c; ulimit -n; ulimit -u; uname -n
 ls -1 / /dev /proc/self/fd | sort
 ip -o address 2>/dev/null
@@ -362,7 +362,7 @@ fn strike(
         let report = told(during, place);
         assert!(
             report.is_empty() || report == whole,
-            "{name}, and a session had:\n{report}\n"
+            "{name}, and a session had:\n{report}\nin place of\n{whole}\n"
         );
     }
     let said = daemon.stderr();
