@@ -121,9 +121,12 @@ pub(super) fn check(name: &LoginName, blueprint: &Blueprint) -> Result<Vec<Strin
         }
     }
     for path in &blueprint.denied {
-        if SYNTHESIZED.iter().any(|own| path.starts_with(own)) {
-            let problem = "it is made for each sandbox and says nothing of the host; leave it out";
-            return refuse("deny", path, problem);
+        let meets = |own: &str| path.starts_with(own) || Path::new(own).starts_with(path);
+        if let Some(own) = SYNTHESIZED.into_iter().find(|own| meets(own)) {
+            let problem = format!(
+                "{own} is made for each sandbox and says nothing of the host; deny what else there is"
+            );
+            return refuse("deny", path, &problem);
         }
         if !(blueprint.paths.iter()).any(|listed| path.starts_with(&listed.path)) {
             warnings.push(format!(

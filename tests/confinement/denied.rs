@@ -280,8 +280,10 @@ fn what_cannot_be_denied_is_an_error_and_what_is_odd_a_warning() {
         said.contains("sandgate.yaml:") && said.contains("deny[0]"),
         "{said}"
     );
-    let said = check(&["/etc/passwd"]).expect_code(1).err();
-    assert!(said.contains("/etc/passwd"), "{said}");
+    for path in ["/etc/passwd", "/etc"] {
+        let said = check(&[path]).expect_code(1).err();
+        assert!(said.contains("/etc/passwd is made for each"), "{said}");
+    }
     fs::hard_link(project.path(".env"), project.path("src/env")).unwrap();
     let said = check(&[".env", "/var/nowhere"]).expect_code(0);
     let said = said.err() + &said.out();

@@ -28,15 +28,15 @@ impl RootDevice {
         Ok(stat.st_dev == self.0)
     }
 
-    /// Fails where a denied path has a name, or could get one: what is last on the way to it must be a directory
-    /// that nobody can add to.
+    /// Fails where a denied path has a name, or could get one: what is last on the way to it must be no directory,
+    /// or one that nobody can add to.
     pub(super) fn verify(self, root: &OwnedFd, denied: &[PathBuf]) -> Result<(), LandlockError> {
         for path in denied {
             for ancestor in path.ancestors() {
-                let Some((file, _)) = open_inside(root, ancestor)? else {
+                let Some((file, kind)) = open_inside(root, ancestor)? else {
                     continue;
                 };
-                if ancestor == path || !self.holds(&file, ancestor)? {
+                if ancestor == path || kind.is_dir() && !self.holds(&file, ancestor)? {
                     return Err(LandlockError::Reachable(path.display().to_string()));
                 }
                 break;
@@ -105,6 +105,7 @@ mod tests {
         };
         assert!(verify("/nowhere").is_ok());
         assert!(verify("/nowhere/below").is_ok());
+        assert!(verify("/proc/version/below").is_ok());
         for there in [
             "/etc",
             "/proc/self/status",
