@@ -13,11 +13,12 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use crate::config::{Activation, Config};
-use crate::sandbox::{self, CapabilityError, Channel, Ports, Tree};
+use crate::sandbox::{self, CapabilityError, Channel, Tree, Wants};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
 pub mod doctor;
+mod files;
 mod gate;
 mod key_files;
 mod keys;
@@ -95,7 +96,7 @@ pub fn serve(
     if !rustix::process::geteuid().is_root() {
         return Err(ServerError::NotRoot);
     }
-    sandbox::require_capabilities(ports(&config, !sockets.is_empty()))?;
+    sandbox::require_capabilities(wants(&config, !sockets.is_empty()))?;
     let checked = check(config)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
@@ -120,15 +121,17 @@ pub fn serve(
     }
 }
 
-/// Whether the gate binds ports that are kept for who may (ip(7), ip_unprivileged_port_start).
-fn ports(config: &Config, given: bool) -> Ports {
+/// What takes more capabilities than every configuration does. Ports may be kept for who has one (ip(7),
+/// ip_unprivileged_port_start).
+fn wants(config: &Config, given: bool) -> Wants {
     let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let start = start.ok().and_then(|text| text.trim().parse().ok());
     let low = |address: &SocketAddr| address.port() < start.unwrap_or(1024);
-    if !given && config.listen.iter().any(low) {
-        Ports::Low
-    } else {
-        Ports::High
+    let files = || config.logins.values().map(|login| &login.sandbox.files);
+    Wants {
+        low_ports: !given && config.listen.iter().any(low),
+        devices: files().any(|files| !files.devices.is_empty()),
+        files: files().any(|files| files.home.keep.is_some() || !files.denied.is_empty()),
     }
 }
 
@@ -163,7 +166,7 @@ fn start(
     let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitor_end, door)| {
         drop((gate_end, door));
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
-        if let Err(error) = sandbox::keep_monitors() {
+        if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
             supervisor::end_child(Err(error));
         }
         let charter = checked.charter().clone();

@@ -1,11 +1,13 @@
 //! Who shares a login's sandboxes, and how long they stay.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::bounds::{self, Bounds, BoundsFile};
+use super::files::{self, Files, FilesFile};
 use super::text::wrong;
 use crate::yaml::Fault;
 
@@ -30,6 +32,8 @@ pub struct Sharing {
     pub sessions: Option<usize>,
     /// What one may use at most.
     pub bounds: Bounds,
+    /// What they are made of beyond what policy lists.
+    pub files: Files,
 }
 
 /// Who shares a sandbox.
@@ -53,6 +57,7 @@ impl Default for Sharing {
             max_age: None,
             sessions: None,
             bounds: Bounds::default(),
+            files: Files::default(),
         }
     }
 }
@@ -67,9 +72,11 @@ pub(super) struct SharingFile {
     sessions: Option<Spanned<usize>>,
     #[serde(default)]
     bounds: BoundsFile,
+    files: FilesFile,
 }
 
-pub(super) fn check(file: SharingFile) -> Result<Sharing, Fault> {
+/// Relative paths count from `base`.
+pub(super) fn check(base: &Path, file: SharingFile) -> Result<Sharing, Fault> {
     let scope = file.scope.unwrap_or(Scope::Connection);
     if let (Scope::Connection, Some(linger)) = (scope, &file.linger) {
         return wrong(
@@ -91,6 +98,7 @@ pub(super) fn check(file: SharingFile) -> Result<Sharing, Fault> {
         max_age: file.max_age.map(|age| seconds(&age, 1)).transpose()?,
         sessions: file.sessions.map(|sessions| sessions.value),
         bounds: bounds::check(file.bounds)?,
+        files: files::check(base, scope, file.files)?,
     })
 }
 
@@ -110,7 +118,7 @@ mod tests {
     fn checked(text: &str) -> Result<Sharing, String> {
         let file =
             crate::yaml::read(text).map_err(|fault| fault.describe("f", text).to_string())?;
-        check(file).map_err(|fault| fault.describe("f", text).to_string())
+        check(Path::new(""), file).map_err(|fault| fault.describe("f", text).to_string())
     }
 
     #[test]

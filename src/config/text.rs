@@ -241,7 +241,7 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         set_env: set_env::check(login.set_env)?,
         key_env: login.key_env.map_or(Ok(default_key_env()), names)?,
         terminal: login.terminal.unwrap_or(true),
-        sandbox: sandbox::check(login.sandbox)?,
+        sandbox: sandbox::check(base, login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
         sftp: login

@@ -43,11 +43,25 @@ pub const START: [Needed; 1] = needed! {
     SETPCAP: "gives up all other capabilities",
 };
 
-/// What is needed beside them to listen on ports that are kept for it.
+/// To listen on ports that are kept for it.
 const LOW_PORTS: Needed = Needed {
     name: "NET_BIND_SERVICE",
     purpose: "listens on ports below net.ipv4.ip_unprivileged_port_start",
     set: CapabilitySet::NET_BIND_SERVICE,
+};
+
+/// To give sessions a device that the host keeps from others.
+const DEVICES: Needed = Needed {
+    name: "MKNOD",
+    purpose: "makes the nodes of `files: devices`",
+    set: CapabilitySet::MKNOD,
+};
+
+/// To keep homes usable, and a carved directory as its owner has it.
+const FILES: Needed = Needed {
+    name: "FOWNER",
+    purpose: "sets the modes of `files: home: keep` and around `files: deny`",
+    set: CapabilitySet::FOWNER,
 };
 
 /// What the supervisor keeps: its children have other ids, and the directory at the top of a hierarchy of
@@ -94,45 +108,57 @@ fn step<T>(step: &'static str, result: rustix::io::Result<T>) -> Result<T, Capab
     })
 }
 
-/// Whether ports below `ip_unprivileged_port_start` are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ports {
-    /// Some.
-    Low,
-    /// None.
-    High,
+/// What a configuration asks for that takes more capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// Ports below `ip_unprivileged_port_start`.
+    pub low_ports: bool,
+    /// Devices.
+    pub devices: bool,
+    /// Kept homes, or denied paths.
+    pub files: bool,
+}
+
+impl Wants {
+    /// What the monitor keeps for them.
+    fn lasting(self) -> impl Iterator<Item = Needed> {
+        let devices = self.devices.then_some(DEVICES);
+        devices.into_iter().chain(self.files.then_some(FILES))
+    }
 }
 
 /// Everything that a start needs.
-pub fn needed(ports: Ports) -> impl Iterator<Item = Needed> {
-    let low = (ports == Ports::Low).then_some(LOW_PORTS);
-    MONITOR.into_iter().chain(START).chain(low)
+pub fn needed(wants: Wants) -> impl Iterator<Item = Needed> {
+    let low = wants.low_ports.then_some(LOW_PORTS);
+    let all = MONITOR.into_iter().chain(START).chain(low);
+    all.chain(wants.lasting())
 }
 
 /// Those that this process can't use.
-pub fn missing(ports: Ports) -> Result<Vec<Needed>, CapabilityError> {
+pub fn missing(wants: Wants) -> Result<Vec<Needed>, CapabilityError> {
     let own = step("read capabilities", rustix::thread::capabilities(None))?;
     let there = own.permitted & own.effective;
-    Ok(needed(ports)
+    Ok(needed(wants)
         .filter(|needed| !there.contains(needed.set))
         .collect())
 }
 
 /// Fails by name unless everything that a start needs is there, and drops what is more.
-pub(crate) fn require(ports: Ports) -> Result<(), CapabilityError> {
-    let missing = missing(ports)?;
+pub(crate) fn require(wants: Wants) -> Result<(), CapabilityError> {
+    let missing = missing(wants)?;
     if !missing.is_empty() {
         return Err(CapabilityError::Missing(Missing(missing)));
     }
-    let all = needed(ports).fold(CapabilitySet::empty(), |all, needed| all | needed.set);
+    let all = needed(wants).fold(CapabilitySet::empty(), |all, needed| all | needed.set);
     bound(all)?;
     keep(all)
 }
 
 /// The monitor's: nothing is left in the bounding set, so that no program that it executed had any.
-pub(crate) fn keep_monitors() -> Result<(), CapabilityError> {
+pub(crate) fn keep_monitors(wants: Wants) -> Result<(), CapabilityError> {
     let all = MONITOR
-        .iter()
+        .into_iter()
+        .chain(wants.lasting())
         .fold(CapabilitySet::empty(), |all, needed| all | needed.set);
     bound(CapabilitySet::empty())?;
     keep(all)

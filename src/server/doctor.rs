@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{explain, ports};
+use super::{explain, wants};
 use crate::config::{Config, Resource};
-use crate::sandbox::{self, Holder, Holders, Kernel, Needed};
+use crate::sandbox::{self, Holder, Holders, Kernel, Needed, Wants};
 
 /// The findings.
 #[derive(Debug, Serialize)]
@@ -90,12 +90,10 @@ pub fn examine(config: Result<Config, impl std::error::Error>) -> Report {
         Ok(holders) => report.bounds = bounds(&holders),
         Err(error) => report.refuse(&super::CheckError::Holders(error)),
     }
-    let ports = config
-        .as_ref()
-        .map_or(sandbox::Ports::High, |config| ports(config, false));
-    match sandbox::missing_capabilities(ports) {
+    let wants = (config.as_ref()).map_or_else(|_| Wants::default(), |config| wants(config, false));
+    match sandbox::missing_capabilities(wants) {
         Ok(missing) => {
-            report.capabilities = capabilities(ports, &missing);
+            report.capabilities = capabilities(wants, &missing);
             if !missing.is_empty() {
                 report.refuse(&sandbox::CapabilityError::Missing(sandbox::Missing(
                     missing,
@@ -185,8 +183,8 @@ fn bounds(holders: &Holders) -> Vec<Bound> {
     all
 }
 
-fn capabilities(ports: sandbox::Ports, missing: &[Needed]) -> Vec<Capability> {
-    sandbox::needed_capabilities(ports)
+fn capabilities(wants: Wants, missing: &[Needed]) -> Vec<Capability> {
+    sandbox::needed_capabilities(wants)
         .map(|needed| Capability {
             name: format!("CAP_{}", needed.name),
             purpose: needed.purpose,

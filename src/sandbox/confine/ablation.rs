@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::Sftp;
 use crate::model::{LoginName, Peer};
-use crate::sandbox::blueprint::{Access, Blueprint, HOME, Listed};
+use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed};
 use crate::sandbox::bounds::Ceiling;
 use crate::sandbox::capabilities;
 use crate::sandbox::cgroup::{Controllers, Group, Tree};
@@ -274,6 +274,15 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
             ..Ceiling::default()
         },
         paths,
+        root: None,
+        denied: vec![],
+        devices: vec![],
+        home: Home {
+            keep: None,
+            skeleton: None,
+            owner: Account { uid: 1, gid: 1 },
+        },
+        variables: vec![],
     })
 }
 
