@@ -157,10 +157,8 @@ impl Channels {
 
     /// shell, exec or subsystem (RFC 4254 §6.5): once a channel.
     pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
-        if let Program::Command(command) = &program
-            && (command.len() > LONGEST_COMMAND || command.contains(&0))
-        {
-            tracing::info!(channel = %id, bytes = command.len(), "command refused: too long, or with a NUL");
+        if unfit(&program) {
+            tracing::info!(channel = %id, "command refused: longer than {LONGEST_COMMAND} bytes, or with a NUL");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.remove(&id) else {
@@ -186,6 +184,10 @@ impl Channels {
                     return Answer::Failure;
                 }
             };
+        if unfit(&program) {
+            tracing::info!(login = %principal.login(), "session refused: the forced command is longer than {LONGEST_COMMAND} bytes");
+            return Answer::Failure;
+        }
         if environment.assign(&principal.grants().environment) == Taken::No {
             tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
             return Answer::Failure;
@@ -313,4 +315,9 @@ impl Channels {
             tracing::debug!(channel = %id, %error, "request dropped");
         }
     }
+}
+
+/// Whether a command is none that can be executed.
+fn unfit(program: &Program) -> bool {
+    matches!(program, Program::Command(command) if command.len() > LONGEST_COMMAND || command.contains(&0))
 }
