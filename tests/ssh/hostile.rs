@@ -1,8 +1,46 @@
 //! What no honest client does, and no honest key says: it costs its own session or connection, never the
 //! daemon or others.
 
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
 use super::keyring::{admitted, give_options};
-use super::support::{Daemon, Setup, World};
+use super::support::{Daemon, Running, Setup, World, venv, wait_until};
+
+/// A scenario of programs/hostile.py.
+fn scenario(daemon: &Daemon<'_>, words: &[&str]) -> Running {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/hostile.py");
+    let python = venv().join("bin/python");
+    let mut command = daemon.world.on_host(python.to_str().unwrap());
+    command.arg("-I").arg(program);
+    command.arg(daemon.world.dir.join("client")).args(words);
+    Running::start(&mut command, Duration::from_secs(60))
+}
+
+/// Runs on until the scenario says `word` and waits; then `measure`s, and lets it go on to its answer.
+fn at<T>(running: Running, word: &str, measure: impl FnOnce() -> T) -> (T, Value) {
+    let mut running = running;
+    let mut input = running.take_stdin();
+    let there = wait_until(Duration::from_secs(50), || {
+        assert!(!running.has_ended(), "ended before {word:?}");
+        running.output().contains(word)
+    });
+    assert!(there, "no {word:?}");
+    let measured = measure();
+    input.write_all(b"\n").unwrap();
+    (measured, answer(running))
+}
+
+fn answer(running: Running) -> Value {
+    let finished = running.finish().expect_code(0);
+    let out = finished.out();
+    let last = out.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {finished}"))
+}
 
 #[test]
 fn a_forced_command_that_is_too_long_fails_its_session_alone() {
@@ -20,4 +58,27 @@ fn a_forced_command_that_is_too_long_fails_its_session_alone() {
     other.ssh().run("true").expect_code(0);
     give_options(&world, "");
     admitted(&daemon, daemon.ssh(), "true");
+}
+
+#[test]
+fn a_motd_that_the_client_has_no_room_for_keeps_nothing_of_it() {
+    let world = World::new();
+    fs::write(world.dir.join("motd.txt"), "Backups run\nat noon.\n").unwrap();
+    let daemon = Daemon::start(
+        &world,
+        &Setup {
+            top: "motd: motd.txt\n".to_owned(),
+            ..Setup::closed()
+        },
+    );
+    let (began, _) = at(scenario(&daemon, &["shut-window"]), "open", || {
+        wait_until(Duration::from_secs(10), || {
+            !daemon.session_processes().is_empty()
+        })
+    });
+    assert!(began, "no shell");
+    let ended = wait_until(Duration::from_secs(10), || {
+        daemon.session_processes().is_empty()
+    });
+    assert!(ended, "left: {:?}", daemon.session_processes());
 }
