@@ -8,6 +8,7 @@ import socket
 import sys
 
 import paramiko
+from paramiko.common import cMSG_CHANNEL_OPEN_SUCCESS
 
 ADDRESS = ("127.0.0.1", 2222)
 key = paramiko.Ed25519Key.from_private_key_file(sys.argv[1])
@@ -23,6 +24,19 @@ def log_in():
     transport = connect()
     transport.auth_publickey("sandbox", key)
     return transport
+
+
+def message(kind, *fields):
+    made = paramiko.Message()
+    made.add_byte(kind)
+    for field in fields:
+        if isinstance(field, bool):
+            made.add_boolean(field)
+        elif isinstance(field, int):
+            made.add_int(field)
+        else:
+            made.add_string(field)
+    return made
 
 
 def ask(question):
@@ -43,8 +57,29 @@ def shut_window():
     return "gone"
 
 
+def own_confirmed(count):
+    """Confirms channels that it opened itself, sends what nobody reads, and closes them."""
+    transport = log_in()
+    done = 0
+    for _ in range(int(count)):
+        try:
+            channel = transport.open_session(timeout=10)
+            channel.exec_command("sleep 0.3")
+            fields = (channel.remote_chanid, channel.chanid, 1 << 20, 1 << 15)
+            transport._send_user_message(message(cMSG_CHANNEL_OPEN_SUCCESS, *fields))
+            channel.sendall(bytes(300_000))
+            channel.recv_exit_status()
+            channel.close()
+            done += 1
+        except (paramiko.SSHException, EOFError, OSError):
+            break
+    ask("closed")
+    return [done, transport.is_active()]
+
+
 SCENARIOS = {
     "shut-window": shut_window,
+    "own-confirmed": own_confirmed,
 }
 
 print(json.dumps(SCENARIOS[sys.argv[2]](*sys.argv[3:])))

@@ -82,3 +82,18 @@ fn a_motd_that_the_client_has_no_room_for_keeps_nothing_of_it() {
     });
     assert!(ended, "left: {:?}", daemon.session_processes());
 }
+
+#[test]
+fn who_confirms_a_channel_of_their_own_is_disconnected_and_leaves_no_file_open() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    daemon.ssh().run("true").expect_code(0);
+    let gate = daemon.gate();
+    let open = || fs::read_dir(format!("/proc/{gate}/fd")).unwrap().count();
+    let before = open();
+    let running = scenario(&daemon, &["own-confirmed", "100"]);
+    let (after, answer) = at(running, "closed", open);
+    assert!(after < before + 20, "{before} grew to {after}: {answer}");
+    assert_eq!(answer, json!([0, false]));
+    daemon.ssh().run("true").expect_code(0);
+}
