@@ -6,9 +6,10 @@
 import json
 import socket
 import sys
+import threading
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_OPEN_SUCCESS
+from paramiko.common import cMSG_CHANNEL_OPEN_SUCCESS, cMSG_USERAUTH_REQUEST
 
 ADDRESS = ("127.0.0.1", 2222)
 key = paramiko.Ed25519Key.from_private_key_file(sys.argv[1])
@@ -77,9 +78,42 @@ def own_confirmed(count):
     return [done, transport.is_active()]
 
 
+class Probes:
+    """Counts what the server says to offers."""
+
+    username = "sandbox"
+
+    def __init__(self):
+        self.agreed = self.refused = 0
+        self.answered = threading.Semaphore(0)
+        count = {60: "agreed", 51: "refused"}
+        handle = lambda name: lambda _: (setattr(self, name, getattr(self, name) + 1), self.answered.release())
+        self._handler_table = {6: lambda _: self.answered.release()}
+        self._handler_table |= {kind: handle(name) for kind, name in count.items()}
+        self.is_authenticated = lambda: False
+        self.abort = lambda: None
+
+
+def offers(count):
+    """Offers one good key again and again, and never proves it."""
+    transport = connect()
+    transport.auth_handler = probes = Probes()
+    transport._send_message(message(bytes([5]), "ssh-userauth"))
+    probes.answered.acquire(timeout=10)
+    offer = ("sandbox", "ssh-connection", "publickey", False, key.get_name(), key.asbytes())
+    for _ in range(int(count)):
+        if not transport.is_active():
+            break
+        transport._send_message(message(cMSG_USERAUTH_REQUEST, *offer))
+        while transport.is_active() and not probes.answered.acquire(timeout=0.2):
+            pass
+    return [probes.agreed, probes.refused, transport.is_active()]
+
+
 SCENARIOS = {
     "shut-window": shut_window,
     "own-confirmed": own_confirmed,
+    "offers": offers,
 }
 
 print(json.dumps(SCENARIOS[sys.argv[2]](*sys.argv[3:])))

@@ -97,3 +97,14 @@ fn who_confirms_a_channel_of_their_own_is_disconnected_and_leaves_no_file_open()
     assert_eq!(answer, json!([0, false]));
     daemon.ssh().run("true").expect_code(0);
 }
+
+#[test]
+fn a_good_key_is_not_offered_for_ever() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let few = answer(scenario(&daemon, &["offers", "8"]));
+    assert_eq!(few, json!([8, 0, true]));
+    let many = answer(scenario(&daemon, &["offers", "2000"]));
+    assert!(many[0].as_u64().unwrap() < 100, "{many}");
+    assert_eq!(many[2], json!(false), "{many}");
+}
