@@ -110,10 +110,21 @@ def offers(count):
     return [probes.agreed, probes.refused, transport.is_active()]
 
 
+def variables(length):
+    """How many of 128 variables of this length one channel's program gets."""
+    transport = log_in()
+    channel = transport.open_session()
+    for number in range(128):
+        channel.set_environment_variable(f"LC_{number}", "x" * int(length))
+    channel.exec_command("env | grep -c ^LC_")
+    return int(channel.makefile().read())
+
+
 SCENARIOS = {
     "shut-window": shut_window,
     "own-confirmed": own_confirmed,
     "offers": offers,
+    "variables": variables,
 }
 
 print(json.dumps(SCENARIOS[sys.argv[2]](*sys.argv[3:])))

@@ -108,3 +108,11 @@ fn a_good_key_is_not_offered_for_ever() {
     assert!(many[0].as_u64().unwrap() < 100, "{many}");
     assert_eq!(many[2], json!(false), "{many}");
 }
+
+#[test]
+fn what_the_variables_of_a_channel_hold_together_is_bounded() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let taken = |length| answer(scenario(&daemon, &["variables", length]));
+    assert_eq!([taken("1000"), taken("32000")], [json!(128), json!(8)]);
+}
