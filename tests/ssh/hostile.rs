@@ -116,3 +116,34 @@ fn what_the_variables_of_a_channel_hold_together_is_bounded() {
     let taken = |length| answer(scenario(&daemon, &["variables", length]));
     assert_eq!([taken("1000"), taken("32000")], [json!(128), json!(8)]);
 }
+
+#[test]
+fn what_a_program_stops_before_it_is_one_is_not_kept_for_ever() {
+    let world = World::new();
+    let daemon = Daemon::start(
+        &world,
+        &Setup {
+            login: "    sandbox: {scope: login, linger: 0}\n".to_owned(),
+            ..Setup::closed()
+        },
+    );
+    let stopping = "echo stopping; while :; do kill -STOP -1; done 2>/dev/null";
+    let mut running = daemon.ssh().seconds(60).start(stopping);
+    assert!(wait_until(Duration::from_secs(10), || running
+        .output()
+        .contains("stopping")));
+    // Some are stopped before they are programs, some after.
+    let mut others: Vec<_> = (0..12)
+        .map(|_| daemon.ssh().seconds(60).start("sleep 1"))
+        .collect();
+    std::thread::sleep(Duration::from_secs(2));
+    for other in &mut others {
+        other.kill();
+    }
+    running.kill();
+    let ended = wait_until(Duration::from_secs(20), || {
+        daemon.session_processes().is_empty()
+    });
+    assert!(ended, "left: {:?}", daemon.session_processes());
+    daemon.ssh().run("true").expect_code(0);
+}
