@@ -137,6 +137,9 @@ impl Monitor {
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
         let number = self.0.last.fetch_add(1, Ordering::Relaxed);
+        request
+            .check()
+            .map_err(|_| Refusal("the request is out of bounds".into()))?;
         let bytes = encode(&Numbered { number, request })
             .map_err(|_| Refusal("the request is too long".into()))?;
         let (sender, receiver) = oneshot::channel();

@@ -292,6 +292,7 @@ impl Monitor {
             self.sessions.kill_due(now)?;
             self.sandboxes.kill_due(&mut self.context, now)?;
             self.commands.kill_due(&self.context, now)?;
+            self.errands.kill_due(now)?;
             self.context.outbox.flush()?;
         }
     }
@@ -313,6 +314,7 @@ impl Monitor {
             self.sessions.next_due(),
             self.sandboxes.next_due(),
             self.commands.next_due(),
+            self.errands.next_due(),
             self.context.outbox.next_due(),
         ];
         due.into_iter()

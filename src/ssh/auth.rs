@@ -28,6 +28,10 @@ mod codes;
 /// The most characters of a login's name, or a certificate's key id, that an event repeats.
 const NAME_CHARS: usize = 64;
 
+/// How many offers are looked at on one connection. Those that are agreed to are no attempts and take no
+/// time, so that nothing else bounds them; each has files read and may have a program run.
+const OFFERS: u32 = 64;
+
 /// Judges the keys and codes of one connection that has not logged in.
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
@@ -38,6 +42,7 @@ pub(super) struct Doorkeeper {
     progress: Progress,
     /// What was offered, found good and not proved so far.
     unproved: Option<Claim>,
+    offers: u32,
 }
 
 /// Somebody says that they are this login and hold this key.
@@ -81,6 +86,8 @@ enum Ground {
     Invalid(&'static str),
     #[error("the key is known, but was not proved")]
     Unproved,
+    #[error("more than {OFFERS} keys were offered")]
+    Offers,
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
     #[error(transparent)]
@@ -104,6 +111,7 @@ impl Doorkeeper {
             source,
             conduct,
             unproved: None,
+            offers: 0,
         }
     }
 
@@ -130,6 +138,11 @@ impl Doorkeeper {
         let login = plain(login);
         let claim = Claim::new(login, Some(offer.public_key), offer.certificate);
         self.settle(Some(&claim));
+        self.offers = self.offers.saturating_add(1);
+        if self.offers > OFFERS {
+            self.refuse(&claim, &Ground::Offers);
+            return Answer::Refused;
+        }
         let held = policy::Claim::offered(offer, self.source.ip());
         let next = self.progress.takes(&fingerprint(offer.public_key));
         let offered = offered(offer.public_key, offer.certificate);

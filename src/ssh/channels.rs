@@ -160,10 +160,8 @@ impl Channels {
 
     /// shell, exec or subsystem (RFC 4254 §6.5): once a channel.
     pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
-        if let Program::Command(command) = &program
-            && (command.len() > LONGEST_COMMAND || command.contains(&0))
-        {
-            tracing::info!(channel = %id, bytes = command.len(), "command refused: too long, or with a NUL");
+        if unfit(&program) {
+            tracing::info!(channel = %id, "command refused: longer than {LONGEST_COMMAND} bytes, or with a NUL");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.remove(&id) else {
@@ -194,6 +192,10 @@ impl Channels {
                     return Answer::Failure;
                 }
             };
+        if unfit(&program) {
+            tracing::info!(login = %principal.login(), "session refused: the forced command is longer than {LONGEST_COMMAND} bytes");
+            return Answer::Failure;
+        }
         if assign(&mut environment, principal, login) == Taken::No {
             tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options and set_env");
             return Answer::Failure;
@@ -335,4 +337,9 @@ fn assign(environment: &mut Environment, principal: &Principal, login: Option<&L
     let keys = principal.grants().environment.iter().map(bytes);
     let keys = keys.filter(|(name, _)| listed(&login.key_env, name));
     environment.assign(keys.chain(login.set_env.iter().map(bytes)))
+}
+
+/// Whether a command is none that can be executed.
+fn unfit(program: &Program) -> bool {
+    matches!(program, Program::Command(command) if command.len() > LONGEST_COMMAND || command.contains(&0))
 }

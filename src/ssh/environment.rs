@@ -14,6 +14,9 @@ const COUNT: usize = 128;
 /// The most bytes of a variable's name and value together.
 const BYTES: usize = 32 * 1024;
 
+/// The most bytes of all of them: they wait in memory, and a request to the monitor has to hold them.
+const TOGETHER: usize = 256 * 1024;
+
 /// What a client set before its program started, later ones replacing earlier ones of the same name.
 #[derive(Debug, Default)]
 pub(super) struct Environment(Vec<(Vec<u8>, Vec<u8>)>);
@@ -75,6 +78,11 @@ impl Environment {
     pub(super) fn set(&mut self, name: impl AsRef<[u8]>, value: &[u8]) -> Taken {
         let name = name.as_ref();
         if name.len() + value.len() > BYTES || value.contains(&0) {
+            return Taken::No;
+        }
+        let others = self.0.iter().filter(|(known, _)| known != name);
+        let held: usize = others.map(|(name, value)| name.len() + value.len()).sum();
+        if held + name.len() + value.len() > TOGETHER {
             return Taken::No;
         }
         let (name, value) = (name.to_vec(), value.to_vec());

@@ -202,11 +202,6 @@ async fn attend(
         Stdio::Terminal(master) => {
             terminal = master;
             let output = Output::new(Outlet::Terminal(&terminal), Outlet::Ended);
-            if let Some(motd) = show.motd
-                && client.show(motd).await.is_err()
-            {
-                return End::Gone;
-            }
             (Inlet::Terminal(&terminal), output, Some(&terminal))
         }
     };
@@ -216,8 +211,16 @@ async fn attend(
         size,
         end,
     } = wishes;
+    let motd = show.motd.filter(|_| master.is_some());
+    let carried = async {
+        // With the rest: whoever has no room for it may leave, and russh then wakes nobody.
+        if let Some(motd) = motd {
+            client.show(motd).await?;
+        }
+        output.carry(&client.data, exit, pulse).await
+    };
     tokio::select! {
-        exit = output.carry(&client.data, exit, pulse) => match exit {
+        exit = carried => match exit {
             Ok(exit) => End::Exit(exit),
             Err(OutputError::Client(russh::Error::SendError)) => End::Gone,
             Err(error) => End::Failure(error.into()),

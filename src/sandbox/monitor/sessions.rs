@@ -32,6 +32,10 @@ use crate::sys::clone::{self, Child};
 /// From SIGHUP to SIGKILL when a channel is gone.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// From fork to exec. It takes no time, but a child that has its account already can be stopped by other
+/// programs of a shared sandbox.
+const START: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     last: u64,
@@ -48,6 +52,7 @@ struct Session {
     /// What it leaves behind may stay.
     shared: bool,
     phase: Phase,
+    /// Once this is over it is killed; while it starts, `None` says that it was.
     kill_at: Option<Instant>,
     /// The gate will not name it again.
     forgotten: bool,
@@ -135,7 +140,10 @@ impl Sessions {
                 descriptors,
             } => {
                 context.events.forget(&report)?;
-                let problem = read_report(&report);
+                let problem = match session.kill_at.take() {
+                    Some(_) => read_report(&report),
+                    None => format!("not within {START:?}"),
+                };
                 let answer = if problem.is_empty() {
                     Ok((Answer::Started(id), descriptors))
                 } else {
@@ -362,7 +370,7 @@ fn fork_session(
             report,
             descriptors: gate,
         },
-        kill_at: None,
+        kill_at: Some(Instant::now() + START),
         forgotten: false,
     })
 }

@@ -1602,11 +1602,10 @@ impl Session {
                 let local_id = ChannelId(msg.recipient_channel);
 
                 if let Some(ref mut enc) = self.common.encrypted {
-                    if let Some(parameters) = enc.channels.get_mut(&local_id) {
-                        parameters.confirm(&msg);
-                    } else {
-                        // We've not requested this channel, close connection.
-                        return Err(Error::Inconsistent.into());
+                    match enc.channels.get_mut(&local_id) {
+                        Some(parameters) if !parameters.confirmed => parameters.confirm(&msg),
+                        // We've not requested this channel, or it is open already: close connection.
+                        _ => return Err(Error::Inconsistent.into()),
                     }
                 } else {
                     return Err(Error::Inconsistent.into());
