@@ -175,10 +175,14 @@ impl Resident {
         let Self {
             kind,
             mut client,
-            stdin,
+            mut stdin,
             door,
             ..
         } = self;
+        if kind == Kind::Sftp {
+            // It looks at its connection when it is told to do something.
+            drop(stdin.write_all(b"ls\n"));
+        }
         let ended = wait_until(within, || client.has_ended());
         assert!(ended, "{kind:?} is not told of the end: {}", client.errors());
         drop(stdin);

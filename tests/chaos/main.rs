@@ -32,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 use census::Census;
 use load::{Burst, Kind, Resident};
 use nix::sys::signal::Signal;
-use support::{Daemon, Namespaces, Process, Setup, World, children, namespaces_of, signal};
+use support::{Daemon, Namespaces, Setup, World, children, namespaces_of, signal};
 use support::{cgroups_below, wait_until};
 
 /// Rounds where nobody asks for more: half a minute.
@@ -68,6 +68,8 @@ enum Target {
     Gate,
     Monitor,
     Supervisor,
+    /// All three of these.
+    Daemon,
     /// The init of the sandbox that a resident lives in.
     Init,
     /// The init of a sandbox that waits for its login.
@@ -77,20 +79,18 @@ enum Target {
 }
 
 impl Target {
-    /// Half of the rounds leave the daemon running.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::Gate,
         Self::Monitor,
         Self::Supervisor,
-        Self::Init,
+        Self::Daemon,
         Self::Init,
         Self::PreparedInit,
         Self::Session,
-        Self::Monitor,
     ];
 
     fn ends_the_daemon(self) -> bool {
-        matches!(self, Self::Gate | Self::Monitor | Self::Supervisor)
+        !matches!(self, Self::Init | Self::PreparedInit | Self::Session)
     }
 }
 
@@ -135,6 +135,12 @@ impl<'w> Stage<'w> {
             Target::Gate => signal(self.daemon.gate(), Signal::SIGKILL),
             Target::Monitor => signal(self.daemon.monitor(), Signal::SIGKILL),
             Target::Supervisor => signal(self.daemon.id(), Signal::SIGKILL),
+            Target::Daemon => {
+                let (gate, monitor) = (self.daemon.gate(), self.daemon.monitor());
+                for pid in [self.daemon.id(), gate, monitor] {
+                    signal(pid, Signal::SIGKILL);
+                }
+            }
             Target::Init => {
                 signal(self.inits()[home], Signal::SIGKILL);
                 return Some(chosen);
@@ -162,17 +168,16 @@ impl<'w> Stage<'w> {
     /// Waits until nothing of a daemon is left but what its next start sweeps.
     #[track_caller]
     fn is_gone(&mut self, namespaces: &Namespaces, target: Target) {
-        let left = |daemon: &Daemon<'_>| -> Vec<Process> { daemon.processes() };
         let gone = wait_until(SOON, || {
-            self.daemon.has_ended() && left(&self.daemon).is_empty()
+            self.daemon.has_ended() && self.daemon.processes().is_empty()
         });
-        assert!(gone, "{target:?}: left: {:?}", left(&self.daemon));
+        assert!(gone, "{target:?}: left: {:?}", self.daemon.processes());
         let cgroup = &self.daemon.world.cgroup;
         wait_until(SOON, || namespaces.still_kept(cgroup).is_empty());
         let kept = namespaces.still_kept(cgroup);
         assert_eq!(kept, [""; 0], "{target:?}: namespaces are left");
         // Directories that a killed supervisor could not remove are the next start's.
-        if target != Target::Supervisor {
+        if !matches!(target, Target::Supervisor | Target::Daemon) {
             let left = cgroups_below(cgroup);
             assert!(left.is_empty(), "{target:?}: cgroups are left: {left:?}");
         }
@@ -245,7 +250,7 @@ fn play(stage: &mut Stage<'_>, target: Target, dice: &mut Dice, tally: &mut Tall
     let all = stage.daemon.processes();
     let namespaces = namespaces_of(all.iter().map(|process| process.pid)).without(&own);
     let burst = Burst::start(&stage.daemon);
-    std::thread::sleep(Duration::from_millis(dice.roll() % 700));
+    std::thread::sleep(Duration::from_millis(dice.roll() % 450));
     let victim = stage.strike(target, dice);
     if target.ends_the_daemon() {
         stage.is_gone(&namespaces, target);
