@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
-use crate::config::{Activation, Config};
+use crate::config::{Activation, Config, Home, Root};
 use crate::sandbox::{self, CapabilityError, Channel, Tree, Wants};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
@@ -131,7 +131,10 @@ fn wants(config: &Config, given: bool) -> Wants {
     Wants {
         low_ports: !given && config.listen.iter().any(low),
         devices: files().any(|files| !files.devices.is_empty()),
-        files: files().any(|files| files.home.keep.is_some() || !files.denied.is_empty()),
+        files: files().any(|files| {
+            files.root != Root::Host || files.home != Home::default() || !files.denied.is_empty()
+        }),
+        changes: files().any(|files| files.changes.is_some()),
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) struct SharingFile {
     sessions: Option<Spanned<usize>>,
     #[serde(default)]
     bounds: BoundsFile,
+    #[serde(default)]
     files: FilesFile,
 }
 

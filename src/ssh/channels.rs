@@ -203,15 +203,9 @@ impl Channels {
         environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
-        let no_size = WindowSize {
-            columns: 0,
-            rows: 0,
-            x_pixels: 0,
-            y_pixels: 0,
-        };
         let (requests, queued) = mpsc::channel(REQUESTS);
         let (size, sizes) =
-            watch::channel(terminal.as_ref().map_or(no_size, |terminal| terminal.size));
+            watch::channel(terminal.as_ref().map_or(NO_SIZE, |terminal| terminal.size));
         let (end, ended) = oneshot::channel();
         self.tasks.spawn(session::run(session::Program {
             guest: self.guest.clone(),
@@ -338,6 +332,14 @@ fn assign(environment: &mut Environment, principal: &Principal, login: Option<&L
     let keys = keys.filter(|(name, _)| listed(&login.key_env, name));
     environment.assign(keys.chain(login.set_env.iter().map(bytes)))
 }
+
+/// What a channel without a terminal has.
+const NO_SIZE: WindowSize = WindowSize {
+    columns: 0,
+    rows: 0,
+    x_pixels: 0,
+    y_pixels: 0,
+};
 
 /// Whether a command is none that can be executed.
 fn unfit(program: &Program) -> bool {
