@@ -15,6 +15,7 @@ pub mod algorithms;
 mod authentication;
 mod builtin;
 mod forwarding;
+mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
@@ -27,6 +28,7 @@ pub use activation::Activation;
 pub use authentication::{Chains, Method};
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
+pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use sandbox::{Scope, Sharing};
@@ -82,6 +84,8 @@ pub struct Config {
     pub client_key: Option<ClientKey>,
     /// What the SSH transport may negotiate.
     pub algorithms: algorithms::Algorithms,
+    /// How connections are looked into.
+    pub inspection: Inspection,
 }
 
 /// One login.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::check::{self, Checked, FORWARD, Filesystem, Inspection, RunAs};
+use super::check::{self, Checked, FORWARD, Filesystem, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
-use super::schema::{self, Compatibility};
+use super::schema::{self, Compatibility, Tls};
 use crate::model::{Destination, Generation, Host, Peer};
 use crate::yaml::Invalid;
 
@@ -32,6 +32,9 @@ pub struct Flow {
 pub enum Verdict {
     /// May be dialled, once its addresses are vetted.
     Allow(Permit),
+    /// May begin, if someone judges each request on it (`judge_request`). Tunnelling it would let through
+    /// what the file wants looked at.
+    Inspect(Permit, Tls),
     /// May not.
     Deny(Denial),
 }
@@ -52,8 +55,8 @@ pub struct Denial {
 pub(super) enum Treatment {
     /// Its bytes pass.
     Tunnel,
-    /// Someone must look into it first; the text says what for.
-    Inspect(String),
+    /// Its requests are judged one by one.
+    Inspect(Tls),
     /// A middleware must have seen it, and none is run.
     Middleware(String),
 }
@@ -163,14 +166,18 @@ impl Snapshot {
                 treatment: Treatment::Tunnel,
                 ..
             }) => Verdict::Allow(permit),
-            // Tunnelling it would let through what the file wants looked at.
             Ok(Admission {
                 permit,
-                treatment: Treatment::Inspect(what) | Treatment::Middleware(what),
+                treatment: Treatment::Inspect(tls),
+                ..
+            }) => Verdict::Inspect(permit, tls),
+            Ok(Admission {
+                permit,
+                treatment: Treatment::Middleware(what),
                 ..
             }) => Verdict::Deny(Denial {
                 reason: format!(
-                    "policy `{}` wants {} inspected ({what}), which this build does not do yet",
+                    "policy `{}` wants {} inspected ({what}), which this build does not do",
                     permit.policy(),
                     permit.destination(),
                 ),
@@ -255,11 +262,11 @@ impl Snapshot {
                 exact: false,
             });
             reach.exact |= endpoint.host.is_exact();
-            if let (Inspection::Requests(requests), Treatment::Tunnel) =
-                (&endpoint.inspection, &treatment)
-            {
-                treatment = Treatment::Inspect(requests.subject().to_owned());
-            }
+        }
+        if treatment == Treatment::Tunnel
+            && let Some(tls) = self.looked_into(endpoints)
+        {
+            treatment = Treatment::Inspect(tls);
         }
         Some(Admission {
             permit: Permit::new(destination.clone(), policy, self.generation, reach?),

@@ -12,21 +12,26 @@ use super::root::{RootError, inside, is_ours, mount_point};
 use crate::sys::mount::{Depth, add_attributes};
 
 /// What these files are called; a policy that does not list /etc still has them.
-pub(super) const SYNTHESIZED: [&str; 5] = [
+pub(super) const SYNTHESIZED: [&str; 6] = [
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
+    BUNDLE,
 ];
+
+/// The certificates that programs trust. At the top, where no tree of the host can lie above it.
+pub(super) const BUNDLE: &str = "/.sandgate/ca-bundle.pem";
 
 /// Writes each file into the tmpfs, or over the host's where /etc is shared.
 pub(super) fn synthesize(
     root: BorrowedFd<'_>,
     blueprint: &Blueprint,
     account: Account,
+    trust: &str,
 ) -> Result<(), RootError> {
-    let contents = contents(blueprint, account);
+    let contents = contents(blueprint, account, trust);
     for (path, text) in SYNTHESIZED.iter().zip(contents) {
         place(root, Path::new(path), text.as_bytes()).map_err(|source| RootError::Step {
             step: "synthesize",
@@ -37,7 +42,7 @@ pub(super) fn synthesize(
     Ok(())
 }
 
-fn contents(blueprint: &Blueprint, account: Account) -> [String; 5] {
+fn contents(blueprint: &Blueprint, account: Account, trust: &str) -> [String; 6] {
     let Account { uid, gid } = account;
     let (login, shell) = (&blueprint.login, blueprint.shell.display());
     // A login named root has the name to itself: programs take the first of two.
@@ -54,6 +59,7 @@ fn contents(blueprint: &Blueprint, account: Account) -> [String; 5] {
         format!("{login}\n"),
         // Nothing listens there, so that a program that ignores the proxy fails at once.
         "# Names are resolved by the proxy; see HTTPS_PROXY.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
+        trust.to_owned(),
     ]
 }
 

@@ -87,8 +87,13 @@ impl Guarded {
     }
 }
 
-/// Replaces the root of this mount namespace. `host` is the inode of the host's mount namespace.
-pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Result<(), RootError> {
+/// Replaces the root of this mount namespace. `trust` is what its programs trust, in PEM; `host` is the inode of the host's mount namespace.
+pub(super) fn build(
+    blueprint: &Blueprint,
+    account: Account,
+    trust: &str,
+    host: u64,
+) -> Result<(), RootError> {
     let _guarded = Guarded::check(host)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     at(
@@ -111,7 +116,7 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
         mount_point(root, &tree.path, tree.is_directory)?;
         attach(&tree.mount, root.as_fd(), inside(&tree.path))?;
     }
-    files::synthesize(root.as_fd(), blueprint, account)?;
+    files::synthesize(root.as_fd(), blueprint, account, trust)?;
     pivot(root)?;
     at(
         "seal",

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Inspection, Login, Scope, Sftp, TEXT_BYTES, Uids};
+use crate::egress::InspectError;
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{
@@ -40,6 +41,9 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// The operator's authority, or roots.
+    #[error("inspection: {0}")]
+    Inspection(#[from] InspectError),
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -105,6 +109,9 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    if config.inspection != Inspection::default() {
+        super::inspection::open(&config.inspection)?;
+    }
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {

@@ -11,6 +11,7 @@
 
 mod decisions;
 mod exchanges;
+mod inspected;
 mod tunnels;
 mod upstream;
 mod world;

@@ -10,12 +10,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sched::{CloneFlags, unshare};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
-use crate::world::ip;
+use crate::world::{Scratch, ip};
 
 /// The upstream's thread, whose namespace waits for its end of the pair.
 pub(crate) struct Upstream {
@@ -27,15 +31,17 @@ pub(crate) struct Upstream {
 }
 
 /// The connections that reached it.
-#[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) dials: AtomicUsize,
     pub(crate) open: AtomicUsize,
+    /// Its own authority's certificate.
+    pub(crate) root: Scratch,
+    tls: TlsAcceptor,
 }
 
 /// Starts it, and counts the connections that reach it.
 pub(crate) fn start() -> (Upstream, Arc<Counts>) {
-    let counts = Arc::new(Counts::default());
+    let counts = Arc::new(Counts::new());
     let (connected, wait) = mpsc::channel();
     let (tell, ready) = mpsc::channel();
     let (tid, thread) = mpsc::channel();
@@ -58,6 +64,11 @@ pub(crate) fn start() -> (Upstream, Arc<Counts>) {
             .unwrap();
         runtime.block_on(async {
             tokio::spawn(listen(80, Arc::clone(&count), http).await);
+            tokio::spawn(listen(8000, Arc::clone(&count), http).await);
+            tokio::spawn(listen(8080, Arc::clone(&count), http).await);
+            let acceptor = count.tls.clone();
+            let tls = move |stream| https(acceptor.clone(), stream);
+            tokio::spawn(listen(443, Arc::clone(&count), tls).await);
             tokio::spawn(listen(7000, Arc::clone(&count), answer_after_end).await);
             tokio::spawn(listen(7001, count, echo).await);
             tell.send(()).unwrap();
@@ -77,7 +88,7 @@ pub(crate) fn start() -> (Upstream, Arc<Counts>) {
 async fn listen<F: Future<Output = ()> + Send + 'static>(
     port: u16,
     counts: Arc<Counts>,
-    serve: fn(TcpStream) -> F,
+    serve: impl Fn(TcpStream) -> F + Send,
 ) -> impl Future<Output = ()> + Send {
     // Both families: v4 comes as v4-mapped.
     let listener = TcpListener::bind(("::", port)).await.unwrap();
@@ -87,8 +98,9 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
             counts.dials.fetch_add(1, Ordering::SeqCst);
             counts.open.fetch_add(1, Ordering::SeqCst);
             let counts = Arc::clone(&counts);
+            let serving = serve(stream);
             tokio::spawn(async move {
-                serve(stream).await;
+                serving.await;
                 counts.open.fetch_sub(1, Ordering::SeqCst);
             });
         }
@@ -116,8 +128,85 @@ async fn http(stream: TcpStream) {
     let server = hyper::server::conn::http1::Builder::new();
     server
         .serve_connection(TokioIo::new(stream), service_fn(respond))
+        .with_upgrades()
         .await
         .ok();
+}
+
+/// In HTTP/2 where the client offers it.
+async fn https(acceptor: TlsAcceptor, stream: TcpStream) {
+    let Ok(stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server
+            .serve_connection(TokioIo::new(stream), service_fn(respond))
+            .await
+            .ok();
+    } else {
+        let server = hyper::server::conn::http1::Builder::new();
+        server
+            .serve_connection(TokioIo::new(stream), service_fn(respond))
+            .with_upgrades()
+            .await
+            .ok();
+    }
+}
+
+impl Counts {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        let names = [
+            "*.example",
+            "*.example.com",
+            "*.query.com",
+            "*.readwrite.com",
+            "*.full.com",
+        ];
+        let more = [
+            "*.readonly.com",
+            "*.test",
+            "*.graphql.com",
+            "*.github.com",
+            "github.com",
+        ];
+        let more = more.iter().chain(&["*.github.test", "*.ws.example"]);
+        let names: Vec<String> = names
+            .iter()
+            .chain(more)
+            .map(|name| (*name).to_owned())
+            .collect();
+        // wrong.example is the one name that is not its own.
+        let names = names.into_iter().flat_map(|name| match name.as_str() {
+            "*.example" => ["tls.example", "up.example"].map(str::to_owned).to_vec(),
+            _ => vec![name],
+        });
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self {
+            dials: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            root: Scratch::new("root", &root.pem()),
+            tls: TlsAcceptor::from(Arc::new(config)),
+        }
+    }
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -138,6 +227,11 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
             Full::default().boxed()
         }
         "/endless" => endless(),
+        // An answer before the body, of which nothing is read.
+        "/early" => {
+            response = response.status(StatusCode::PAYLOAD_TOO_LARGE);
+            Full::from("too large").boxed()
+        }
         _ => Full::from(told(request).await).boxed(),
     };
     Ok(response.body(body).unwrap())

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::{Read, Seek};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use sandgate::audit::Trail;
-use sandgate::egress::{Door, Resolver, serve};
+use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
 use sandgate::model::{
     Fingerprint, Generation, Holder, Identity, LoginName, Peer, SandboxId, SessionId, Subject,
 };
@@ -26,7 +27,11 @@ use tokio::sync::watch;
 use crate::upstream::{self, Counts};
 
 const HOSTS: &str = "
-20.30.40.2         up.example other.example both.example
+20.30.40.2         up.example other.example both.example tls.example wrong.example
+20.30.40.2         api.example.com star.example.com git.example.com api.query.com api.readwrite.com
+20.30.40.2         api.full.com api.readonly.com jsonrpc.test jsonrpc-all.test mcp.test mcp-all.test h.test
+20.30.40.2         api.graphql.com gql.readonly.com api.github.com github.com api.github.test
+20.30.40.2         ro.ws.example rw.ws.example
 2001:db8::2         six.example both.example
 127.0.0.1           rebind.example mixed.example
 20.30.40.2         mixed.example
@@ -72,8 +77,10 @@ pub(crate) struct World {
     pub(crate) peer: Arc<Mutex<Peer>>,
     /// How often the caller was asked for.
     pub(crate) asked: Arc<AtomicUsize>,
+    /// What clients of the proxy trust.
+    pub(crate) bundle: Scratch,
     trail: File,
-    counts: Arc<Counts>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// What curl got.
@@ -166,10 +173,15 @@ async fn run<F: Future<Output = ()>>(
         })
     };
     let resolver = Resolver::new("", HOSTS).unwrap();
+    let authority = Authority::make().unwrap();
+    let roots = Roots::read(&[counts.root.path.clone()]).unwrap();
+    let inspector = Inspector::new(authority, &roots).unwrap();
+    let bundle = Scratch::new("bundle", inspector.bundle());
     let door = Door::new(
         Arc::new(Trail::new(trail.try_clone().unwrap())),
         resolver,
         whois,
+        inspector,
     )
     .unwrap();
     let (policy, policies) = watch::channel(snapshot(POLICY, 1));
@@ -186,6 +198,7 @@ async fn run<F: Future<Output = ()>>(
         policy,
         peer,
         asked,
+        bundle,
         trail,
         counts,
     })
@@ -197,6 +210,7 @@ impl World {
     /// Runs curl through the proxy.
     pub(crate) async fn curl(&self, args: &[&str]) -> Got {
         let mut command = Command::new("curl");
+        command.arg("--cacert").arg(&self.bundle.path);
         command.args([
             "-sS",
             "-m",
@@ -282,6 +296,26 @@ impl World {
     /// How many of them are open.
     pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
+    }
+}
+
+/// A file that goes with its value.
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let (process, thread) = (std::process::id(), std::thread::current().id());
+        let path = std::env::temp_dir().join(format!("sandgate-{name}-{process}-{thread:?}"));
+        std::fs::write(&path, text).unwrap();
+        Self { path }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).ok();
     }
 }
 

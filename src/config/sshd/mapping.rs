@@ -8,7 +8,7 @@ use super::settings::{Fault, Settings};
 use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
-use crate::config::{Chains, Config, Invoker, Limits, Uids, text};
+use crate::config::{Chains, Config, Inspection, Invoker, Limits, Uids, text};
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
 const RSA_BITS: u64 = 2048;
@@ -62,6 +62,7 @@ pub(super) fn map(
             ciphers: algorithms(settings, "Ciphers", Kind::Cipher)?,
             macs: algorithms(settings, "MACs", Kind::Mac)?,
         },
+        inspection: Inspection::default(),
     };
     let log = settings.first("LogLevel", |line| Ok(log(one(line)?)))?;
     Ok((config, settings.first("PidFile", path_or_none)?, log))

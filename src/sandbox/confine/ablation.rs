@@ -102,6 +102,7 @@ fn build_and_run(
     let group = tree.group("ablation")?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let birth = Birth {
+        trust: "",
         blueprint: &blueprint,
         account,
         host_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,

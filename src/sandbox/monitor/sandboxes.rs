@@ -158,6 +158,7 @@ impl Sandboxes {
             let birth = Birth {
                 blueprint,
                 account,
+                trust: &context.trust,
                 host_mounts: context.own_mounts,
                 filter: &context.init_filter,
                 seal_memory_files: context.charter.seal_memory_files,
