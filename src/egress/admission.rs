@@ -130,6 +130,12 @@ pub(super) fn deny(case: &Case<'_>, denial: Denial) -> Refusal {
     }
 }
 
+/// Writes down that something passes which was not dialled for; whether that could be done.
+pub(super) fn note(case: &Case<'_>, rule: Option<String>, generation: Generation) -> bool {
+    let allowed = event(case, audit::Verdict::Allow, generation);
+    record(case, audit::Egress { rule, ..allowed })
+}
+
 fn unresolved(case: &Case<'_>, permit: &Permit) -> Refusal {
     let event = audit::Egress {
         rule: Some(permit.policy().to_owned()),

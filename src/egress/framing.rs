@@ -144,6 +144,9 @@ pub(super) enum Violation {
     /// RFC 9112 §6.1.
     #[error("Transfer-Encoding is not a single `chunked`, or stands beside Content-Length")]
     Coding,
+    /// RFC 9112 §3.2: a fragment stays with the client; hyper would cut it off unseen.
+    #[error("the target holds a `#`")]
+    Fragment,
     /// RFC 9110 §9.3.6.
     #[error("CONNECT with content")]
     ConnectContent,
@@ -243,9 +246,11 @@ impl Framing {
         let mut lines = head
             .split(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let connect = lines
-            .next()
-            .is_some_and(|line| line.starts_with(b"CONNECT "));
+        let line = lines.next().unwrap_or_default();
+        if line.contains(&b'#') {
+            return Err(Violation::Fragment);
+        }
+        let connect = line.starts_with(b"CONNECT ");
         let mut length = None;
         let mut chunked = false;
         let mut upgrade = false;

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cases;
 mod decisions;
 mod exchanges;
 mod inspected;

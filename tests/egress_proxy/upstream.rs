@@ -12,7 +12,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sched::{CloneFlags, unshare};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -158,6 +160,11 @@ impl Counts {
     fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
+        // Another name than the leaf's, which would look signed by itself.
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "upstream's root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
@@ -226,9 +233,36 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
             response = response.status(StatusCode::NO_CONTENT);
             Full::default().boxed()
         }
+        "/open/endless" | "/public/events" => endless(),
+        "/open/switch" if request.headers().contains_key("upgrade") => {
+            tokio::spawn(async move {
+                let stream = hyper::upgrade::on(request).await.unwrap();
+                let (mut read, mut write) = tokio::io::split(TokioIo::new(stream));
+                // The other end may be cut.
+                tokio::io::copy(&mut read, &mut write).await.ok();
+                write.shutdown().await.ok();
+            });
+            response = Response::builder()
+                .status(StatusCode::SWITCHING_PROTOCOLS)
+                .header("connection", "upgrade")
+                .header("upgrade", "websocket");
+            Full::default().boxed()
+        }
+        "/open/trailers" => {
+            response = response.header("trailer", "x-sum");
+            let mut trailers = hyper::HeaderMap::new();
+            trailers.insert("x-sum", "42".parse().unwrap());
+            // Of no length that is known before: such an answer has no trailers in HTTP/1.1.
+            let (frames, stream) = tokio::sync::mpsc::channel::<Bytes>(1);
+            frames.send(Bytes::from_static(b"summed")).await.unwrap();
+            let body = Received(stream);
+            body.with_trailers(std::future::ready(Some(Ok(trailers))))
+                .boxed()
+        }
         "/endless" => endless(),
-        // An answer before the body, of which nothing is read.
-        "/early" => {
+        // An answer before the body, which is read only then: curl 7 takes a reset for a failure.
+        "/open/early" => {
+            tokio::spawn(request.into_body().collect());
             response = response.status(StatusCode::PAYLOAD_TOO_LARGE);
             Full::from("too large").boxed()
         }
@@ -247,7 +281,7 @@ async fn told(request: Request<Incoming>) -> String {
         .collect();
     let body = body.collect().await.unwrap().to_bytes();
     serde_json::json!({
-        "method": head.method.as_str(), "target": head.uri.to_string(), "fields": fields,
+        "method": head.method.as_str(), "target": head.uri.path_and_query().unwrap().as_str(), "fields": fields,
         "body": String::from_utf8_lossy(&body),
     })
     .to_string()

@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use sandgate::audit::Trail;
 use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
 use sandgate::model::{
@@ -23,6 +26,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::upstream::{self, Counts};
 
@@ -268,6 +273,60 @@ impl World {
             "{answer}"
         );
         stream
+    }
+
+    /// Whether a tunnel is opened at all.
+    pub(crate) async fn connects(&self, authority: &str) -> bool {
+        let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        let mut stream = TcpStream::connect(self.proxy).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        &line == b"HTTP/1.1 200"
+    }
+
+    /// Writes these bytes into a tunnel, or tells why there is none, and reads until its end.
+    pub(crate) async fn raw_tunnel(&self, authority: &str, bytes: &[u8]) -> String {
+        let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        let answer = self.raw(&[head.as_bytes(), bytes].concat()).await;
+        let (connected, rest) = answer.split_once("\r\n\r\n").unwrap();
+        if connected.starts_with("HTTP/1.1 200") {
+            rest.to_owned()
+        } else {
+            answer
+        }
+    }
+
+    /// TLS inside a tunnel, in HTTP/1.1: with the proxy where it looks into it.
+    pub(crate) async fn tls(&self, authority: &str) -> TlsStream<TcpStream> {
+        let stream = self.tunnel(authority, b"").await;
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_file_iter(&self.bundle.path).unwrap() {
+            roots.add(root.unwrap()).ok();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (host, _) = authority.rsplit_once(':').unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, stream).await.unwrap()
+    }
+
+    /// Writes these bytes inside TLS, and reads until the proxy closes.
+    pub(crate) async fn raw_tls(&self, authority: &str, bytes: &[u8]) -> String {
+        let mut stream = self.tls(authority).await;
+        stream.write_all(bytes).await.unwrap();
+        let mut text = Vec::new();
+        stream
+            .read_to_end(&mut text)
+            .await
+            .expect("an end that was announced");
+        String::from_utf8(text).unwrap()
     }
 
     /// The audit trail so far.

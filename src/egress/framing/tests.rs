@@ -71,6 +71,7 @@ async fn a_message_that_frames_in_two_ways_is_stopped() {
     ] {
         stops("", &format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")).await;
     }
+    stops("", "GET /#a HTTP/1.1\r\nHost: x\r\n\r\n").await;
     stops("", "GET / HTTP/1.1\nHost: x\n\n").await;
     stops("", "CONNECT x:1 HTTP/1.1\r\nContent-Length: 1\r\n\r\n").await;
 }

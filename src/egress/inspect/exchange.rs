@@ -4,24 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, TE, UPGRADE, VIA};
+use hyper::header::{
+    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TE, UPGRADE, VIA,
+};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use super::body::Relayed;
-use super::gather::{GatherError, gather};
+use super::gather::{GatherError, drain, gather};
 use super::head::{Head, Scheme};
 use super::lines::{LineError, Lines, Outgoing};
 use super::watch::{Held, Inquiry, Watch};
-use crate::egress::admission::{Case, Refusal, deny, reach};
+use crate::egress::admission::{Case, Refusal, reach};
 use crate::egress::answer::{self, Body};
 use crate::egress::forward::{strip, via};
 use crate::egress::intake::Malformed;
 use crate::egress::proxy::Client;
 use crate::model::{Destination, Peer};
-use crate::policy::{Denial, Flow, RequestDenial, RequestVerdict, Vetted};
+use crate::policy::{Flow, RequestDenial, RequestVerdict, Vetted};
 
 /// One client's inspected connection: where it is for, and the upstream connections that serve it.
 pub(in crate::egress) struct Conversation {
@@ -37,6 +39,16 @@ pub(in crate::egress) struct Conversation {
 pub(super) struct Switched {
     pub(super) upstream: OnUpgrade,
     pub(super) watch: Watch,
+    pub(super) messages: Messages,
+}
+
+/// What becomes of an upgraded connection's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// The endpoint speaks of requests alone.
+    Passed,
+    /// `protocol: websocket`.
+    Judged,
 }
 
 /// Why a request was not answered by its upstream.
@@ -54,6 +66,7 @@ struct Cleared {
     vetted: Vetted,
     /// The path that was judged; `None` where none had to be, and it goes as it came.
     path: Option<String>,
+    messages: Messages,
 }
 
 impl Conversation {
@@ -81,13 +94,17 @@ impl Conversation {
         let (head, body) = request.into_parts();
         let persists = head.version != Version::HTTP_2;
         let upgrades = head.headers.contains_key(UPGRADE);
-        let (mut response, last) = match self.exchange(head, body, peer).await {
+        let mut body = Some(body);
+        let (mut response, last) = match self.exchange(head, &mut body, peer).await {
             Ok(response) => {
                 let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 (response, upgrades && !switched)
             }
             Err(turned) => (self.turn(&turned), true),
         };
+        if !persists && let Some(rest) = body {
+            tokio::spawn(drain(rest));
+        }
         if persists && last {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -106,7 +123,7 @@ impl Conversation {
     async fn exchange(
         &self,
         head: Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         peer: Peer,
     ) -> Result<Response<Body>, Turned> {
         let read = Head::read(&head, &self.destination, self.scheme).map_err(Turned::Malformed)?;
@@ -117,7 +134,7 @@ impl Conversation {
         let mut inquiry = Inquiry {
             flow: Arc::new(flow),
             head: Arc::new(read),
-            held: if body.is_end_stream() {
+            held: if body.as_ref().is_none_or(Incoming::is_end_stream) {
                 Held::None
             } else {
                 Held::Unread
@@ -129,7 +146,6 @@ impl Conversation {
             let inquiry = inquiry.clone();
             move |refusal| Turned::Refused(refusal, inquiry)
         };
-        let mut body = Some(body);
         let mut verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
         if let RequestVerdict::NeedsBody { limit } = verdict
             && let Some(unread) = body.take()
@@ -138,7 +154,7 @@ impl Conversation {
             verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
         }
         let cleared = self.clear(verdict, &inquiry).await?;
-        let outgoing = match (&inquiry.held, body) {
+        let outgoing = match (&inquiry.held, body.take()) {
             (Held::Body(bytes), _) => Either::Left(Full::new(bytes.clone())),
             (_, Some(body)) => Either::Right(body),
             (_, None) => Either::Left(Full::default()),
@@ -150,18 +166,28 @@ impl Conversation {
             addresses: addresses.iter().map(std::net::SocketAddr::ip).collect(),
             inquiry,
         };
-        self.relay(onward(head, outgoing, cleared.path)?, cleared.vetted, watch)
-            .await
+        let request = onward(head, outgoing, cleared.path)?;
+        match watch.inquiry.head.upgrade {
+            Some(protocol) => {
+                let agreed = (protocol, cleared.messages);
+                self.switch(request, cleared.vetted, watch, agreed).await
+            }
+            None => self.relay(request, cleared.vetted, watch).await,
+        }
     }
 
     /// Turns a verdict into addresses to dial, and writes it down.
     async fn clear(&self, verdict: RequestVerdict, inquiry: &Inquiry) -> Result<Cleared, Turned> {
         let mut facts = inquiry.facts();
+        let mut messages = Messages::Passed;
         let (permit, path) = match verdict {
             RequestVerdict::Tunnel(permit) => (permit, None),
             RequestVerdict::Allow(allowed) => {
                 facts.path = Some(allowed.path.clone());
                 facts.protocol = allowed.protocol;
+                if allowed.protocol == Some("websocket") {
+                    messages = Messages::Judged;
+                }
                 facts.request_rule = allowed.rule;
                 facts.would_deny = allowed.would_deny.map(|denial| denial.reason);
                 (allowed.permit, Some(allowed.path))
@@ -179,7 +205,11 @@ impl Conversation {
             asked: Some(&facts),
         };
         match reach(&case, permit).await {
-            Ok(vetted) => Ok(Cleared { vetted, path }),
+            Ok(vetted) => Ok(Cleared {
+                vetted,
+                path,
+                messages,
+            }),
             Err(Refusal::Denied(denial)) => {
                 Err(Turned::Denied(Box::new(denial.into()), inquiry.clone()))
             }
@@ -188,22 +218,7 @@ impl Conversation {
     }
 
     fn deny(&self, denial: RequestDenial, inquiry: &Inquiry) -> Turned {
-        let mut facts = inquiry.facts();
-        facts.path.clone_from(&denial.path);
-        facts.protocol = denial.protocol;
-        facts.request_rule.clone_from(&denial.rule);
-        let case = Case {
-            door: &self.client.door,
-            subject: &self.client.subject,
-            flow: &inquiry.flow,
-            asked: Some(&facts),
-        };
-        let recorded = Denial {
-            rule: denial.policy.clone(),
-            reason: denial.reason.clone(),
-            generation: denial.generation,
-        };
-        match deny(&case, recorded) {
+        match inquiry.deny(&self.client, &denial) {
             Refusal::Denied(_) => Turned::Denied(Box::new(denial), inquiry.clone()),
             refusal => Turned::Refused(refusal, inquiry.clone()),
         }
@@ -211,20 +226,10 @@ impl Conversation {
 
     async fn relay(
         &self,
-        mut request: Request<Outgoing>,
+        request: Request<Outgoing>,
         vetted: Vetted,
         watch: Watch,
     ) -> Result<Response<Body>, Turned> {
-        let upgrade = watch.inquiry.head.upgrade;
-        if let Some(protocol) = upgrade {
-            ask_to_switch(request.headers_mut(), protocol);
-            let sending = self.lines.switch(request, vetted);
-            let mut response = sending.await.map_err(Turned::Upstream)?;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return self.switch(&mut response, protocol, watch);
-            }
-            return self.pass(response, Box::pin(watch.revoked()));
-        }
         let mut revoked = Box::pin(watch.revoked());
         let response = tokio::select! {
             biased;
@@ -249,27 +254,47 @@ impl Conversation {
         Ok(response.map(|body| Either::Right(Relayed::new(body, revoked))))
     }
 
-    fn switch(
+    async fn switch(
         &self,
-        response: &mut Response<Incoming>,
-        protocol: &'static str,
+        mut request: Request<Outgoing>,
+        vetted: Vetted,
         watch: Watch,
+        (protocol, messages): (&'static str, Messages),
     ) -> Result<Response<Body>, Turned> {
+        ask_to_switch(request.headers_mut(), protocol);
+        if messages == Messages::Judged {
+            // Compressed messages could not be read.
+            request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
+        }
+        let mut revoked = Box::pin(watch.clone().revoked());
+        let mut response = tokio::select! {
+            biased;
+            () = &mut revoked => return Err(Turned::Revoked),
+            sent = self.lines.switch(request, vetted) => sent.map_err(Turned::Upstream)?,
+        };
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return self.pass(response, revoked);
+        }
         let agreed = response.headers().get(UPGRADE).is_some_and(|named| {
             named
                 .as_bytes()
                 .trim_ascii()
                 .eq_ignore_ascii_case(protocol.as_bytes())
         });
-        if !agreed {
+        let extended = response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS);
+        if !agreed || (extended && messages == Messages::Judged) {
             return Err(Turned::Upstream(LineError::Switched));
         }
-        let upstream = hyper::upgrade::on(&mut *response);
+        let upstream = hyper::upgrade::on(&mut response);
         let mut headers = std::mem::take(response.headers_mut());
         strip(&mut headers);
         ask_to_switch(&mut headers, protocol);
         let mut switched = self.switched.lock().unwrap_or_else(PoisonError::into_inner);
-        *switched = Some(Switched { upstream, watch });
+        *switched = Some(Switched {
+            upstream,
+            watch,
+            messages,
+        });
         let mut answer = Response::new(Either::Left(Full::default()));
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *answer.headers_mut() = headers;

@@ -41,3 +41,23 @@ async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, GatherError> {
     }
     Ok(bytes.freeze())
 }
+
+/// How long the body of a refused request is read, and how much of it.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+const DRAIN_BYTES: usize = 64 << 20;
+
+/// Reads what a client still sends after its request was refused: curl 7 takes a stream that is reset
+/// (RFC 9113 §8.1, NO_ERROR) for one that failed, and loses the answer.
+pub(super) async fn drain(mut body: Incoming) {
+    let mut left = DRAIN_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Late or not, nothing of it counts.
+    tokio::time::timeout(DRAIN_TIME, rest).await.ok();
+}

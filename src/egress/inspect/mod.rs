@@ -3,12 +3,14 @@
 mod authority;
 mod body;
 mod exchange;
+mod frames;
 mod gather;
 mod head;
 mod lines;
 mod roots;
 mod terminate;
 mod watch;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -20,8 +20,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Conversation, Switched};
+use super::exchange::{Conversation, Messages, Switched};
 use super::head::Scheme;
+use super::websocket;
 use crate::egress::admission::{Case, deny};
 use crate::egress::answer::Body;
 use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
@@ -161,7 +162,7 @@ where
     let served = poll_fn(|cx| http.poll_without_shutdown(cx)).await;
     let (stream, early) = http.into_parts().io.into_inner().into_parts();
     match (served, conversation.switched()) {
-        (Ok(()), Some(switched)) => relay(stream, &early, switched).await,
+        (Ok(()), Some(switched)) => relay(stream, early, switched).await,
         (served, _) => {
             linger(stream).await;
             served.map_err(io::Error::other)
@@ -181,14 +182,17 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     }
 }
 
-async fn relay<S>(mut stream: S, early: &[u8], switched: Switched) -> io::Result<()>
+async fn relay<S>(mut stream: S, early: BytesMut, switched: Switched) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let upstream = switched.upstream.await.map_err(io::Error::other)?;
     let mut upstream = TokioIo::new(upstream);
+    if switched.messages == Messages::Judged {
+        return websocket::relay(stream, early, upstream, switched.watch).await;
+    }
     let bytes = async {
-        upstream.write_all(early).await?;
+        upstream.write_all(&early).await?;
         copy_bidirectional_with_sizes(&mut stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
             .await
     };

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::head::Head;
 use crate::audit;
-use crate::egress::admission::{Case, Refusal, deny};
+use crate::egress::admission::{Case, Refusal, deny, note};
 use crate::egress::proxy::Client;
 use crate::policy::{Content, Denial, Flow, RequestDenial, RequestVerdict, Snapshot};
 
@@ -19,6 +19,9 @@ pub(super) enum Held {
     None,
     Unread,
     Body(Bytes),
+    /// A message on the WebSocket that the request opened.
+    Text(Arc<str>),
+    Binary,
 }
 
 impl Held {
@@ -27,6 +30,8 @@ impl Held {
             Self::None => Content::None,
             Self::Unread => Content::Unread,
             Self::Body(bytes) => Content::Body(bytes),
+            Self::Text(text) => Content::Text(text),
+            Self::Binary => Content::Binary,
         }
     }
 }
@@ -52,13 +57,59 @@ impl Inquiry {
         })
     }
 
-    /// What the audit trail says of it.
+    /// What the audit trail says of it, before it is judged.
     pub(super) fn facts(&self) -> audit::Asked {
-        audit::Asked::about(&self.head.method)
+        audit::Asked::about(match self.held {
+            Held::Text(_) => "WEBSOCKET_TEXT",
+            Held::Binary => "WEBSOCKET_BINARY",
+            Held::None | Held::Unread | Held::Body(_) => &self.head.method,
+        })
+    }
+
+    /// Writes a denial down.
+    pub(super) fn deny(&self, client: &Client, denial: &RequestDenial) -> Refusal {
+        let facts = audit::Asked {
+            path: denial.path.clone(),
+            protocol: denial.protocol,
+            request_rule: denial.rule.clone(),
+            ..self.facts()
+        };
+        let case = Case {
+            door: &client.door,
+            subject: &client.subject,
+            flow: &self.flow,
+            asked: Some(&facts),
+        };
+        let denial = Denial {
+            rule: denial.policy.clone(),
+            reason: denial.reason.clone(),
+            generation: denial.generation,
+        };
+        deny(&case, denial)
+    }
+
+    /// Writes down what only `enforcement: audit` lets pass; false where that can't be done, and it may
+    /// not pass.
+    pub(super) fn note(&self, client: &Client, denial: &RequestDenial) -> bool {
+        let facts = audit::Asked {
+            path: denial.path.clone(),
+            protocol: denial.protocol,
+            would_deny: Some(denial.reason.clone()),
+            ..self.facts()
+        };
+        let case = Case {
+            door: &client.door,
+            subject: &client.subject,
+            flow: &self.flow,
+            asked: Some(&facts),
+        };
+        let policy = denial.policy.clone();
+        note(&case, policy, denial.generation)
     }
 }
 
 /// The right to a request that is under way.
+#[derive(Clone)]
 pub(super) struct Watch {
     pub(super) client: Arc<Client>,
     /// Marks as seen the snapshot that allowed the request.
@@ -74,22 +125,8 @@ impl Watch {
         while self.policy.changed().await.is_ok() {
             let policy = Arc::clone(&self.policy.borrow_and_update());
             if let Some(denial) = self.objection(&policy).await {
-                let mut facts = self.inquiry.facts();
-                facts.path = denial.path;
-                facts.protocol = denial.protocol;
-                facts.request_rule = denial.rule;
-                let case = Case {
-                    door: &self.client.door,
-                    subject: &self.client.subject,
-                    flow: &self.inquiry.flow,
-                    asked: Some(&facts),
-                };
-                let denial = Denial {
-                    rule: denial.policy,
-                    reason: denial.reason,
-                    generation: denial.generation,
-                };
-                deny(&case, denial);
+                // Written down or not, it is over.
+                drop(self.inquiry.deny(&self.client, &denial));
                 return;
             }
         }
