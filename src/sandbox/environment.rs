@@ -8,8 +8,8 @@ use super::blueprint::{Blueprint, HOME, PROXY};
 use super::files::BUNDLE;
 
 /// Where programs look for a file of certificates to trust: OpenSSL and what follows it, Node.js, Deno,
-/// Python's requests, curl, git, pip, cargo, the AWS tools, npm.
-const TRUST: [&str; 10] = [
+/// Python's requests, curl, git, pip, cargo, the AWS tools, npm, gRPC.
+const TRUST: [&str; 11] = [
     "SSL_CERT_FILE",
     "NODE_EXTRA_CA_CERTS",
     "DENO_CERT",
@@ -20,6 +20,7 @@ const TRUST: [&str; 10] = [
     "CARGO_HTTP_CAINFO",
     "AWS_CA_BUNDLE",
     "NPM_CONFIG_CAFILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
 ];
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
