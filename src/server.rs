@@ -20,6 +20,7 @@ mod check;
 pub mod doctor;
 mod files;
 mod gate;
+mod inspection;
 mod key_files;
 mod keys;
 mod launch;
@@ -160,14 +161,17 @@ fn start(
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
+    let (trust, say_trust) = launch::signpost()?;
     let door = gate::Threshold {
         sockets,
         entrance: launch.entrance,
         ready: say_ready,
+        trust: say_trust,
     };
-    let given = (tree, gate_end, monitor_end, door);
-    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitor_end, door)| {
+    let given = (tree, gate_end, (monitor_end, trust), door);
+    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitors, door)| {
         drop((gate_end, door));
+        let (monitor_end, trust) = monitors;
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
         if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
             supervisor::end_child(Err(error));
@@ -177,11 +181,12 @@ fn start(
             charter,
             tree,
             monitor_end,
+            trust,
             || reload::reload(checked, notifier),
         ))
     })?;
-    let (tree, gate_end, monitor_end, door) = given;
-    drop(monitor_end);
+    let (tree, gate_end, monitors, door) = given;
+    drop(monitors);
     let given = (tree, gate_end, door);
     let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, door)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.

@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use super::algorithms::{self, AlgorithmsFile};
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
+use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::rules::{self, RulesFile};
@@ -53,6 +54,8 @@ struct File {
     banner: Option<PathBuf>,
     motd: Option<PathBuf>,
     drain: Option<Spanned<u64>>,
+    #[serde(default)]
+    inspection: InspectionFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,6 +177,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         accept_weaker: file.accept_weaker,
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
+        inspection: inspection::check(base, file.inspection),
     })
 }
 

@@ -111,6 +111,7 @@ pub(super) fn renewed(
         "accept_weaker": accept_weaker,
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
+        "inspection": inspection,
     }
     let (logins, pool, sandboxes) = (config.logins.len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(logins) >= sandboxes {
