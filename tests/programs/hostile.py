@@ -9,7 +9,11 @@ import sys
 import threading
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_OPEN_SUCCESS, cMSG_USERAUTH_REQUEST
+from paramiko.common import (
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_OPEN_SUCCESS,
+    cMSG_USERAUTH_REQUEST,
+)
 
 ADDRESS = ("127.0.0.1", 2222)
 key = paramiko.Ed25519Key.from_private_key_file(sys.argv[1])
@@ -78,6 +82,16 @@ def own_confirmed(count):
     return [done, transport.is_active()]
 
 
+def many_places(count):
+    """Asks to be connected to as many places as that, one beside the other."""
+    transport = log_in()
+    for number in range(int(count)):
+        fields = ("direct-tcpip", number, 1 << 20, 1 << 15, "example.com", 80, "127.0.0.1", 1)
+        transport._send_message(message(cMSG_CHANNEL_OPEN, *fields))
+    ask("asked")
+    return transport.is_active()
+
+
 class Probes:
     """Counts what the server says to offers."""
 
@@ -123,6 +137,7 @@ def variables(length):
 SCENARIOS = {
     "shut-window": shut_window,
     "own-confirmed": own_confirmed,
+    "many-places": many_places,
     "offers": offers,
     "variables": variables,
 }

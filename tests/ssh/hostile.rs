@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::keyring::{admitted, give_options};
-use super::support::{Daemon, Running, Setup, World, venv, wait_until};
+use super::support::{Daemon, Running, Setup, World, status, venv, wait_until};
 
 /// A scenario of programs/hostile.py.
 fn scenario(daemon: &Daemon<'_>, words: &[&str]) -> Running {
@@ -96,6 +96,23 @@ fn who_confirms_a_channel_of_their_own_is_disconnected_and_leaves_no_file_open()
     assert!(after < before + 20, "{before} grew to {after}: {answer}");
     assert_eq!(answer, json!([0, false]));
     daemon.ssh().run("true").expect_code(0);
+}
+
+#[test]
+fn connections_that_are_refused_hold_no_memory() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    daemon.ssh().run("true").expect_code(0);
+    let gate = daemon.gate();
+    let size = || {
+        let size = status(gate, "RssAnon").unwrap();
+        size.trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let before = size();
+    let (after, active) = at(scenario(&daemon, &["many-places", "40000"]), "asked", size);
+    // Less than a KiB for each.
+    assert!(after < before + 32 * 1024, "{before} grew to {after} KiB");
+    assert_eq!(active, json!(true));
 }
 
 #[test]
