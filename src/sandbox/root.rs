@@ -158,11 +158,32 @@ fn clone_listed(blueprint: &Blueprint) -> Result<(Vec<Tree>, Vec<Link>), RootErr
         }
         same
     });
+    listed.extend(ways(&listed));
+    listed.sort();
+    listed.dedup();
     let trees = listed
         .into_iter()
         .map(|(path, access)| clone_tree(path, access))
         .collect::<Result<_, _>>()?;
     Ok((trees, links))
+}
+
+/// The directories on the way from a tree that may be written to one in it that may not. Each becomes a mount
+/// of its own, which cannot be renamed or replaced (rename(2), EBUSY): the next sandbox finds at its path
+/// what is there now, and not what somebody put in its place.
+fn ways(listed: &[(PathBuf, Access)]) -> Vec<(PathBuf, Access)> {
+    let guarded = listed
+        .iter()
+        .filter(|(_, access)| *access == Access::ReadOnly);
+    let way = |path: &Path| -> Option<Vec<(PathBuf, Access)>> {
+        // The listed are sorted: of those above it the last is the nearest.
+        let above = |(other, _): &&(PathBuf, Access)| other != path && path.starts_with(other);
+        let (outer, access) = listed.iter().rfind(above)?;
+        let between = path.ancestors().skip(1).take_while(|part| part != outer);
+        (*access == Access::ReadWrite)
+            .then(|| between.map(|part| (part.to_owned(), *access)).collect())
+    };
+    guarded.filter_map(|(path, _)| way(path)).flatten().collect()
 }
 
 /// `/` stands for everything at the top of the host but what a sandbox has of its own.
