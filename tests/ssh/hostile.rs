@@ -94,7 +94,11 @@ fn who_confirms_a_channel_of_their_own_is_disconnected_and_leaves_no_file_open()
     let running = scenario(&daemon, &["own-confirmed", "100"]);
     let (after, answer) = at(running, "closed", open);
     assert!(after < before + 20, "{before} grew to {after}: {answer}");
-    assert_eq!(answer, json!([0, false]));
+    // The first may be over for the client by the time that it hears of the end.
+    assert!(
+        [json!([0, false]), json!([1, false])].contains(&answer),
+        "{answer}"
+    );
     daemon.ssh().run("true").expect_code(0);
 }
 
