@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandgate::audit::Trail;
 use sandgate::egress::{Door, Resolver, serve};
-use sandgate::model::{Fingerprint, Generation, LoginName, Peer, SandboxId, Subject};
+use sandgate::model::{Fingerprint, Generation, Holder, LoginName, Peer, SandboxId, Subject};
 use sandgate::policy::Snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +35,7 @@ async fn no_descriptors_is_not_the_end() {
     let subject = Subject {
         sandbox: SandboxId(1),
         login: LoginName::try_from("sandbox".to_owned()).unwrap(),
-        key: Fingerprint("SHA256:test".into()),
+        holder: Holder::Key(Fingerprint("SHA256:test".into())),
     };
     let server = tokio::spawn(serve(listener, subject, policies, Arc::new(door)));
 

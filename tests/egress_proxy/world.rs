@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use sandgate::audit::Trail;
 use sandgate::egress::{Door, Resolver, serve};
 use sandgate::model::{
-    Fingerprint, Generation, Identity, LoginName, Peer, SandboxId, SessionId, Subject,
+    Fingerprint, Generation, Holder, Identity, LoginName, Peer, SandboxId, SessionId, Subject,
 };
 use sandgate::policy::Snapshot;
 use serde_json::Value;
@@ -178,7 +178,7 @@ async fn run<F: Future<Output = ()>>(
     let subject = Subject {
         sandbox: SandboxId(3),
         login: LoginName::try_from("sandbox".to_owned()).unwrap(),
-        key: Fingerprint("SHA256:test".into()),
+        holder: Holder::Key(Fingerprint("SHA256:test".into())),
     };
     let server = tokio::spawn(serve(listener, subject, policies, Arc::new(door)));
     test(World {
