@@ -12,6 +12,8 @@ use crate::policy::cases::{self, Status};
 use crate::policy::{FORWARD, Flow, Snapshot, Verdict};
 use crate::server;
 
+mod sandboxes;
+
 /// An SSH server whose sessions run in sandboxes.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
@@ -29,6 +31,10 @@ enum Command {
     /// Work with policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// List the sandboxes of a running daemon (needs root).
+    Sandboxes(sandboxes::List),
+    /// End sandboxes of a running daemon, with everything in them (needs root).
+    Kill(sandboxes::Kill),
 }
 
 /// Where the configuration comes from.
@@ -89,6 +95,8 @@ pub fn run() -> ExitCode {
         Command::Check(source) => check(&source),
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
         Command::Policy(PolicyCommand::Explain(question)) => explain(&question),
+        Command::Sandboxes(list) => sandboxes::list(&list),
+        Command::Kill(kill) => sandboxes::kill(&kill),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandgate: {}", server::explain(error.as_ref()));

@@ -6,13 +6,15 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
+use crate::admin::{self, Place};
 use crate::config::{Activation, Config};
-use crate::sandbox::{self, Channel, Tree};
+use crate::sandbox::{self, Channel, Lines, Tree};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
@@ -44,6 +46,14 @@ pub enum ServerError {
         path: PathBuf,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Root could ask nothing.
+    #[error("admin: cannot listen on {}: {source}; name another path", path.display())]
+    Admin {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// The daemon's cgroup can't be made.
     #[error("cgroup v2: {0}")]
@@ -87,36 +97,67 @@ pub fn serve(config: Config, activation: &Activation) -> Result<ExitCode, Server
     }
     keys::make_missing(checked.config())?;
     let tree = Tree::create().map_err(ServerError::Cgroup)?;
-    start(&checked, tree, sockets, &notifier).map_err(wrong("start"))
+    let configured = checked.config().admin.as_deref();
+    let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
+        path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),
+        source,
+    })?;
+    tracing::info!(socket = %place.path().display(), "root may ask for sandboxes");
+    let given = Given {
+        tree,
+        sockets,
+        admin,
+    };
+    let ended = start(&checked, given, &notifier).map_err(wrong("start"));
+    place.close();
+    ended
+}
+
+/// What the processes get that is opened before them.
+struct Given {
+    tree: Tree,
+    /// systemd's.
+    sockets: Vec<(SocketAddr, socket2::Socket)>,
+    /// The listener for root's questions.
+    admin: OwnedFd,
 }
 
 fn start(
     checked: &Checked,
-    tree: Tree,
-    sockets: Vec<(SocketAddr, socket2::Socket)>,
+    given: Given,
     notifier: &notify::Notifier,
 ) -> std::io::Result<ExitCode> {
     let one_thread = SingleThreaded::prove()?;
     let supervisor = supervisor::Supervisor::prepare()?;
     let (gate_end, monitor_end) = Channel::pair()?;
-    let given = (tree, gate_end, monitor_end, sockets);
     let (monitor, given) = fork_with(
         &one_thread,
-        given,
-        |(tree, gate_end, monitor_end, sockets)| {
+        (given, gate_end, monitor_end),
+        |(given, gate_end, monitor_end)| {
+            let Given {
+                tree,
+                sockets,
+                admin,
+            } = given;
             drop((gate_end, sockets));
+            let lines = Lines {
+                gate: monitor_end,
+                admin,
+            };
             supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
             let charter = checked.charter().clone();
-            supervisor::end_child(sandbox::serve_as_monitor(
-                charter,
-                tree,
-                monitor_end,
-                || reload::reload(checked, notifier),
-            ))
+            supervisor::end_child(sandbox::serve_as_monitor(charter, tree, lines, || {
+                reload::reload(checked, notifier)
+            }))
         },
     )?;
-    let (tree, gate_end, monitor_end, sockets) = given;
-    drop(monitor_end);
+    let (given, gate_end, monitor_end) = given;
+    let Given {
+        tree,
+        sockets,
+        admin,
+    } = given;
+    drop((monitor_end, admin));
     let given = (tree, gate_end, sockets);
     let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, sockets)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.

@@ -10,10 +10,13 @@ use serde_saphyr::{Location, Spanned};
 
 use super::forwarding::{self, ForwardingFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
-use super::sandbox::{self, SharingFile};
+use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::{Config, Gap, Limits, Login, Uids, keys};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
+
+/// Room for the socket's name while it is made, too.
+const LONGEST_SOCKET: usize = 100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +27,10 @@ struct File {
     spill: Option<PathBuf>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
+    #[serde(default)]
+    sandboxes: BTreeMap<String, Spanned<DefinitionFile>>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
+    admin: Option<Spanned<PathBuf>>,
     #[serde(default)]
     limits: LimitsFile,
     uids: Option<Spanned<Uids>>,
@@ -49,14 +55,13 @@ struct LoginFile {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     authorized_principals: Option<Spanned<Vec<String>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
-    policy: PathBuf,
+    policy: Option<PathBuf>,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     forwarding: ForwardingFile,
-    #[serde(default)]
-    sandbox: SharingFile,
+    sandbox: Option<Spanned<Choice>>,
     force_command: Option<Spanned<String>>,
 }
 
@@ -88,6 +93,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     if file.logins.value.is_empty() {
         return wrong(file.logins.referenced, "name at least one login");
     }
+    let definitions = sandbox::check_all(base, file.sandboxes)?;
     let mut logins = BTreeMap::new();
     for (name, mut login) in file.logins.value {
         let everyones = file.trusted_user_ca_keys.as_ref();
@@ -99,7 +105,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             trusted_user_ca_keys: authorities,
             authorized_principals: principals,
             revoked_keys: revoked,
-            ..check_login(base, login)?
+            ..check_login(base, &definitions, login)?
         };
         logins.insert(name, login);
     }
@@ -131,12 +137,26 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         uids,
         pool,
         accept_weaker: file.accept_weaker,
+        admin: file
+            .admin
+            .map(|path| check_admin(base, &path))
+            .transpose()?,
         client_key: None,
     })
 }
 
 pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::at(place, problem))
+}
+
+/// The path of a UNIX socket has room for 107 bytes (unix(7)).
+fn check_admin(base: &Path, path: &Spanned<PathBuf>) -> Result<PathBuf, Fault> {
+    let joined = base.join(&path.value);
+    if joined.as_os_str().len() > LONGEST_SOCKET {
+        let problem = format!("is longer than {LONGEST_SOCKET} bytes; name a shorter path");
+        return wrong(path.referenced, problem);
+    }
+    Ok(joined)
 }
 
 fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>, Fault> {
@@ -160,7 +180,7 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
     listen.value.into_iter().map(address).collect()
 }
 
-fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
+fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Result<Login, Fault> {
     let keys = login.authorized_keys;
     if keys.value.is_empty() || keys.value.len() > 16 {
         return wrong(keys.referenced, "name 1 to 16 files");
@@ -192,19 +212,27 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         }
         command => command.map(|command| command.value),
     };
+    let definition = sandbox::choose(base, definitions, login.sandbox)?;
+    let own = login.policy.map(|path| base.join(path));
+    let Some(policy) = own.or(definition.policy) else {
+        return wrong(
+            keys.referenced,
+            "the key `policy` is missing; add it beside this one, or to the login's definition in `sandboxes`",
+        );
+    };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
         authorized_principals: Vec::new(),
         revoked_keys: Vec::new(),
-        policy: Some(base.join(login.policy)),
+        policy: Some(policy),
         shell,
         accept_env: login
             .accept_env
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        sandbox: sandbox::check(login.sandbox)?,
+        sandbox: definition.sharing,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
     })

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::Scope;
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -35,8 +36,11 @@ pub struct Blueprint {
     pub shell: PathBuf,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
-    /// Whether what a session leaves behind may stay until the sandbox ends, client or not.
-    pub shared: bool,
+    /// The name of its sandboxes' definition, where it has one.
+    pub name: Option<String>,
+    /// Who shares one of them. Where somebody does, what a session leaves behind may stay until the sandbox
+    /// ends, client or not.
+    pub scope: Scope,
     /// Sessions at once in one of them.
     pub sessions: usize,
     /// What is there to see, and how.

@@ -27,7 +27,7 @@ pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, St
 pub use confine::ablation;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, Reload, open_keys, run as serve_as_monitor};
+pub(crate) use monitor::{Charter, Lines, Reload, open_keys, run as serve_as_monitor};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
     Exit, Family, KeyFiles, Place, Program, SocketPath, Spawn, Terminal, WindowSize,

@@ -15,12 +15,14 @@ use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
+use super::protocol::admin::{AdminAnswer, AdminRequest};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod desk;
 mod errands;
 mod keys;
 mod outbox;
@@ -29,6 +31,7 @@ mod sessions;
 
 pub(crate) use keys::open_keys;
 
+use desk::Desk;
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
@@ -93,6 +96,9 @@ enum Source {
     Errand(u64),
     /// SIGHUP.
     Signal,
+    /// Somebody calls who wants to know about sandboxes, or asks.
+    Desk,
+    Caller(u64),
 }
 
 impl Source {
@@ -105,6 +111,8 @@ impl Source {
             Self::End(id) => (4, id.0),
             Self::Errand(id) => (5, id),
             Self::Signal => (6, 0),
+            Self::Desk => (7, 0),
+            Self::Caller(id) => (8, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -120,6 +128,8 @@ impl Source {
             4 => Self::End(SessionId(number)),
             5 => Self::Errand(number),
             6 => Self::Signal,
+            7 => Self::Desk,
+            8 => Self::Caller(number),
             _ => return None,
         })
     }
@@ -170,7 +180,16 @@ struct Monitor {
     sandboxes: Sandboxes,
     sessions: Sessions,
     errands: Errands,
+    desk: Desk,
     signals: SignalFd,
+}
+
+/// The sockets that the monitor serves.
+pub(crate) struct Lines {
+    /// The gate's.
+    pub(crate) gate: Channel,
+    /// The listener for root's questions.
+    pub(crate) admin: OwnedFd,
 }
 
 /// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
@@ -178,7 +197,7 @@ struct Monitor {
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
-    gate: Channel,
+    Lines { gate, admin }: Lines,
     mut reload: impl FnMut() -> Option<Reload>,
 ) -> Result<(), MonitorError> {
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
@@ -207,6 +226,7 @@ pub(crate) fn run(
         tree,
         events,
     };
+    let desk = Desk::open(admin, &context)?;
     let sandboxes = Sandboxes::new(context.charter.uids);
     let mut monitor = Monitor {
         context,
@@ -214,6 +234,7 @@ pub(crate) fn run(
         sandboxes,
         sessions: Sessions::default(),
         errands: Errands::default(),
+        desk,
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -247,6 +268,8 @@ impl Monitor {
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::Desk) => self.desk.receive(&self.context),
+                    Some(Source::Caller(id)) => self.advise(id)?,
                     Some(Source::Signal) => {
                         if self
                             .signals
@@ -262,7 +285,9 @@ impl Monitor {
             }
             let now = Instant::now();
             self.sessions.kill_due(now)?;
-            self.sandboxes.kill_due(&mut self.context, now)?;
+            for cleared in self.sandboxes.kill_due(&mut self.context, now)? {
+                self.sessions.forget(cleared);
+            }
             self.context.outbox.flush()?;
         }
     }
@@ -277,6 +302,25 @@ impl Monitor {
             blueprints.entry(login).or_insert(blueprint);
         }
         self.context.outbox.send(&Message::Reloaded, vec![texts])
+    }
+
+    /// Answers root.
+    fn advise(&mut self, caller: u64) -> Result<(), MonitorError> {
+        let Some((request, pid)) = self.desk.hear(caller, &mut self.buffer) else {
+            return Ok(());
+        };
+        let answer = match request {
+            AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
+            AdminRequest::End(id) => match self.sandboxes.end(&mut self.context, id)? {
+                Ok(()) => {
+                    tracing::info!(sandbox = %id, pid, "sandbox ended: root asked for it");
+                    AdminAnswer::Ended
+                }
+                Err(refusal) => AdminAnswer::Refused(refusal),
+            },
+        };
+        self.desk.tell(caller, &answer);
+        Ok(())
     }
 
     fn time_to_next(&self) -> Option<Duration> {
@@ -375,6 +419,10 @@ impl Monitor {
                 context
                     .outbox
                     .answer(number, socket.map(|socket| (Answer::Socket, vec![socket])))?;
+            }
+            Request::Take { sandbox, key } => {
+                self.sandboxes.take(sandbox, key);
+                context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, Scope, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Login, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
@@ -247,7 +247,8 @@ fn blueprint(
         revoked: login.revoked_keys.clone(),
         shell: login.shell.clone(),
         account,
-        shared: login.sandbox.scope != Scope::Connection,
+        name: login.sandbox.name.clone(),
+        scope: login.sandbox.scope,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
     })

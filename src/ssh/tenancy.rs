@@ -1,6 +1,7 @@
 //! Which sandbox a connection gets: its own, or one that it shares, and how long that one stays.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,9 +43,29 @@ pub(super) struct Place {
     current: tokio::sync::Mutex<Option<Arc<Sandbox>>>,
     /// Connections that may use it.
     guests: Presence,
-    /// Sessions that run in it.
-    sessions: Presence,
+    /// Sessions that run in it, and forwarded connections.
+    uses: Presence,
     visitors: Mutex<HashMap<u64, Presence>>,
+}
+
+/// Why a sandbox ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Gone,
+    Deserted,
+    Idle,
+    Old,
+}
+
+impl End {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Gone => "it was ended, or its init was",
+            Self::Deserted => "nobody is connected",
+            Self::Idle => "nobody uses it",
+            Self::Old => "it is too old",
+        }
+    }
 }
 
 /// A leased sandbox whose egress is served.
@@ -58,13 +79,6 @@ pub(super) struct Sandbox {
 pub(super) struct Stay {
     place: Arc<Place>,
     number: u64,
-    _counted: Occupied,
-}
-
-/// A session's entry in its sandbox's books.
-pub(super) struct Entered {
-    roster: Arc<Roster>,
-    session: SessionId,
     _counted: Occupied,
 }
 
@@ -116,7 +130,7 @@ impl Place {
             sharing,
             current: tokio::sync::Mutex::default(),
             guests: Presence::new(),
-            sessions: Presence::new(),
+            uses: Presence::new(),
             visitors: Mutex::default(),
         }
     }
@@ -141,6 +155,7 @@ impl Place {
         let listener = lease
             .take_listener()
             .ok_or(StartError::Listener(lease.id()))?;
+        lease.take(self.key.clone());
         let roster = Arc::new(Roster::default());
         let subject = self.subject(lease.id(), &roster);
         let proxy = gateway
@@ -153,19 +168,12 @@ impl Place {
         })
     }
 
-    /// Returns, with the reason, when a sandbox has to end although it could go on.
-    async fn over(&self, lease: &Lease) -> &'static str {
-        let Sharing {
-            linger,
-            idle,
-            max_age,
-            ..
-        } = self.sharing;
-        tokio::select! {
-            () = lease.ended() => "it has ended by itself",
-            () = self.guests.unused(linger) => "nobody is connected",
-            () = unused(&self.sessions, idle) => "no session runs in it",
-            () = self.aged(max_age) => "it is too old",
+    /// Whether it still is so: somebody may have come at the last moment.
+    fn stands(&self, end: End) -> bool {
+        match end {
+            End::Gone | End::Old => true,
+            End::Deserted => !self.guests.in_use(),
+            End::Idle => !self.uses.in_use(),
         }
     }
 
@@ -195,16 +203,31 @@ async fn unused(presence: &Presence, limit: Option<Duration>) {
 
 /// Keeps a sandbox for as long as its terms allow.
 async fn keep(tenancies: Arc<Tenancies>, place: Arc<Place>, sandbox: Arc<Sandbox>) {
-    let why = place.over(&sandbox.lease).await;
-    {
+    let Sharing {
+        linger,
+        idle,
+        max_age,
+        ..
+    } = place.sharing;
+    let mut aged = pin!(place.aged(max_age));
+    let why = loop {
+        let end = tokio::select! {
+            () = sandbox.lease.ended() => End::Gone,
+            () = place.guests.unused(linger) => End::Deserted,
+            () = unused(&place.uses, idle) => End::Idle,
+            () = aged.as_mut() => End::Old,
+        };
+        // Who comes is counted before asking for the sandbox: from here on for another.
         let mut current = place.current.lock().await;
-        if current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, &sandbox))
-        {
+        if !place.stands(end) {
+            continue;
+        }
+        let is_this = |current: &Arc<Sandbox>| Arc::ptr_eq(current, &sandbox);
+        if current.as_ref().is_some_and(is_this) {
             *current = None;
         }
-    }
+        break end.reason();
+    };
     let id = sandbox.lease.id();
     tracing::info!(sandbox = %id, login = %place.login, reason = why, "sandbox ended");
     sandbox.lease.end();
@@ -249,31 +272,31 @@ impl Stay {
         Ok(sandbox)
     }
 
-    /// Notes a session in the books of its sandbox: who started it, and that it runs.
-    pub(super) fn enter(
-        &self,
-        sandbox: &Sandbox,
-        session: SessionId,
-        principal: &Principal,
-    ) -> Entered {
-        sandbox.roster.enter(session, principal.key().clone());
-        Entered {
-            roster: Arc::clone(&sandbox.roster),
-            session,
-            _counted: self.place.sessions.occupy(),
-        }
+    /// The sandbox that is there, if it lives.
+    pub(super) async fn standing(&self) -> Option<Arc<Sandbox>> {
+        let current = self.place.current.lock().await;
+        current
+            .as_ref()
+            .filter(|sandbox| sandbox.lease.lives())
+            .map(Arc::clone)
+    }
+
+    /// Counts as use of its sandboxes until the guard is dropped.
+    pub(super) fn occupy(&self) -> Occupied {
+        self.place.uses.occupy()
+    }
+}
+
+impl Sandbox {
+    /// Notes whose a session is.
+    pub(super) fn enter(&self, session: SessionId, principal: &Principal) {
+        self.roster.enter(session, principal.key().clone());
     }
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
         lock(&self.place.visitors).remove(&self.number);
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.roster.leave(self.session);
     }
 }
 

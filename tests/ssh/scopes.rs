@@ -145,7 +145,7 @@ fn an_idle_sandbox_ends_although_somebody_is_connected() {
         .run("touch mark; sleep 3; test -e mark")
         .expect_code(0);
     let ended = wait_until(Duration::from_secs(10), || {
-        daemon.stderr().contains("no session runs in it")
+        daemon.stderr().contains("nobody uses it")
     });
     assert!(ended);
     let again = master.ssh().run("test -e mark");

@@ -222,7 +222,8 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         revoked: vec![],
         shell: "/bin/sh".into(),
         account: None,
-        shared: false,
+        name: None,
+        scope: crate::config::Scope::Connection,
         sessions: 1,
         paths,
     })
