@@ -47,6 +47,9 @@ pub enum AdminError {
     /// The line broke.
     #[error("the daemon does not answer: {0}")]
     Line(#[from] io::Error),
+    /// It knows the caller, or had too many.
+    #[error("the daemon hung up; it answers root alone")]
+    HungUp,
     /// Something else listens there, or another version.
     #[error("the daemon's answer cannot be read: {0}")]
     Malformed(#[from] Malformed),
@@ -183,7 +186,13 @@ impl Line {
     fn ask(&self, request: AdminRequest) -> Result<AdminAnswer, AdminError> {
         self.0.send(&encode(&request)?)?;
         let mut buffer = vec![0; LONGEST];
-        let length = (&self.0).read(&mut buffer)?;
+        let length = match (&self.0).read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            read => read?,
+        };
+        if length == 0 {
+            return Err(AdminError::HungUp);
+        }
         let bytes = buffer.get(..length).unwrap_or_default();
         match AdminAnswer::try_from(bytes)? {
             AdminAnswer::Refused(reason) => Err(AdminError::Refused(reason)),

@@ -265,7 +265,7 @@ mod tests {
             (
                 "sandbox: ide}",
                 "sandbox: idea}",
-                "4:37: logins.a.sandbox: no sandbox is called \"idea\"; there is ide",
+                "4:38: logins.a.sandbox: no sandbox is called \"idea\"; there is ide",
             ),
             (
                 "sandbox: ide}",

@@ -63,13 +63,13 @@ impl Desk {
         }
     }
 
-    /// Modes keep others out; should somebody have loosened them, this does.
+    /// Modes keep others out; should somebody have loosened them, this does, without a word.
     fn admit(&mut self, context: &Context, line: OwnedFd) -> io::Result<()> {
         let peer = rustix::net::sockopt::socket_peercred(&line)?;
         if !peer.uid.is_root() {
             let uid = peer.uid.as_raw();
             tracing::warn!(uid, "somebody who is not root asked about sandboxes");
-            return say(&line, &AdminAnswer::Refused("only root may ask".to_owned()));
+            return Ok(());
         }
         if self.callers.len() >= CALLERS {
             self.callers.pop_first();
