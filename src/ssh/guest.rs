@@ -130,12 +130,9 @@ impl Guest {
     /// The connection's sandbox; a new one where there is none, or none that lives.
     pub(super) async fn lease(&self) -> Result<Arc<Sandbox>, StartError> {
         let Host {
-            tenancies,
-            monitor,
-            gateway,
-            ..
+            monitor, gateway, ..
         } = &*self.host;
-        self.stay.sandbox(tenancies, monitor, gateway).await
+        self.stay.sandbox(monitor, gateway).await
     }
 
     /// Connects to the outside, as policy has it.

@@ -77,9 +77,11 @@ pub(super) struct Sandbox {
 
 /// A connection's right to a place, counted for as long as it is there.
 pub(super) struct Stay {
+    tenancies: Arc<Tenancies>,
     place: Arc<Place>,
     number: u64,
-    _counted: Occupied,
+    /// `None` only while it is dropped.
+    counted: Option<Occupied>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,7 +99,8 @@ impl Tenancies {
         let (login, key) = (principal.login().clone(), principal.key().clone());
         let tenant = match sharing.scope {
             Scope::Connection => {
-                return Stay::new(Arc::new(Place::new(login, Some(key), sharing)), visitor);
+                let place = Arc::new(Place::new(login, Some(key), sharing));
+                return Stay::new(Arc::clone(self), place, visitor);
             }
             Scope::Login => Tenant { login, key: None },
             Scope::Key => Tenant {
@@ -114,11 +117,22 @@ impl Tenancies {
             ))
         });
         // Counted under the lock: a place is forgotten under it, too, and only while nobody is counted.
-        Stay::new(Arc::clone(place), visitor)
+        Stay::new(Arc::clone(self), Arc::clone(place), visitor)
     }
 
+    /// Forgets a place with nobody and nothing in it. Where its sandbox cannot be looked at, somebody is about
+    /// to change it, and comes here after that.
     fn forget(&self, place: &Arc<Place>) {
-        lock(&self.shared).retain(|_, known| !Arc::ptr_eq(known, place) || place.guests.in_use());
+        let mut shared = lock(&self.shared);
+        let empty = || {
+            place
+                .current
+                .try_lock()
+                .is_ok_and(|current| current.is_none())
+        };
+        if !place.guests.in_use() && empty() {
+            shared.retain(|_, known| !Arc::ptr_eq(known, place));
+        }
     }
 }
 
@@ -235,12 +249,13 @@ async fn keep(tenancies: Arc<Tenancies>, place: Arc<Place>, sandbox: Arc<Sandbox
 }
 
 impl Stay {
-    fn new(place: Arc<Place>, visitor: Presence) -> Self {
+    fn new(tenancies: Arc<Tenancies>, place: Arc<Place>, visitor: Presence) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         lock(&place.visitors).insert(number, visitor);
         Self {
-            _counted: place.guests.occupy(),
+            counted: Some(place.guests.occupy()),
+            tenancies,
             place,
             number,
         }
@@ -249,7 +264,6 @@ impl Stay {
     /// The sandbox that is there, or a new one. Whoever asks at the same time waits for the same.
     pub(super) async fn sandbox(
         &self,
-        tenancies: &Arc<Tenancies>,
         monitor: &Monitor,
         gateway: &Gateway,
     ) -> Result<Arc<Sandbox>, StartError> {
@@ -266,7 +280,7 @@ impl Stay {
             ..
         } = self.place.sharing;
         if scope != Scope::Connection || idle.is_some() || max_age.is_some() {
-            let (tenancies, place) = (Arc::clone(tenancies), Arc::clone(&self.place));
+            let (tenancies, place) = (Arc::clone(&self.tenancies), Arc::clone(&self.place));
             tokio::spawn(keep(tenancies, place, Arc::clone(&sandbox)));
         }
         Ok(sandbox)
@@ -297,6 +311,8 @@ impl Sandbox {
 impl Drop for Stay {
     fn drop(&mut self) {
         lock(&self.place.visitors).remove(&self.number);
+        drop(self.counted.take());
+        self.tenancies.forget(&self.place);
     }
 }
 
