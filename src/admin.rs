@@ -184,15 +184,19 @@ impl Line {
     }
 
     fn ask(&self, request: AdminRequest) -> Result<AdminAnswer, AdminError> {
-        self.0.send(&encode(&request)?)?;
         let mut buffer = vec![0; LONGEST];
-        let length = match (&self.0).read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-            read => read?,
+        let bytes = encode(&request)?;
+        let answered = self
+            .0
+            .send(&bytes)
+            .and_then(|_| (&self.0).read(&mut buffer));
+        let length = match answered.map_err(|error| (error.kind(), error)) {
+            Ok(0) | Err((io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _)) => {
+                return Err(AdminError::HungUp);
+            }
+            Ok(length) => length,
+            Err((_, error)) => return Err(error.into()),
         };
-        if length == 0 {
-            return Err(AdminError::HungUp);
-        }
         let bytes = buffer.get(..length).unwrap_or_default();
         match AdminAnswer::try_from(bytes)? {
             AdminAnswer::Refused(reason) => Err(AdminError::Refused(reason)),

@@ -204,8 +204,10 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
         }
     }
     std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
-    if let Some(audit) = &config.audit {
-        std::fs::read_dir(super::parent(audit)).map_err(wrong("audit", audit))?;
+    for (key, path) in [("audit", &config.audit), ("admin", &config.admin)] {
+        if let Some(path) = path {
+            std::fs::read_dir(super::parent(path)).map_err(wrong(key, path))?;
+        }
     }
     Ok(())
 }

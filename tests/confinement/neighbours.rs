@@ -123,6 +123,19 @@ fn sessions_of_a_shared_sandbox_signal_and_nothing_more() {
     one.ssh().run(listening).expect_code(0);
     let here = inside(&one, &["abstract-connect:met"]);
     assert_eq!(here["abstract-connect"], "ok", "{here:?}");
+    // Terminals are files of the one account: what is written to another's is shown there. Typing is not.
+    let terminal = two.ssh().option("-tt").start("tty; exec cat");
+    terminal.expect_output("/dev/pts/0");
+    let typed = "import fcntl, termios\n\
+        t = open('/dev/pts/0', 'w')\nt.write('shown'); t.flush()\n\
+        try: fcntl.ioctl(t, termios.TIOCSTI, b'x'); print('typed')\n\
+        except OSError as e: print(e.strerror)";
+    let out = one
+        .ssh()
+        .run(format!("/usr/bin/python3 -I -c \"{typed}\""))
+        .out();
+    assert_eq!(out, "Operation not permitted\n");
+    terminal.expect_output("shown");
 }
 
 /// A shared sandbox is open to its own connections alone: another key's, or another login's, is as far

@@ -253,8 +253,25 @@ fn the_socket_is_where_it_was_put_and_goes_with_the_daemon() {
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    // A second daemon is refused the same place.
+    // A second daemon is refused the same place, and any is refused one that cannot be.
     let config = world.dir.join("sandgate.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let bad = world.dir.join("bad.yaml");
+    std::fs::write(
+        &bad,
+        text.replace("admin: admin.sock", "admin: nowhere/admin.sock"),
+    )
+    .unwrap();
+    let mut check = sandgate(
+        &world,
+        &setup,
+        &["check", "--config", bad.to_str().unwrap()],
+    );
+    let said = run(&mut check, 20).expect_code(1);
+    assert!(
+        said.err().contains("admin: ") && said.err().contains("nowhere"),
+        "{said}"
+    );
     let mut second = sandgate(
         &world,
         &setup,
