@@ -323,3 +323,22 @@ impl std::ops::Deref for Sandbox {
         &self.lease
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_at_the_last_moment_keeps_the_sandbox() {
+        let login = LoginName::try_from("sandbox".to_owned()).unwrap();
+        let place = Place::new(login, None, Sharing::default());
+        assert!(place.stands(End::Deserted) && place.stands(End::Idle));
+        let guest = place.guests.occupy();
+        assert!(!place.stands(End::Deserted) && place.stands(End::Idle));
+        let session = place.uses.occupy();
+        assert!(!place.stands(End::Idle));
+        assert!(place.stands(End::Old) && place.stands(End::Gone));
+        drop((guest, session));
+        assert!(place.stands(End::Deserted) && place.stands(End::Idle));
+    }
+}
