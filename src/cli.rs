@@ -1,18 +1,17 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Activation, Config, Invoker};
-use crate::model::{Destination, Generation, Identity, LoginName, Peer};
 use crate::policy::cases::{self, Status};
-use crate::policy::{FORWARD, Flow, Snapshot, Verdict};
-use crate::server;
+use crate::server::{self, Launch};
 
+mod explain;
 mod sandboxes;
+mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
 #[derive(Debug, Parser)]
@@ -28,6 +27,9 @@ enum Command {
     Serve(Source),
     /// Check the configuration, its policies and this host, without serving.
     Check(Source),
+    /// Serve as sshd(8) would, by its command line and configuration (needs root).
+    #[command(disable_help_flag = true)]
+    Sshd(sshd::Arguments),
     /// Work with policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -56,27 +58,8 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Judge one connection as the proxy would, and say why.
-    Explain(Question),
-}
-
-/// A connection to judge; a denial's JSON body and the audit name these.
-#[derive(Debug, clap::Args)]
-struct Question {
-    #[command(flatten)]
-    source: Source,
-    /// Whose policy.
-    #[arg(long, value_name = "NAME")]
-    login: String,
-    /// Where to.
-    #[arg(long, value_name = "HOST:PORT")]
-    to: String,
-    /// The program that connects (`ssh-forward`: a client's forward); without it, nobody knows who does.
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-    /// The programs that started it, nearest first.
-    #[arg(long = "ancestor", value_name = "PATH", requires = "binary")]
-    ancestors: Vec<PathBuf>,
+    /// Judge one connection or request as the proxy would, and say why.
+    Explain(explain::Question),
 }
 
 impl Source {
@@ -93,8 +76,9 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
+        Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(PolicyCommand::Test { lists, json }) => policy_test(&lists, json),
-        Command::Policy(PolicyCommand::Explain(question)) => explain(&question),
+        Command::Policy(PolicyCommand::Explain(question)) => question.answer(),
         Command::Sandboxes(list) => sandboxes::list(&list),
         Command::Kill(kill) => sandboxes::kill(&kill),
     };
@@ -105,10 +89,12 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(source: &Source) -> anyhow::Result<ExitCode> {
-    server::log_to_stderr();
+    server::log_to_stderr(server::LOG);
+    let activation = Activation::from_environment();
     Ok(server::serve(
         source.read()?,
-        &Activation::from_environment(),
+        &activation,
+        Launch::default(),
     )?)
 }
 
@@ -148,7 +134,7 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     }
     if unsupported > 0 {
         eprintln!(
-            "sandgate: {unsupported} case(s) inspect requests, which this version does not do; they count as failed"
+            "sandgate: {unsupported} case(s) need an alias of the host, which this version does not have; they count as failed"
         );
         failed += unsupported;
     }
@@ -159,46 +145,5 @@ fn policy_test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-/// Status 0 for an allowed connection, 1 for a denied one.
-fn explain(question: &Question) -> anyhow::Result<ExitCode> {
-    let config = question.source.read()?;
-    let login = LoginName::try_from(question.login.clone())?;
-    let known = config.logins.get(&login);
-    let login = known
-        .with_context(|| format!("{}: no login {}", config.source.display(), question.login))?;
-    let snapshot = match &login.policy {
-        Some(path) => Snapshot::load(path, Generation(1))?,
-        None => Snapshot::builtin(Generation(1))?,
-    };
-    let peer = match &question.binary {
-        Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
-        Some(binary) => Peer::Known(Identity {
-            session: None,
-            pid: 0,
-            binary: binary.clone(),
-            ancestors: question.ancestors.clone(),
-        }),
-        None => Peer::Unknown("no --binary is given".into()),
-    };
-    let destination = Destination::parse(&question.to)?;
-    Ok(match snapshot.judge(&Flow { peer, destination }) {
-        Verdict::Allow(permit) => {
-            println!(
-                "allow: policy `{}` allows {}",
-                permit.policy(),
-                permit.destination()
-            );
-            println!(
-                "The addresses that its name resolves to are judged as well, when it is dialled."
-            );
-            ExitCode::SUCCESS
-        }
-        Verdict::Deny(denial) => {
-            println!("deny: {}", denial.reason);
-            ExitCode::FAILURE
-        }
     })
 }

@@ -11,18 +11,26 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod activation;
+pub mod algorithms;
+mod authentication;
 mod builtin;
 mod forwarding;
 mod keys;
+mod keys_command;
 mod manners;
 mod sandbox;
+mod sftp;
+pub mod sshd;
 mod text;
 
 pub use activation::Activation;
+pub use authentication::{Chains, Method};
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
+pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use sandbox::{Scope, Sharing};
+pub use sftp::Sftp;
 pub use text::parse;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -50,10 +58,14 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Private host keys (OpenSSH format); made at the first start where missing.
     pub host_keys: Vec<PathBuf>,
+    /// Certificates of these keys (`*-cert.pub`).
+    pub host_certificates: Vec<PathBuf>,
     /// Where audit events go; `None` is standard output.
     pub audit: Option<PathBuf>,
     /// The directory for what a client sends faster than its program reads.
     pub spill: PathBuf,
+    /// What is asked of names that are no logins. It begins like that of every login.
+    pub authentication: Chains,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
@@ -70,6 +82,8 @@ pub struct Config {
     pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
+    /// What the SSH transport may negotiate.
+    pub algorithms: algorithms::Algorithms,
 }
 
 /// One login.
@@ -83,6 +97,12 @@ pub struct Login {
     pub authorized_principals: Vec<String>,
     /// KRLs or lists of keys that log in no more, the operator's for every login among them.
     pub revoked_keys: Vec<PathBuf>,
+    /// What it takes to log in.
+    pub authentication: Chains,
+    /// The file of secrets that its codes are made from; there where `authentication` asks for codes.
+    pub totp_secrets: Option<PathBuf>,
+    /// A program that knows more keys of its.
+    pub authorized_keys_command: Option<KeysCommand>,
     /// Its policy file; `None` is the policy built into the program.
     pub policy: Option<PathBuf>,
     /// Its shell, a path inside the sandbox.
@@ -95,6 +115,8 @@ pub struct Login {
     pub force_command: Option<String>,
     /// What its clients may forward.
     pub forwarding: Forwarding,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
 }
 
 /// Bounds.

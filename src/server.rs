@@ -21,12 +21,15 @@ mod check;
 mod gate;
 mod key_files;
 mod keys;
+mod launch;
 mod notify;
 mod reload;
 mod supervisor;
 mod texts;
 
 pub use check::{CheckError, Checked, check};
+pub use keys::sift as sift_host_keys;
+pub use launch::{Entrance, Ground, Hangup, Launch};
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +71,13 @@ pub enum ServerError {
     },
 }
 
-/// Operators' messages go to standard error; RUST_LOG selects them (default: info).
-pub fn log_to_stderr() {
+/// What is logged unless somebody asks for more or less.
+pub const LOG: &str = "info,russh=warn";
+
+/// Operators' messages go to standard error; RUST_LOG selects them, and `otherwise` where it is not set.
+pub fn log_to_stderr(otherwise: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,russh=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -83,7 +88,11 @@ pub fn log_to_stderr() {
 
 /// Serves until a signal or a failure ends it. Everything that can be checked is checked before any
 /// process, socket or thread exists.
-pub fn serve(config: Config, activation: &Activation) -> Result<ExitCode, ServerError> {
+pub fn serve(
+    config: Config,
+    activation: &Activation,
+    launch: Launch,
+) -> Result<ExitCode, ServerError> {
     let wrong = |step| move |source| ServerError::Process { step, source };
     let sockets = notify::take_sockets(activation.sockets).map_err(wrong("systemd's sockets"))?;
     let notifier =
@@ -96,21 +105,43 @@ pub fn serve(config: Config, activation: &Activation) -> Result<ExitCode, Server
         tracing::warn!("{warning}");
     }
     keys::make_missing(checked.config())?;
-    let tree = Tree::create().map_err(ServerError::Cgroup)?;
-    let configured = checked.config().admin.as_deref();
-    let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
-        path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),
-        source,
-    })?;
-    tracing::info!(socket = %place.path().display(), "root may ask for sandboxes");
-    let given = Given {
-        tree,
-        sockets,
-        admin,
+    let ground = launch.ground;
+    let run = |served| {
+        let tree = Tree::create().map_err(ServerError::Cgroup)?;
+        let configured = checked.config().admin.as_deref();
+        let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
+            path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),
+            source,
+        })?;
+        tracing::debug!(socket = %place.path().display(), "root may ask for sandboxes");
+        let given = Given {
+            tree,
+            sockets,
+            admin,
+        };
+        let plan = Plan {
+            checked: &checked,
+            notifier: &notifier,
+            served,
+        };
+        let ended = start(&plan, given, launch).map_err(wrong("start"));
+        place.close();
+        ended
     };
-    let ended = start(&checked, given, &notifier).map_err(wrong("start"));
-    place.close();
-    ended
+    match ground {
+        Ground::Foreground => run(None),
+        Ground::Background => {
+            launch::detach(|served| run(Some(served))).map_err(wrong("go to the background"))
+        }
+    }
+}
+
+/// What all processes know.
+struct Plan<'a> {
+    checked: &'a Checked,
+    notifier: &'a notify::Notifier,
+    /// Gets a byte once clients are served.
+    served: Option<OwnedFd>,
 }
 
 /// What the processes get that is opened before them.
@@ -122,51 +153,46 @@ struct Given {
     admin: OwnedFd,
 }
 
-fn start(
-    checked: &Checked,
-    given: Given,
-    notifier: &notify::Notifier,
-) -> std::io::Result<ExitCode> {
+fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCode> {
+    let Plan {
+        checked, notifier, ..
+    } = plan;
     let one_thread = SingleThreaded::prove()?;
-    let supervisor = supervisor::Supervisor::prepare()?;
+    let life = launch.life();
+    let supervisor = supervisor::Supervisor::prepare(life)?;
     let (gate_end, monitor_end) = Channel::pair()?;
-    let (monitor, given) = fork_with(
-        &one_thread,
-        (given, gate_end, monitor_end),
-        |(given, gate_end, monitor_end)| {
-            let Given {
-                tree,
-                sockets,
-                admin,
-            } = given;
-            drop((gate_end, sockets));
-            let lines = Lines {
-                gate: monitor_end,
-                admin,
-            };
-            supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
-            let charter = checked.charter().clone();
-            supervisor::end_child(sandbox::serve_as_monitor(charter, tree, lines, || {
-                reload::reload(checked, notifier)
-            }))
-        },
-    )?;
-    let (given, gate_end, monitor_end) = given;
-    let Given {
-        tree,
-        sockets,
-        admin,
-    } = given;
-    drop((monitor_end, admin));
-    let given = (tree, gate_end, sockets);
-    let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, sockets)| {
+    let (ready, say_ready) = launch::signpost()?;
+    let door = gate::Threshold {
+        sockets: given.sockets,
+        entrance: launch.entrance,
+        ready: say_ready,
+    };
+    let lines = Lines {
+        gate: monitor_end,
+        admin: given.admin,
+    };
+    let given = (given.tree, gate_end, lines, door);
+    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, lines, door)| {
+        drop((gate_end, door));
+        supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
+        let charter = checked.charter().clone();
+        supervisor::end_child(sandbox::serve_as_monitor(charter, tree, lines, || {
+            reload::reload(checked, notifier)
+        }))
+    })?;
+    let (tree, gate_end, lines, door) = given;
+    drop(lines);
+    let given = (tree, gate_end, door);
+    let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, door)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.
         drop(tree);
         supervisor::begin_child(c"sg-gate", &[]);
-        supervisor::end_child(gate::run(checked, gate_end, sockets, notifier))
+        supervisor::end_child(gate::run(checked, gate_end, door, notifier))
     })?;
-    let (tree, gate_end, sockets) = given;
-    drop((gate_end, sockets));
+    let (tree, gate_end, door) = given;
+    // The connection, if there is one, ends with the gate.
+    drop((gate_end, door));
+    let _pid_file = launch::tell(&ready, launch.pid_file, plan.served.as_ref())?;
     let family = supervisor::Family {
         monitor,
         gate,

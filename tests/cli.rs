@@ -111,3 +111,90 @@ fn cases_run_from_the_command_line() {
         assert!(text(&ran.stdout).ends_with(last), "{ran:?}");
     }
 }
+
+#[test]
+fn a_request_is_explained_rule_by_rule() {
+    let policy = concat!(env!("CARGO_TARGET_TMPDIR"), "/requests-policy.yaml");
+    let rules = "
+version: 1
+network_policies:
+  api:
+    endpoints:
+      - host: api.example
+        port: 443
+        protocol: rest
+        enforcement: enforce
+        rules:
+          - allow: {method: POST, path: /items}
+          - allow: {method: GET, path: '/items/**'}
+        deny_rules:
+          - {method: GET, path: /items/secret}
+      - {host: audit.example, port: 80, protocol: graphql, enforcement: audit, access: read-only}
+      - {host: plain.example, port: 443}
+    binaries: [{path: /usr/bin/curl}]
+";
+    std::fs::write(policy, rules).unwrap();
+    let config =
+        format!("host_keys: [k]\nlogins: {{agent: {{authorized_keys: [a], policy: {policy}}}}}\n");
+    std::fs::write(
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/requests.yaml"),
+        config,
+    )
+    .unwrap();
+    let ask = |words: &[&str]| {
+        let common = [
+            "policy",
+            "explain",
+            "--config",
+            "requests.yaml",
+            "--login",
+            "agent",
+            "--binary",
+            "/usr/bin/curl",
+        ];
+        let output = sandgate(&[&common, words].concat());
+        (output.status.code(), text(&output.stdout))
+    };
+
+    let (code, said) = ask(&["https://api.example/items/./7?token=hidden"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        said,
+        "allow: rules[1] of policy `api`\n\
+         The path that is judged and sent: /items/7\n  \
+         policy `api`, deny_rules[0]: path differs\n  \
+         policy `api`, rules[0]: method differs\n  \
+         policy `api`, rules[1]: matches\n"
+    );
+    let (code, said) = ask(&["--method", "PUT", "https://api.example/items/secret"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.starts_with("deny: PUT /items/secret is allowed by no rule of policy `api`\n"),
+        "{said}"
+    );
+    let (code, said) = ask(&["https://api.example/items/%2e%2e/%2e%2e/x"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(1), "deny: the path leads above the root\n")
+    );
+    let mutation = r#"{"query": "mutation { drop }"}"#;
+    let graphql = [
+        "--method",
+        "POST",
+        "--body",
+        mutation,
+        "http://audit.example/",
+    ];
+    let (code, said) = ask(&graphql);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.starts_with("allow: by `enforcement: audit` alone: "),
+        "{said}"
+    );
+    let (code, said) = ask(&["https://plain.example"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("without a look into it"), "{said}");
+    assert_eq!(ask(&["https://api.example:8443/items"]).0, Some(1));
+    assert_eq!(ask(&["gopher://api.example/"]).0, Some(1));
+    assert_eq!(ask(&[]).0, Some(2));
+}

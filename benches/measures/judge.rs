@@ -1,10 +1,11 @@
-//! What a judgement takes under a policy of fifty rules, on the calling thread alone.
+//! What a judgement takes under a policy of fifty rules, on the calling thread alone: of a connection,
+//! and of a request on one that is inspected.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 
 use sandgate::model::{Destination, Generation, Identity, Peer};
-use sandgate::policy::{Flow, Snapshot, Verdict};
+use sandgate::policy::{Content, Flow, Request, RequestVerdict, Snapshot, Verdict};
 
 use super::sample::{Samples, timed};
 use super::table::Row;
@@ -13,8 +14,9 @@ const RULES: usize = 50;
 const WARM_UP: usize = 200;
 const JUDGEMENTS: usize = 5_000;
 
-/// Allowed by the last rule; and the cheapest refusal, a host that no rule names.
-pub(crate) fn measure() -> [Row; 2] {
+/// Connections: allowed by the last rule; and the cheapest refusal, a host that no rule names.
+/// Requests: on an endpoint of their own, with ten rules of which the last allows.
+pub(crate) fn measure() -> [Row; 4] {
     let snapshot =
         Snapshot::parse("fifty.yaml", &policy(), Generation(1)).expect("the bench's policy");
     let last = format!("cdn.host{}.example:443", RULES - 1);
@@ -28,20 +30,51 @@ pub(crate) fn measure() -> [Row; 2] {
         matches!(snapshot.judge(&denied), Verdict::Deny(_)),
         "elsewhere is denied"
     );
-    let row = |what, flow| Row {
+    let row = |what, samples| Row {
         name: "judge",
         what,
-        samples: samples(&snapshot, flow),
+        samples,
         against: None,
     };
+    let connection = |flow| samples(|| drop(black_box(snapshot.judge(black_box(flow)))));
+    let request = |host: &str, request: Request<'_>| {
+        let flow = flow(host);
+        let judge = || snapshot.judge_request(black_box(&flow), black_box(&request));
+        assert!(
+            matches!(judge(), RequestVerdict::Allow(_)),
+            "{host} allows {}",
+            request.path
+        );
+        samples(|| drop(black_box(judge())))
+    };
+    let rest = Request {
+        method: "GET",
+        path: "/v1/area9/items/17",
+        query: Some("page=2"),
+        ..Request::default()
+    };
+    let graphql = Request {
+        method: "POST",
+        path: "/graphql",
+        content_type: Some("application/json"),
+        content: Content::Body(
+            br#"{"query": "query Q($n: Int) { viewer { login } repository(first: $n) { id } }"}"#,
+        ),
+        ..Request::default()
+    };
     [
-        row("50 rules, allowed by a wildcard", &allowed),
-        row("50 rules, denied", &denied),
+        row("50 rules, allowed by a wildcard", connection(&allowed)),
+        row("50 rules, denied", connection(&denied)),
+        row(
+            "request, REST with 10 rules",
+            request("rest.example:443", rest),
+        ),
+        row("request, GraphQL", request("graphql.example:443", graphql)),
     ]
 }
 
-fn samples(snapshot: &Snapshot, flow: &Flow) -> Samples {
-    let judge = || timed(|| drop(black_box(snapshot.judge(black_box(flow)))));
+fn samples(one: impl Fn()) -> Samples {
+    let judge = || timed(&one);
     for _ in 0..WARM_UP {
         judge();
     }
@@ -62,6 +95,19 @@ fn policy() -> String {
         )
         .expect("text");
     }
+    let rules: Vec<String> = (0..10)
+        .map(|n| format!("{{allow: {{method: GET, path: '/v1/area{n}/**'}}}}"))
+        .collect();
+    let rules = rules.join(", ");
+    let inspected = "port: 443, enforcement: enforce, protocol";
+    writeln!(
+        text,
+        "  inspected:\n    endpoints:\n      \
+         - {{host: rest.example, {inspected}: rest, rules: [{rules}]}}\n      \
+         - {{host: graphql.example, {inspected}: graphql, access: read-only}}\n    \
+         binaries: [{{path: /usr/bin/curl}}]"
+    )
+    .expect("text");
     text
 }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Forwarding, Login, Sharing, Uids, manners, text};
+use super::algorithms::Algorithms;
+use super::{Chains, Config, Forwarding, Login, Sftp, Sharing, Uids, manners, text};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
 #[derive(Debug, Clone)]
 pub struct Invoker {
+    /// Their account's name, where they have one.
+    name: Option<String>,
     home: Option<PathBuf>,
     /// Their uid and gid where sudo made somebody else of them.
     owner: Option<(u32, u32)>,
@@ -35,14 +38,24 @@ impl Invoker {
             .and_then(|name| nix::unistd::User::from_name(&name).ok().flatten());
         match behind_sudo {
             Some(user) => Self {
+                name: Some(user.name),
                 home: Some(user.dir),
                 owner: Some((user.uid.as_raw(), user.gid.as_raw())),
             },
             None => Self {
+                name: nix::unistd::User::from_uid(nix::unistd::getuid())
+                    .ok()
+                    .flatten()
+                    .map(|user| user.name),
                 home: std::env::var_os("HOME").map(PathBuf::from),
                 owner: None,
             },
         }
+    }
+
+    /// Their account's name.
+    pub(super) fn name(&self) -> Option<String> {
+        self.name.clone()
     }
 
     /// Their public keys (`~/.ssh/id_*.pub`), sorted.
@@ -92,20 +105,26 @@ impl Config {
             trusted_user_ca_keys: Vec::new(),
             authorized_principals: Vec::new(),
             revoked_keys: Vec::new(),
+            authentication: Chains::default(),
+            totp_secrets: None,
+            authorized_keys_command: None,
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
             sandbox: Sharing::default(),
             force_command: None,
             forwarding: Forwarding::default(),
+            sftp: Sftp::default(),
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {
             source: PathBuf::from("built-in default"),
             listen: vec![([127, 0, 0, 1], 2222).into()],
             host_keys: vec![PathBuf::from("keys/host_ed25519")],
+            host_certificates: Vec::new(),
             audit: None,
             spill: text::default_spill(),
+            authentication: Chains::default(),
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
             manners: manners::default(),
@@ -114,6 +133,7 @@ impl Config {
             accept_weaker: Vec::new(),
             admin: None,
             client_key,
+            algorithms: Algorithms::default(),
         })
     }
 }

@@ -225,7 +225,7 @@ pub(super) fn default() -> Manners {
 }
 
 /// OpenSSH's.
-fn default_penalties() -> Penalties {
+pub(super) fn default_penalties() -> Penalties {
     Penalties {
         authfail: Duration::from_secs(5),
         noauth: Duration::from_secs(1),

@@ -8,10 +8,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::algorithms::{self, AlgorithmsFile};
+use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
+use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, Choice, DefinitionFile, Definitions};
-use super::{Config, Gap, Limits, Login, Uids, keys};
+use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -23,12 +26,15 @@ const LONGEST_SOCKET: usize = 100;
 struct File {
     listen: Option<Spanned<Vec<Spanned<String>>>>,
     host_keys: Spanned<Vec<PathBuf>>,
+    #[serde(default)]
+    host_certificates: Vec<PathBuf>,
     audit: Option<PathBuf>,
     spill: Option<PathBuf>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     #[serde(default)]
     sandboxes: BTreeMap<String, Spanned<DefinitionFile>>,
+    authentication_methods: Option<Written>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     admin: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -37,6 +43,8 @@ struct File {
     pool: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
+    #[serde(default)]
+    algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
     #[serde(default)]
@@ -55,6 +63,9 @@ struct LoginFile {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     authorized_principals: Option<Spanned<Vec<String>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
+    authentication_methods: Option<Written>,
+    totp_secrets: Option<Spanned<PathBuf>>,
+    authorized_keys_command: Option<KeysCommandFile>,
     policy: Option<PathBuf>,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -63,6 +74,7 @@ struct LoginFile {
     forwarding: ForwardingFile,
     sandbox: Option<Spanned<Choice>>,
     force_command: Option<Spanned<String>>,
+    sftp: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,13 +107,21 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     }
     let definitions = sandbox::check_all(base, file.sandboxes)?;
     let mut logins = BTreeMap::new();
+    let mut strangers = None;
     for (name, mut login) in file.logins.value {
         let everyones = file.trusted_user_ca_keys.as_ref();
         let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
         let everyones = file.revoked_keys.as_ref();
         let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
         let principals = keys::principals(login.authorized_principals.take())?;
+        let methods = login.authentication_methods.take();
+        let methods = methods.as_ref().or(file.authentication_methods.as_ref());
+        let chains = authentication::chains(methods)?;
+        authentication::agree(&chains, methods, login.totp_secrets.as_ref())?;
+        let before = strangers.get_or_insert_with(|| chains.clone());
+        authentication::begin_alike(before, &chains, methods)?;
         let login = Login {
+            authentication: chains,
             trusted_user_ca_keys: authorities,
             authorized_principals: principals,
             revoked_keys: revoked,
@@ -129,8 +149,10 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         source: path.to_owned(),
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
         host_keys: file.host_keys.value.iter().map(|p| base.join(p)).collect(),
+        host_certificates: (file.host_certificates.iter().map(|p| base.join(p))).collect(),
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
+        authentication: strangers.unwrap_or_default(),
         logins,
         limits,
         manners,
@@ -142,6 +164,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             .map(|path| check_admin(base, &path))
             .transpose()?,
         client_key: None,
+        algorithms: algorithms::check(file.algorithms)?,
     })
 }
 
@@ -225,6 +248,12 @@ fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Resu
         trusted_user_ca_keys: Vec::new(),
         authorized_principals: Vec::new(),
         revoked_keys: Vec::new(),
+        authentication: Chains::default(),
+        totp_secrets: login.totp_secrets.map(|path| base.join(path.value)),
+        authorized_keys_command: login
+            .authorized_keys_command
+            .map(keys_command::check)
+            .transpose()?,
         policy: Some(policy),
         shell,
         accept_env: login
@@ -235,10 +264,14 @@ fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Resu
         sandbox: definition.sharing,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
+        sftp: login
+            .sftp
+            .as_ref()
+            .map_or(Ok(Sftp::default()), sftp::check)?,
     })
 }
 
-fn is_variable_pattern(pattern: &str) -> bool {
+pub(super) fn is_variable_pattern(pattern: &str) -> bool {
     let name = pattern.strip_suffix('*').unwrap_or(pattern);
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -285,17 +318,21 @@ fn check_pool(
 }
 
 fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
-    let Uids { gate, first, count } = uids.value;
+    sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
+}
+
+/// Ids that can be nobody else's and each other's.
+pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
+    let Uids { gate, first, count } = uids;
     let end = first.checked_add(count).filter(|end| *end < u32::MAX);
     match end {
-        Some(end) if (first..end).contains(&gate) => wrong(
-            uids.referenced,
-            format!("gate {gate} lies among the sandboxes' own ids; give it one outside them"),
-        ),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids.value),
-        _ => wrong(
-            uids.referenced,
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0",
+        Some(end) if (first..end).contains(&gate) => Err(format!(
+            "gate {gate} lies among the sandboxes' own ids; give it one outside them"
+        )),
+        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
+        _ => Err(
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
+                .to_owned(),
         ),
     }
 }
@@ -367,6 +404,19 @@ mod tests {
             ("uids: {gate: 1900000005}", "uids"),
             ("listen: []", "listen"),
             ("revoked_keys: []", "revoked_keys"),
+            ("authentication_methods: []", "authentication_methods"),
+            (
+                "authentication_methods: [password]",
+                "authentication_methods[0]",
+            ),
+            (
+                "authentication_methods: [keyboard-interactive]",
+                "authentication_methods[0]",
+            ),
+            (
+                "authentication_methods: ['publickey,keyboard-interactive']",
+                "authentication_methods",
+            ),
             ("trusted_user_ca_keys: []", "trusted_user_ca_keys"),
         ] {
             let said = refusal(&format!("{GOOD}{addition}\n"));

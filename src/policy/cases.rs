@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::check::FORWARD;
+use super::destination::Permit;
 use super::engine::Caller;
 use super::snapshot::{Admission, Denial, Snapshot};
 use crate::model::{Destination, Generation, Host};
+
+mod http;
 
 /// Why a list of cases can't be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,17 @@ struct Case {
     expect: Answer,
     matched_policy: Option<String>,
     reason: Option<String>,
+    /// The path that goes on the wire.
+    canonical: Option<String>,
+    mode: Option<Mode>,
+}
+
+/// How traffic passes where that is not after a look into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    /// As it is.
+    L4Passthrough,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,7 +103,7 @@ struct Case {
 enum Input {
     Load,
     Connect(Box<Connect>),
-    Http {},
+    Http(Box<http::Http>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +130,8 @@ enum Ran {
         policy: Option<String>,
         reason: Option<String>,
     },
+    /// The same for a request.
+    Request(http::Answered),
     /// Nothing can be said: the file doesn't load.
     Broken(String),
     Unsupported(&'static str),
@@ -142,51 +158,65 @@ pub fn run(list: &Path) -> Result<Vec<Outcome>, CaseError> {
         source,
     })?;
     let base = list.parent().unwrap_or(Path::new(""));
-    Ok(cases.into_iter().map(|case| judge(base, case)).collect())
+    Ok(cases.iter().map(|case| judge(base, case)).collect())
 }
 
-fn judge(base: &Path, case: Case) -> Outcome {
+fn judge(base: &Path, case: &Case) -> Outcome {
     let ran = match &case.input {
-        Input::Http {} => Ran::Unsupported("this build does not inspect requests yet"),
+        Input::Http(http) => http.run(&base.join(&case.policy_file)),
         Input::Load => load(&base.join(&case.policy_file)),
         Input::Connect(connect) => self::connect(&base.join(&case.policy_file), connect),
     };
-    let (status, verdict, policy, reason) = match ran {
-        Ran::Unsupported(why) => (Status::Unsupported, None, None, Some(why.to_owned())),
+    let outcome = |status, verdict, policy, reason| Outcome {
+        id: case.id.clone(),
+        status,
+        expected: case.expect,
+        verdict,
+        policy_file: case.policy_file.clone(),
+        policy,
+        rule: None,
+        reason,
+    };
+    let differs =
+        |expected: &Option<String>, found: &Option<String>| expected.is_some() && expected != found;
+    let status = |verdict, policy, reason| {
+        if verdict != case.expect
+            || differs(&case.matched_policy, policy)
+            || differs(&case.reason, reason)
+        {
+            Status::Failed
+        } else {
+            Status::Passed
+        }
+    };
+    match ran {
+        Ran::Unsupported(why) => outcome(Status::Unsupported, None, None, Some(why.to_owned())),
         // A denial by accident is no pass.
-        Ran::Broken(why) => (Status::Failed, None, None, Some(why)),
+        Ran::Broken(why) => outcome(Status::Failed, None, None, Some(why)),
         Ran::Answer {
             verdict,
             policy,
             reason,
-        } => {
-            let differs = |expected: &Option<String>, found: &Option<String>| {
-                expected.is_some() && expected != found
-            };
-            let failed = verdict != case.expect
-                || differs(&case.matched_policy, &policy)
-                || differs(&case.reason, &reason);
-            (
-                if failed {
-                    Status::Failed
-                } else {
-                    Status::Passed
-                },
-                Some(verdict),
-                policy,
-                reason,
-            )
+        } => outcome(
+            status(verdict, &policy, &reason),
+            Some(verdict),
+            policy,
+            reason,
+        ),
+        Ran::Request(answered) => {
+            let mut status = status(answered.verdict, &answered.policy, &answered.reason);
+            if differs(&case.canonical, &answered.path) || case.mode != answered.mode {
+                status = Status::Failed;
+            }
+            let mut outcome = outcome(
+                status,
+                Some(answered.verdict),
+                answered.policy,
+                answered.reason,
+            );
+            outcome.rule = answered.rule;
+            outcome
         }
-    };
-    Outcome {
-        id: case.id,
-        status,
-        expected: case.expect,
-        verdict,
-        policy_file: case.policy_file,
-        policy,
-        rule: None,
-        reason,
     }
 }
 
@@ -204,57 +234,64 @@ fn load(file: &Path) -> Ran {
 
 /// Whether the tunnel is opened. One that is inspected opens, too: what passes in it is an `http` case.
 fn connect(file: &Path, connect: &Connect) -> Ran {
-    if connect.trusted_host_gateway.is_some() {
-        return Ran::Unsupported("this build has no alias for the host");
-    }
-    let deny = |reason: String| Ran::Answer {
-        verdict: Answer::Deny,
-        policy: None,
-        reason: Some(reason),
-    };
-    let snapshot = match Snapshot::load(file, Generation(1)) {
-        Ok(snapshot) => snapshot,
-        Err(error) => return Ran::Broken(error.to_string()),
-    };
-    let host = match Host::parse(&connect.host) {
-        Ok(host) if connect.port != 0 => host,
-        Ok(_) => return deny("port 0 can't be reached".to_owned()),
-        Err(error) => return deny(error.to_string()),
-    };
-    let paths: Vec<&str> = std::iter::once(&connect.binary)
-        .chain(&connect.ancestors)
-        .map(String::as_str)
-        .collect();
-    let caller = match (connect.identity_required, &*connect.binary) {
-        (true, FORWARD) => Caller::Client,
-        (true, _) => Caller::Known { paths: &paths },
-        (false, _) => Caller::Anyone,
-    };
-    let literal = if let Host::Address(address) = host {
-        Some(vec![address])
-    } else {
-        None
-    };
-    let destination = Destination {
-        host,
-        port: connect.port,
-    };
-    let Admission { permit, .. } = match snapshot.admit(&destination, caller, &connect.binary) {
-        Ok(admission) => admission,
-        Err(denial) => return Ran::denied(denial),
-    };
-    // Without an answer of DNS the case is about the rules alone.
-    match connect
-        .resolved_ips
-        .as_ref()
-        .or(literal.as_ref())
-        .map(|addresses| permit.vet(addresses, &[]))
-    {
-        Some(Err(denial)) => Ran::denied(denial),
-        Some(Ok(_)) | None => Ran::Answer {
-            verdict: Answer::Allow,
-            policy: Some(permit.policy().to_owned()),
-            reason: None,
+    match connect.ask(file, |snapshot, destination, caller| {
+        snapshot.admit(destination, caller, &connect.binary)
+    }) {
+        Err(ran) => ran,
+        Ok(Err(denial)) => Ran::denied(denial),
+        Ok(Ok(Admission { permit, .. })) => match connect.vet(&permit) {
+            Some(denial) => Ran::denied(denial),
+            None => Ran::Answer {
+                verdict: Answer::Allow,
+                policy: Some(permit.policy().to_owned()),
+                reason: None,
+            },
         },
+    }
+}
+
+impl Connect {
+    /// Loads the policy and asks it about this caller and destination.
+    fn ask<T>(
+        &self,
+        file: &Path,
+        judge: impl FnOnce(&Snapshot, &Destination, Caller<'_>) -> T,
+    ) -> Result<T, Ran> {
+        if self.trusted_host_gateway.is_some() {
+            return Err(Ran::Unsupported("this build has no alias for the host"));
+        }
+        let deny = |reason: String| Ran::Answer {
+            verdict: Answer::Deny,
+            policy: None,
+            reason: Some(reason),
+        };
+        let snapshot =
+            Snapshot::load(file, Generation(1)).map_err(|error| Ran::Broken(error.to_string()))?;
+        let host = match Host::parse(&self.host) {
+            Ok(host) if self.port != 0 => host,
+            Ok(_) => return Err(deny("port 0 can't be reached".to_owned())),
+            Err(error) => return Err(deny(error.to_string())),
+        };
+        let paths: Vec<&str> = std::iter::once(&self.binary)
+            .chain(&self.ancestors)
+            .map(String::as_str)
+            .collect();
+        let caller = match (self.identity_required, &*self.binary) {
+            (true, FORWARD) => Caller::Client,
+            (true, _) => Caller::Known { paths: &paths },
+            (false, _) => Caller::Anyone,
+        };
+        let port = self.port;
+        Ok(judge(&snapshot, &Destination { host, port }, caller))
+    }
+
+    /// Why an address is refused. Without an answer of DNS the case is about the rules alone.
+    fn vet(&self, permit: &Permit) -> Option<Denial> {
+        let literal = match permit.destination().host {
+            Host::Address(address) => Some(vec![address]),
+            Host::Name(_) => None,
+        };
+        let addresses = self.resolved_ips.as_ref().or(literal.as_ref())?;
+        permit.vet(addresses, &[]).err()
     }
 }

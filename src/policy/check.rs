@@ -6,13 +6,15 @@ use super::pattern::file_regex;
 use super::schema::{self, Compatibility, File};
 use crate::yaml::Fault;
 
+mod conditions;
 mod endpoint;
 mod middleware;
 mod overlap;
 mod rules;
 mod standing;
 
-pub(super) use endpoint::{Endpoint, Inspection};
+pub(super) use conditions::{Condition, Messages, Subject};
+pub(super) use endpoint::{Endpoint, Inspection, Processing, Requests};
 pub(super) use middleware::Middleware;
 pub use standing::{Account, Filesystem, RunAs};
 
@@ -22,6 +24,8 @@ pub const FORWARD: &str = "ssh-forward";
 
 /// Endpoints in one file. Each is compared with every other.
 const MAX_ENDPOINTS: usize = 2048;
+/// Rules in one file. Each is asked about each part of a request.
+const MAX_RULES: usize = 2048;
 /// Binaries in one file: with the hosts, no more globs than the engine keeps compiled.
 const MAX_BINARIES: usize = 2048;
 
@@ -59,13 +63,20 @@ pub(super) fn check(file: &File) -> Result<Checked, Fault> {
     }
     let mut warnings = Vec::new();
     let (mut endpoints, mut binaries) = (Vec::new(), BTreeMap::new());
-    let mut programs = 0;
+    let (mut programs, mut rules) = (0, 0);
     for (name, policy) in &file.network_policies {
         for written in &policy.value.endpoints {
             if endpoints.len() == MAX_ENDPOINTS {
                 return Err(Fault::at(
                     written.referenced,
                     format!("more than {MAX_ENDPOINTS} endpoints; split the policy"),
+                ));
+            }
+            rules += written.value.rules.len() + written.value.deny_rules.len();
+            if rules > MAX_RULES {
+                return Err(Fault::at(
+                    written.referenced,
+                    format!("more than {MAX_RULES} rules; use globs"),
                 ));
             }
             endpoints.push(endpoint::check(name, written, &mut warnings)?);

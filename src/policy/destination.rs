@@ -54,6 +54,12 @@ impl Permit {
         }
     }
 
+    /// The same for a request that another network policy of the same file allowed.
+    pub(super) fn under(mut self, policy: &str) -> Self {
+        policy.clone_into(&mut self.policy);
+        self
+    }
+
     /// What was allowed.
     pub fn destination(&self) -> &Destination {
         &self.destination

@@ -7,11 +7,17 @@ use std::time::Duration;
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{CompiledPolicy, Value};
 
-use super::check::{Checked, Endpoint, Middleware};
+use super::check::{Checked, Endpoint, Inspection, Middleware};
 use super::host::{HostRule, Shape};
 
+mod requests;
+
+pub(super) use requests::{Inquiry, Ruling};
+
 const MODULE: &str = include_str!("../../policies/sandbox.rego");
-const ENTRYPOINT: &str = "data.sandgate.decision";
+const CONNECTIONS: &str = "data.sandgate.decision";
+const REQUESTS: &str = "data.sandgate.request";
+const CONSIDERED: &str = "data.sandgate.considered";
 
 /// Bounds a module that runs away. A judgement takes well under a millisecond; the rest is room for
 /// a host that is too busy to let it run.
@@ -84,7 +90,9 @@ pub(super) enum Decision {
 /// Compiled rules; any number of threads may ask at once.
 #[derive(Debug)]
 pub(super) struct Engine {
-    compiled: CompiledPolicy,
+    connections: CompiledPolicy,
+    requests: CompiledPolicy,
+    considered: CompiledPolicy,
 }
 
 impl Engine {
@@ -97,7 +105,9 @@ impl Engine {
     #[cfg(test)]
     pub(super) fn of(rules: &str) -> Self {
         Self::build(
-            &format!("package sandgate\nimport rego.v1\n{rules}"),
+            &format!(
+                "package sandgate\nimport rego.v1\nrequest := false\nconsidered := []\n{rules}"
+            ),
             Value::new_object(),
         )
         .unwrap()
@@ -118,16 +128,22 @@ impl Engine {
         engine
             .add_data(object([("policy", data)]))
             .map_err(|error| EngineError(error.into()))?;
-        let compiled = engine
-            .compile_with_entrypoint(&ENTRYPOINT.into())
-            .map_err(|error| EngineError(error.into()))?;
-        Ok(Self { compiled })
+        let mut compile = |entrypoint: &str| {
+            engine
+                .compile_with_entrypoint(&entrypoint.into())
+                .map_err(|error| EngineError(error.into()))
+        };
+        Ok(Self {
+            connections: compile(CONNECTIONS)?,
+            requests: compile(REQUESTS)?,
+            considered: compile(CONSIDERED)?,
+        })
     }
 
     /// Asks the rules.
     pub(super) fn decide(&self, question: &Question<'_>) -> Result<Decision, EngineError> {
         let answer = self
-            .compiled
+            .connections
             .eval_with_input(input(question))
             .map_err(|error| EngineError(error.into()))?;
         read(&answer).map_err(EngineError)
@@ -248,9 +264,18 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         .iter()
         .map(|port| Value::from(u32::from(*port)))
         .collect();
+    let (allows, denies) = match &endpoint.inspection {
+        Inspection::Tunnel { .. } => (Value::new_array(), Value::new_array()),
+        Inspection::Requests(requests) => (
+            requests::conditions(&requests.rules.allows),
+            requests::conditions(&requests.rules.denies),
+        ),
+    };
     object([
         ("policy", endpoint.policy.as_str().into()),
         ("ports", ports.into()),
+        ("allows", allows),
+        ("denies", denies),
     ])
 }
 

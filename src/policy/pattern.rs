@@ -109,12 +109,49 @@ impl PathPattern {
         self.specificity
     }
 
+    /// Whether it covers a path.
+    pub(super) fn covers(&self, path: &str) -> bool {
+        self.alternatives
+            .iter()
+            .any(|tokens| covers(tokens, path.as_bytes()))
+    }
+
     /// Whether some path matches both.
     pub(super) fn meets(&self, other: &Self) -> bool {
         self.alternatives
             .iter()
             .any(|a| other.alternatives.iter().any(|b| meet(a, b)))
     }
+}
+
+/// Whether tokens match a whole text, in which `Many` stands for anything: the last one takes as
+/// much as it must.
+fn covers(tokens: &[Token], text: &[u8]) -> bool {
+    let (mut piece, mut byte) = (0, 0);
+    let mut many = None;
+    while let Some(next) = text.get(byte) {
+        match tokens.get(piece) {
+            Some(Token::Many(_)) => {
+                many = Some((piece, byte));
+                piece += 1;
+            }
+            Some(Token::One(set)) if set.meets(Set::of([*next])) => {
+                piece += 1;
+                byte += 1;
+            }
+            _ => match many {
+                Some((at, until)) => {
+                    many = Some((at, until + 1));
+                    piece = at + 1;
+                    byte = until + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    tokens
+        .get(piece..)
+        .is_some_and(|rest| rest.iter().all(|token| token.is_many()))
 }
 
 /// Reads `*`, `?`, `[abc]`, `[a-c]`, `[!a]` and plain ASCII.
@@ -163,7 +200,7 @@ pub(super) fn file_regex(glob: &str) -> Result<String, String> {
             '[' => {
                 let (class, rest) = class(chars.as_str())?;
                 chars = rest.chars();
-                class.regex(&mut out);
+                class.regex("/", &mut out);
             }
             '{' => {
                 depth += 1;
@@ -177,6 +214,55 @@ pub(super) fn file_regex(glob: &str) -> Result<String, String> {
             plain => literal(plain, &mut out),
         }
         before = next;
+    }
+    if depth > 0 {
+        return Err("`{` opens a choice that `}` never closes".to_owned());
+    }
+    out.push('$');
+    Ok(out)
+}
+
+/// A rule's glob as a regular expression: `*`, `?` and sets stay within `stop`, `**` crosses it, `{a,b}`
+/// is either, a backslash takes its meaning from what follows.
+pub(super) fn glob_regex(glob: &str, stop: &str) -> Result<String, String> {
+    let mut out = String::from("(?s)^");
+    let mut depth = 0_usize;
+    let mut chars = glob.chars();
+    while let Some(next) = chars.next() {
+        match next {
+            '*' => {
+                let rest = chars.as_str();
+                let tail = rest.trim_start_matches('*');
+                if tail.len() == rest.len() {
+                    out.extend(["[^", stop, "]*"]);
+                } else {
+                    out.push_str(".*");
+                }
+                chars = tail.chars();
+            }
+            '?' => out.extend(["[^", stop, "]"]),
+            '[' => {
+                let (class, rest) = class(chars.as_str())?;
+                chars = rest.chars();
+                class.regex(stop, &mut out);
+            }
+            '{' => {
+                depth += 1;
+                out.push_str("(?:");
+            }
+            '}' if depth > 0 => {
+                depth -= 1;
+                out.push(')');
+            }
+            ',' if depth > 0 => out.push('|'),
+            '\\' => literal(
+                chars
+                    .next()
+                    .ok_or("a backslash at the end has nothing to mean")?,
+                &mut out,
+            ),
+            plain => literal(plain, &mut out),
+        }
     }
     if depth > 0 {
         return Err("`{` opens a choice that `}` never closes".to_owned());
@@ -240,15 +326,23 @@ impl Class {
         Set::of((0..128).filter(|byte| holds(*byte) != self.negated))
     }
 
-    /// Never `/`, which only `**` crosses.
-    fn regex(&self, out: &mut String) {
-        out.push_str(if self.negated { "[^/" } else { "[" });
+    /// Never `stop`, which only `**` crosses.
+    fn regex(&self, stop: &str, out: &mut String) {
+        if self.negated {
+            out.extend(["[^", stop]);
+        } else {
+            out.push('[');
+        }
         for (first, last) in &self.ranges {
             literal(*first, out);
             out.push('-');
             literal(*last, out);
         }
-        out.push_str(if self.negated { "]" } else { "&&[^/]]" });
+        if self.negated {
+            out.push(']');
+        } else {
+            out.extend(["&&[^", stop, "]]"]);
+        }
     }
 }
 

@@ -1,6 +1,5 @@
-//! Who may log in: a claim held against a login's files, and the principal minted from a verified one.
+//! Who may log in: a claim held against a login's files, and the proof minted from a verified one.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use russh::keys::{Algorithm, Certificate, PublicKey};
@@ -11,8 +10,9 @@ use super::certificate::{CertificateError, Terms};
 use super::grants::Grants;
 use super::key_options::{Options, Presence, Unfit};
 use super::moment;
+use super::progress::ProvedKey;
 use super::revocation::{Revocations, Revoked};
-use crate::model::{Fingerprint, LoginName};
+use crate::model::LoginName;
 
 /// What a login's files say at one moment.
 #[derive(Debug, Clone, Default)]
@@ -90,14 +90,14 @@ impl Roll {
         self.judge(login, claim).map(|_| ())
     }
 
-    /// The only way to a principal: russh makes a `VerifiedPublicKey` after checking the signature and
+    /// The only way to a proof: russh makes a `VerifiedPublicKey` after checking the signature and
     /// at no other time.
     pub fn admit(
         &self,
         login: &LoginName,
         verified: VerifiedPublicKey<'_>,
         source: IpAddr,
-    ) -> Result<Principal, Objection> {
+    ) -> Result<ProvedKey, Objection> {
         let claim = Claim {
             key: verified.public_key,
             certificate: verified.certificate,
@@ -106,7 +106,7 @@ impl Roll {
         };
         let (grants, presence) = self.judge(login.as_str(), &claim)?;
         attested(&verified, presence)?;
-        Ok(Principal {
+        Ok(ProvedKey {
             login: login.clone(),
             key: fingerprint(verified.public_key),
             grants,
@@ -205,35 +205,4 @@ fn attested(verified: &VerifiedPublicKey<'_>, wanted: Presence) -> Result<(), Ob
         return Err(Objection::Verify);
     }
     Ok(())
-}
-
-/// Somebody who proved a key that a login accepts. Fields private: only `Roll::admit` mints one.
-#[derive(Debug, Clone)]
-pub struct Principal {
-    login: LoginName,
-    key: Fingerprint,
-    grants: Grants,
-}
-
-impl Principal {
-    /// Who they are here.
-    pub fn login(&self) -> &LoginName {
-        &self.login
-    }
-
-    /// The key that they proved.
-    pub fn key(&self) -> &Fingerprint {
-        &self.key
-    }
-
-    /// What that key may be used for.
-    pub fn grants(&self) -> &Grants {
-        &self.grants
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {}", self.login, self.key)
-    }
 }

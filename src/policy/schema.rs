@@ -13,7 +13,7 @@ pub(super) use endpoint::{
     CredentialBinding, Endpoint, Enforcement, McpOptions, PersistedQueries, Protocol,
     RegisteredQuery, RpcOptions, Tls,
 };
-pub(super) use rule::{Matcher, Rule};
+pub(super) use rule::{Matcher, OperationType, Rule};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]

@@ -53,6 +53,8 @@ pub(super) enum Treatment {
     Tunnel,
     /// Someone must look into it first; the text says what for.
     Inspect(String),
+    /// A middleware must have seen it, and none is run.
+    Middleware(String),
 }
 
 /// A connection that the rules let begin.
@@ -60,6 +62,8 @@ pub(super) enum Treatment {
 pub(super) struct Admission {
     pub(super) permit: Permit,
     pub(super) treatment: Treatment,
+    /// The endpoints that admitted it: positions in the file's list.
+    pub(super) endpoints: Vec<usize>,
 }
 
 /// A policy file, validated whole.
@@ -156,11 +160,13 @@ impl Snapshot {
             Ok(Admission {
                 permit,
                 treatment: Treatment::Tunnel,
+                ..
             }) => Verdict::Allow(permit),
             // Tunnelling it would let through what the file wants looked at.
             Ok(Admission {
                 permit,
-                treatment: Treatment::Inspect(what),
+                treatment: Treatment::Inspect(what) | Treatment::Middleware(what),
+                ..
             }) => Verdict::Deny(Denial {
                 reason: format!(
                     "policy `{}` wants {} inspected ({what}), which this build does not do yet",
@@ -174,7 +180,7 @@ impl Snapshot {
         }
     }
 
-    fn admit_peer(&self, flow: &Flow) -> Result<Admission, Denial> {
+    pub(super) fn admit_peer(&self, flow: &Flow) -> Result<Admission, Denial> {
         match &flow.peer {
             Peer::Known(identity) => {
                 // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
@@ -195,6 +201,11 @@ impl Snapshot {
                 &format!("an unknown program ({why})"),
             ),
         }
+    }
+
+    /// The file's endpoints and the rules over them, for `judge`.
+    pub(super) fn parts(&self) -> (&Checked, &Engine) {
+        (&self.checked, &self.engine)
     }
 
     /// Asks the rules; `program` is what a denial calls the caller.
@@ -258,7 +269,7 @@ impl Snapshot {
     ) -> Option<Admission> {
         let mut reach = None;
         let mut treatment = match middlewares.first() {
-            Some(name) => Treatment::Inspect(format!("middleware {name}")),
+            Some(name) => Treatment::Middleware(format!("middleware {name}")),
             None => Treatment::Tunnel,
         };
         for number in endpoints {
@@ -278,6 +289,7 @@ impl Snapshot {
         Some(Admission {
             permit: Permit::new(destination.clone(), policy, self.generation, reach?),
             treatment,
+            endpoints: endpoints.to_vec(),
         })
     }
 

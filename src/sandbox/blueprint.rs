@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Scope;
+use super::keys_command::KeysCommand;
+use crate::config::{Scope, Sftp};
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -32,8 +33,14 @@ pub struct Blueprint {
     pub authorities: Vec<PathBuf>,
     /// Where it says who logs in no more.
     pub revoked: Vec<PathBuf>,
+    /// Where its secrets for codes are, if it has any.
+    pub secrets: Vec<PathBuf>,
+    /// The program that knows more keys of its.
+    pub keys_command: Option<KeysCommand>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
+    /// What serves the subsystem sftp.
+    pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
     /// The name of its sandboxes' definition, where it has one.

@@ -1,7 +1,7 @@
 //! The gate's side of the monitor's channel: requests out, answers and exits in, and the pool.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{self, Channel, Received};
-use super::protocol::{
-    Answer, Exit, KeyFiles, LARGEST_KEYS, Malformed, Message, Numbered, Request, encode,
-};
+use super::monitor::MOST_COMMANDS;
+use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, encode};
 use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
+mod keys;
 mod lease;
 mod paths;
 mod stdio;
@@ -63,6 +63,8 @@ struct Shared {
     /// Cancelled when the sandbox has ended by itself.
     leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Programs for keys that may run at once.
+    commands: Semaphore,
     pool_size: usize,
     reloads: mpsc::UnboundedSender<OwnedFd>,
 }
@@ -123,6 +125,7 @@ impl Monitor {
             pools: Mutex::default(),
             leased: Mutex::default(),
             turns: Mutex::default(),
+            commands: Semaphore::new(MOST_COMMANDS),
             pool_size,
             reloads: reload,
         });
@@ -161,43 +164,6 @@ impl Monitor {
             // Without a monitor nothing is left to tell it about.
             tracing::debug!(%refusal, "not told");
         }
-    }
-
-    /// The text of the login's authorized_keys files, read afresh. `None` (an unknown login) does the
-    /// same work on a configured login's files; the caller discards what it gets.
-    pub async fn authorized_keys(&self, login: Option<&LoginName>) -> Result<Vec<u8>, Refusal> {
-        let login = login.cloned();
-        let files = self.read(Request::AuthorizedKeys { login }).await?;
-        Ok(files.join(&b'\n'))
-    }
-
-    /// The contents of the login's other files of keys, read afresh; each is there, or none is given.
-    /// `None` as above.
-    pub async fn key_files(
-        &self,
-        login: Option<&LoginName>,
-        kind: KeyFiles,
-    ) -> Result<Vec<Vec<u8>>, Refusal> {
-        let login = login.cloned();
-        self.read(Request::KeyFiles { login, kind }).await
-    }
-
-    async fn read(&self, request: Request) -> Result<Vec<Vec<u8>>, Refusal> {
-        let files = match self.ask(request).await? {
-            Given::Keys(files) => files,
-            other => return Err(unexpected(&other)),
-        };
-        let read = |file: OwnedFd| {
-            let mut contents = Vec::new();
-            // A regular file, which the monitor has measured; one that grows is not cut short.
-            let mut file = std::fs::File::from(file).take(LARGEST_KEYS + 1);
-            match file.read_to_end(&mut contents) {
-                Ok(_) if contents.len() as u64 <= LARGEST_KEYS => Ok(contents),
-                Ok(_) => Err(Refusal("a file of keys is larger than 1 MiB".into())),
-                Err(e) => Err(Refusal(format!("a file of keys: {e}"))),
-            }
-        };
-        files.into_iter().map(read).collect()
     }
 
     /// Builds every login's pool. Called before the port opens, so that what can't be confined is

@@ -40,11 +40,16 @@ pub(super) fn synthesize(
 fn contents(blueprint: &Blueprint, account: Account) -> [String; 5] {
     let Account { uid, gid } = account;
     let (login, shell) = (&blueprint.login, blueprint.shell.display());
+    // A login named root has the name to itself: programs take the first of two.
+    let (user, group) = match login.as_str() {
+        "root" => ("", ""),
+        _ => ("root:x:0:0:root:/:/usr/sbin/nologin\n", "root:x:0:\n"),
+    };
     [
         format!(
-            "root:x:0:0:root:/:/usr/sbin/nologin\n{login}:x:{uid}:{gid}::{HOME}:{shell}\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+            "{user}{login}:x:{uid}:{gid}::{HOME}:{shell}\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
         ),
-        format!("root:x:0:\ntty:x:5:\n{login}:x:{gid}:\nnogroup:x:65534:\n"),
+        format!("{group}tty:x:5:\n{login}:x:{gid}:\nnogroup:x:65534:\n"),
         format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {login}\n"),
         format!("{login}\n"),
         // Nothing listens there, so that a program that ignores the proxy fails at once.

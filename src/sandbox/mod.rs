@@ -10,6 +10,7 @@ mod errand;
 mod files;
 mod identity;
 mod init;
+mod keys_command;
 mod landlock;
 mod monitor;
 mod network;
@@ -25,12 +26,17 @@ pub(crate) use channel::Channel;
 pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
+pub use keys_command::KeysCommand;
+pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, Lines, Reload, open_keys, run as serve_as_monitor};
+pub(crate) use monitor::{
+    Charter, Lines, Reload, open_keys, open_secrets, run as serve_as_monitor,
+};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
-    Exit, Family, KeyFiles, Place, Program, SocketPath, Spawn, Terminal, WindowSize,
+    Exit, Family, KeyFiles, LONGEST_COMMAND, OfferedKey, Place, Program, SocketPath, Spawn,
+    Terminal, WindowSize,
 };
 pub use pty::{Break, resize, send_break};
 pub(crate) use seccomp::{Filter, SeccompError};

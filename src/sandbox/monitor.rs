@@ -22,6 +22,7 @@ use crate::config::Uids;
 use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
+mod commands;
 mod desk;
 mod errands;
 mod keys;
@@ -29,8 +30,10 @@ mod outbox;
 mod sandboxes;
 mod sessions;
 
-pub(crate) use keys::open_keys;
+pub(super) use commands::MOST as MOST_COMMANDS;
+pub(crate) use keys::{open_keys, open_secrets};
 
+use commands::Commands;
 use desk::Desk;
 use errands::Errands;
 use outbox::Outbox;
@@ -96,6 +99,9 @@ enum Source {
     Errand(u64),
     /// SIGHUP.
     Signal,
+    /// A program that tells keys wrote, or ended.
+    Output(u64),
+    CommandEnd(u64),
     /// Somebody calls who wants to know about sandboxes, or asks.
     Desk,
     Caller(u64),
@@ -111,8 +117,10 @@ impl Source {
             Self::End(id) => (4, id.0),
             Self::Errand(id) => (5, id),
             Self::Signal => (6, 0),
-            Self::Desk => (7, 0),
-            Self::Caller(id) => (8, id),
+            Self::Output(id) => (7, id),
+            Self::CommandEnd(id) => (8, id),
+            Self::Desk => (9, 0),
+            Self::Caller(id) => (10, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -128,8 +136,10 @@ impl Source {
             4 => Self::End(SessionId(number)),
             5 => Self::Errand(number),
             6 => Self::Signal,
-            7 => Self::Desk,
-            8 => Self::Caller(number),
+            7 => Self::Output(number),
+            8 => Self::CommandEnd(number),
+            9 => Self::Desk,
+            10 => Self::Caller(number),
             _ => return None,
         })
     }
@@ -180,6 +190,7 @@ struct Monitor {
     sandboxes: Sandboxes,
     sessions: Sessions,
     errands: Errands,
+    commands: Commands,
     desk: Desk,
     signals: SignalFd,
 }
@@ -234,6 +245,7 @@ pub(crate) fn run(
         sandboxes,
         sessions: Sessions::default(),
         errands: Errands::default(),
+        commands: Commands::default(),
         desk,
         signals,
     };
@@ -267,6 +279,8 @@ impl Monitor {
                     }
                     Some(Source::Start(id)) => self.sessions.started(&mut self.context, id)?,
                     Some(Source::End(id)) => self.sessions.ended(&mut self.context, id)?,
+                    Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
+                    Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                     Some(Source::Desk) => self.desk.receive(&self.context),
                     Some(Source::Caller(id)) => self.advise(id)?,
@@ -288,6 +302,7 @@ impl Monitor {
             for cleared in self.sandboxes.kill_due(&mut self.context, now)? {
                 self.sessions.forget(cleared);
             }
+            self.commands.kill_due(&self.context, now)?;
             self.context.outbox.flush()?;
         }
     }
@@ -327,6 +342,7 @@ impl Monitor {
         let due = [
             self.sessions.next_due(),
             self.sandboxes.next_due(),
+            self.commands.next_due(),
             self.context.outbox.next_due(),
         ];
         due.into_iter()
@@ -369,6 +385,10 @@ impl Monitor {
                 let answer = keys::open_others(&context.charter, login.as_ref(), kind)
                     .map(|files| (Answer::Keys, files));
                 context.outbox.answer(number, answer)?;
+            }
+            Request::KeysCommand { login, offered } => {
+                self.commands
+                    .start(context, number, login.as_ref(), &offered)?;
             }
             Request::Build { login } => self.sandboxes.build(context, number, &login)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {

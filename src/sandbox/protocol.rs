@@ -15,7 +15,7 @@ pub enum Program {
     Shell,
     /// `$SHELL -c COMMAND`; bytes, without NUL.
     Command(Vec<u8>),
-    /// The SFTP server, which is part of this program; it has no terminal.
+    /// The SFTP server: part of this program, or the operator's choice; it has no terminal.
     Sftp,
 }
 
@@ -77,6 +77,19 @@ pub enum KeyFiles {
     Authorities,
     /// Who logs in no more.
     Revoked,
+    /// What codes are made from.
+    Secrets,
+}
+
+/// A key that somebody offers, for the program that knows a login's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedKey {
+    /// The name of its type.
+    pub kind: String,
+    /// The key or certificate, base64.
+    pub key: String,
+    /// Its SHA-256 fingerprint, as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
 }
 
 /// The path of a UNIX socket inside a sandbox: absolute, without NUL, and short enough to be one
@@ -222,6 +235,13 @@ pub enum Request {
         /// Which.
         kind: KeyFiles,
     },
+    /// What the login's program for keys says; `None` runs a configured login's in its place.
+    KeysCommand {
+        /// Whose.
+        login: Option<LoginName>,
+        /// What its arguments may hold.
+        offered: OfferedKey,
+    },
     /// A sandbox has left the pool; nobody waits for the answer.
     Take {
         /// Which.
@@ -289,6 +309,10 @@ pub enum Answer {
 #[error("malformed message")]
 pub struct Malformed;
 
+/// The longest command in bytes: what Linux takes for one argument, without the NUL at its end
+/// (execve(2), `MAX_ARG_STRLEN`).
+pub const LONGEST_COMMAND: usize = 128 * 1024 - 1;
+
 /// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
 pub const LONGEST: usize = 512 * 1024;
 
@@ -309,6 +333,7 @@ impl TryFrom<&[u8]> for Numbered {
         match &numbered.request {
             Request::Spawn { spawn, .. } => spawn.check()?,
             Request::Socket { purpose, .. } => purpose.check()?,
+            Request::KeysCommand { offered, .. } => offered.check()?,
             Request::Take { key: Some(key), .. } if key.0.len() > LONGEST_KEY => {
                 return Err(Malformed);
             }
@@ -344,12 +369,32 @@ impl Purpose {
     }
 }
 
+impl OfferedKey {
+    /// What can be nothing but an argument's text: no NUL, no blank, bounded (execve(2): 128 KiB). Clients
+    /// choose their keys, so that the gate has to ask this first.
+    pub fn check(&self) -> Result<(), Malformed> {
+        let fields = [
+            (&self.kind, 64),
+            (&self.key, 64 * 1024),
+            (&self.fingerprint, 64),
+        ];
+        let fits = |(text, most): &(&String, usize)| {
+            !text.is_empty() && text.len() <= *most && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if fields.iter().all(fits) {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
 impl Spawn {
     /// What a child can be given: no NUL, names without '=', and bounded sizes.
     fn check(&self) -> Result<(), Malformed> {
         let program = match &self.program {
             Program::Shell => true,
-            Program::Command(bytes) => bytes.len() <= 128 * 1024 && !bytes.contains(&0),
+            Program::Command(bytes) => bytes.len() <= LONGEST_COMMAND && !bytes.contains(&0),
             Program::Sftp => self.terminal.is_none(),
         };
         let environment = self.environment.len() <= 256

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Login, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
-use crate::sandbox::{Access, Account, Blueprint, Charter, HOME, Kernel, LandlockError, Listed};
+use crate::sandbox::{
+    Access, Account, Blueprint, Charter, HOME, Kernel, KeysCommand, LandlockError, Listed,
+};
 
 /// Why serving would be refused.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {
         banner: shown("banner", config.manners.banner.as_deref())?,
@@ -197,12 +200,6 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
         let path = path.to_owned();
         move |source| CheckError::Path { key, path, source }
     };
-    for key in &config.host_keys {
-        if key.try_exists().map_err(wrong("host_keys", key))? {
-            super::keys::read(key)
-                .map_err(|e| wrong("host_keys", key)(std::io::Error::other(e)))?;
-        }
-    }
     std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
     for (key, path) in [("audit", &config.audit), ("admin", &config.admin)] {
         if let Some(path) = path {
@@ -247,13 +244,56 @@ fn blueprint(
         authorized_keys: login.authorized_keys.clone(),
         authorities: login.trusted_user_ca_keys.clone(),
         revoked: login.revoked_keys.clone(),
+        secrets: login.totp_secrets.clone().into_iter().collect(),
+        keys_command: keys_command(name, login, config.uids)?,
         shell: login.shell.clone(),
+        sftp: login.sftp.clone(),
         account,
         name: login.sandbox.name.clone(),
         scope: login.sandbox.scope,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
     })
+}
+
+/// The program for keys, if it may be run, with the account that runs it.
+fn keys_command(
+    name: &LoginName,
+    login: &Login,
+    uids: Uids,
+) -> Result<Option<KeysCommand>, CheckError> {
+    let Some(command) = &login.authorized_keys_command else {
+        return Ok(None);
+    };
+    let wrong = |problem: String| CheckError::Account {
+        login: name.clone(),
+        problem: format!("authorized_keys_command: {problem}"),
+    };
+    crate::sandbox::examine_program(&command.program).map_err(wrong)?;
+    let user = nix::unistd::User::from_name(&command.user)
+        .map_err(|e| wrong(format!("cannot look up {:?}: {e}", command.user)))?
+        .ok_or_else(|| {
+            wrong(format!(
+                "this host has no user {:?}; name one",
+                command.user
+            ))
+        })?;
+    let account = Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+    };
+    if account.uid == 0 || account.gid == 0 {
+        return Err(wrong(
+            "it is never run as root; name another user".to_owned(),
+        ));
+    }
+    let account = keep_apart(Some(account), uids).map_err(wrong)?;
+    Ok(account.map(|account| KeysCommand {
+        program: command.program.clone(),
+        arguments: command.arguments.clone(),
+        account,
+        timeout: command.timeout,
+    }))
 }
 
 /// A named account must not be one that the daemon gives to others: they could signal and read each other.
@@ -337,18 +377,28 @@ fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
                 listed.path.display()
             )
         });
-    let shell = std::fs::canonicalize(&blueprint.shell).ok();
-    let visible = shell.is_some_and(|shell| {
+    let no_shell = (!is_visible(blueprint, &blueprint.shell)).then(|| {
+        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
+    });
+    let no_sftp = match &blueprint.sftp {
+        Sftp::Program(path) if !is_visible(blueprint, path) => Some(format!(
+            "login {login}: its sftp server {} is not below any path of filesystem_policy, so sftp can't start",
+            path.display()
+        )),
+        Sftp::Internal | Sftp::Program(_) => None,
+    };
+    missing.chain(no_shell).chain(no_sftp).collect()
+}
+
+/// Whether a program of the host is there in the sandbox, too.
+fn is_visible(blueprint: &Blueprint, program: &Path) -> bool {
+    std::fs::canonicalize(program).is_ok_and(|program| {
         blueprint
             .paths
             .iter()
             .filter_map(|listed| std::fs::canonicalize(&listed.path).ok())
-            .any(|path| shell.starts_with(path))
-    });
-    let unreachable = (!visible).then(|| {
-        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
-    });
-    missing.chain(unreachable).collect()
+            .any(|path| program.starts_with(path))
+    })
 }
 
 #[cfg(test)]

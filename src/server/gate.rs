@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::check::Checked;
+use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use super::{keys, reload, supervisor};
@@ -18,7 +19,7 @@ use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Resolver, Whois};
 use crate::model::Generation;
-use crate::policy::Snapshot;
+use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
 };
@@ -49,19 +50,31 @@ pub(super) enum GateError {
 /// What root opens and the gate uses.
 struct Opened {
     listeners: Vec<(SocketAddr, socket2::Socket)>,
-    host_keys: Vec<ssh::HostKey>,
+    identity: ssh::Identity,
     trail: Trail,
     spill: SpillDir,
     resolver: Resolver,
+}
+
+/// Where clients come from, and whom to tell that they are served.
+pub(super) struct Threshold {
+    pub(super) sockets: Vec<(SocketAddr, socket2::Socket)>,
+    pub(super) entrance: Entrance,
+    pub(super) ready: OwnedFd,
 }
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
 pub(super) fn run(
     checked: &Checked,
     channel: Channel,
-    sockets: Vec<(SocketAddr, socket2::Socket)>,
+    threshold: Threshold,
     notifier: &Notifier,
 ) -> Result<(), GateError> {
+    let Threshold {
+        sockets,
+        entrance,
+        ready,
+    } = threshold;
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
     let opened = open(checked.config(), sockets)?;
@@ -71,7 +84,13 @@ pub(super) fn run(
         .enable_all()
         .thread_name("sg-gate")
         .build()?;
-    runtime.block_on(serve(checked, channel, opened, notifier))
+    let say_ready = || {
+        notifier.tell(State::Ready);
+        let said = launch::say(&ready);
+        drop(ready);
+        said
+    };
+    runtime.block_on(serve(checked, channel, opened, entrance, say_ready))
 }
 
 /// Sockets that were handed over are taken instead of those that the configuration names.
@@ -87,13 +106,19 @@ fn open(config: &Config, sockets: Vec<(SocketAddr, socket2::Socket)>) -> Result<
             listeners.push((*address, socket));
         }
     }
-    let mut host_keys = Vec::new();
+    let mut identity = ssh::Identity::default();
     for path in &config.host_keys {
-        host_keys.push(keys::read(path).map_err(wrong(format!("host key {}", path.display())))?);
+        let key = keys::read(path).map_err(wrong(format!("host key {}", path.display())))?;
+        identity.keys.push(key);
+    }
+    for path in &config.host_certificates {
+        let certificate = keys::read_certificate(path, &identity.keys)
+            .map_err(wrong(format!("host certificate {}", path.display())))?;
+        identity.certificates.push(certificate);
     }
     Ok(Opened {
         listeners,
-        host_keys,
+        identity,
         trail: Trail::open(config.audit.as_deref()).map_err(|e| wrong("audit".into())(e.into()))?,
         spill: SpillDir::open(&config.spill).map_err(|e| wrong("spill".into())(e.into()))?,
         resolver: Resolver::from_system().map_err(|e| wrong("resolver".into())(e.into()))?,
@@ -135,7 +160,8 @@ async fn serve(
     checked: &Checked,
     channel: Channel,
     opened: Opened,
-    notifier: &Notifier,
+    entrance: Entrance,
+    say_ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), GateError> {
     let config = checked.config();
     let Attached {
@@ -151,7 +177,8 @@ async fn serve(
     let trail = Arc::new(opened.trail);
     let host = Host {
         config: config.clone(),
-        transport: ssh::Transport::new(config, &opened.host_keys),
+        transport: ssh::Transport::new(config, &opened.identity),
+        codes: Arc::new(Codes::default()),
         banner: checked.texts().banner.clone(),
         motd: checked.texts().motd.clone(),
         monitor: monitor.clone(),
@@ -166,13 +193,22 @@ async fn serve(
         .map(listen)
         .collect::<io::Result<Vec<_>>>()?;
     announce(config, &addresses);
-    notifier.tell(State::Ready);
+    say_ready()?;
     let ending = ssh::Ending::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (hosts, latest) = watch::channel(Arc::new(host));
     let mut generation = Generation(1);
-    let serving = ssh::serve(listeners, latest, ending.clone());
+    let end = ending.clone();
+    let serving = async {
+        match entrance {
+            Entrance::Listeners => ssh::serve(listeners, latest, end).await,
+            Entrance::One(wire) => {
+                let host = Arc::clone(&latest.borrow());
+                ssh::serve_one(wire, host, end).await
+            }
+        }
+    };
     tokio::pin!(serving);
     loop {
         tokio::select! {
@@ -181,7 +217,7 @@ async fn serve(
             Some(texts) = reloads.recv() => {
                 generation = Generation(generation.0 + 1);
                 let running = Arc::clone(&hosts.borrow());
-                match renew(&running, &opened.host_keys, texts, generation) {
+                match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
                         host.monitor.renew_pools(host.config.logins.keys());
                         hosts.send_replace(Arc::new(host));
@@ -205,7 +241,7 @@ async fn serve(
 /// A host by new texts, for the connections that follow; sandboxes that run follow its policies as well.
 fn renew(
     running: &Host,
-    host_keys: &[ssh::HostKey],
+    identity: &ssh::Identity,
     texts: OwnedFd,
     generation: Generation,
 ) -> Result<Host, String> {
@@ -219,7 +255,8 @@ fn renew(
         policies.insert(login.clone(), Arc::new(snapshot));
     }
     Ok(Host {
-        transport: ssh::Transport::new(&config, host_keys),
+        transport: ssh::Transport::new(&config, identity),
+        codes: Arc::clone(&running.codes),
         banner: texts.banner,
         motd: texts.motd,
         monitor: running.monitor.clone(),

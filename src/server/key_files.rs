@@ -1,13 +1,14 @@
-//! Files of authorities and of revoked keys, looked at before the port opens.
+//! Files of authorities, of revoked keys and of secrets, looked at before the port opens.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::check::CheckError;
 use crate::config::Config;
-use crate::policy::{AuthorizedKeys, Revocations};
-use crate::sandbox::open_keys;
+use crate::policy::{AuthorizedKeys, Revocations, Secrets};
+use crate::sandbox::{open_keys, open_secrets};
 
 /// Reads them as a login would. Without one of them nobody could log in; lines of authorities that would
 /// be skipped are what the operator is warned of.
@@ -21,6 +22,11 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, CheckError> {
                 warnings.push(format!("{}:{line}: {problem}", path.display()));
             }
         }
+        if let Some(path) = &login.totp_secrets {
+            let bytes = read_all("totp_secrets", path, open_secrets(path))?;
+            Secrets::parse(&bytes)
+                .map_err(|error| wrong("totp_secrets", path, io::Error::other(error)))?;
+        }
         for path in &login.revoked_keys {
             let bytes = read("revoked_keys", path)?;
             Revocations::parse(&[bytes])
@@ -33,7 +39,15 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, CheckError> {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, CheckError> {
-    let file = match open_keys(path) {
+    read_all(key, path, open_keys(path))
+}
+
+fn read_all(
+    key: &'static str,
+    path: &Path,
+    opened: Result<Option<OwnedFd>, String>,
+) -> Result<Vec<u8>, CheckError> {
+    let file = match opened {
         Ok(Some(file)) => file,
         Ok(None) => return Err(wrong(key, path, io::ErrorKind::NotFound.into())),
         Err(problem) => return Err(wrong(key, path, io::Error::other(problem))),

@@ -1,15 +1,62 @@
-//! Host keys and, for the built-in default, a client key: made where missing, read by the gate alone.
+//! Host keys, their certificates and, for the built-in default, a client key: made where missing, read by the gate alone.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, PrivateKey};
+use russh::keys::{Algorithm, Certificate, PrivateKey};
 
+use super::check::CheckError;
 use super::{ServerError, parent};
 use crate::config::Config;
-use crate::ssh::HostKey;
+use crate::ssh::{HostCertificate, HostKey, signs_in_variable_time};
+
+/// Reads what is there of host keys, and their certificates; tells what an operator should know.
+pub(super) fn check(config: &Config) -> Result<Vec<String>, CheckError> {
+    let wrong = |key, path: &Path, source| CheckError::Path {
+        key,
+        path: path.to_owned(),
+        source,
+    };
+    let mut keys = Vec::new();
+    let mut warnings = Vec::new();
+    for path in &config.host_keys {
+        let there = path.try_exists().map_err(|e| wrong("host_keys", path, e))?;
+        let readable = if there {
+            read(path).map(Some)
+        } else {
+            may_be_made(path).map(|()| None)
+        };
+        let key = readable.map_err(|e| wrong("host_keys", path, io::Error::other(e)))?;
+        if key.as_ref().is_some_and(signs_in_variable_time) {
+            warnings.push(format!(
+                "host_keys: {}: RSA signs in time that depends on the key (RUSTSEC-2023-0071); clients of this decade know ed25519",
+                path.display()
+            ));
+        }
+        keys.extend(key);
+    }
+    for path in &config.host_certificates {
+        read_certificate(path, &keys)
+            .map_err(|e| wrong("host_certificates", path, io::Error::other(e)))?;
+    }
+    Ok(warnings)
+}
+
+/// What is missing is made as ed25519; a name that promises something else is no place for it.
+fn may_be_made(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match ["ecdsa", "rsa"].iter().find(|kind| name.contains(**kind)) {
+        None => Ok(()),
+        Some(kind) => Err(format!(
+            "is not there, and only ed25519 keys are made here: ssh-keygen -t {kind} -N '' -f {}",
+            path.display()
+        )
+        .into()),
+    }
+}
 
 /// Makes the files that the configuration names and that are not there.
 pub(super) fn make_missing(config: &Config) -> Result<(), ServerError> {
@@ -55,10 +102,26 @@ fn make(
 }
 
 /// `FILE.pub`, as ssh-keygen names it.
-fn public_half(path: &Path) -> std::path::PathBuf {
+fn public_half(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     name.into()
+}
+
+/// Leaves those host keys that can be used, if there is one at all, and says why others can't be.
+pub fn sift(paths: &mut Vec<PathBuf>) -> Vec<String> {
+    let problem = |path: &PathBuf| {
+        let problem = read(path).err()?;
+        Some((
+            path.clone(),
+            format!("host key {}: {problem}", path.display()),
+        ))
+    };
+    let (bad, problems): (Vec<PathBuf>, Vec<String>) = paths.iter().filter_map(problem).unzip();
+    if bad.len() < paths.len() {
+        paths.retain(|path| !bad.contains(path));
+    }
+    problems
 }
 
 /// Reads a host key; one that others can read is no secret any more.
@@ -72,4 +135,19 @@ pub(super) fn read(path: &Path) -> Result<HostKey, Box<dyn std::error::Error + S
     }
     let text = std::fs::read_to_string(path)?;
     Ok(HostKey::try_from(PrivateKey::from_openssh(text)?)?)
+}
+
+/// Reads a certificate of one of these keys.
+pub(super) fn read_certificate(
+    path: &Path,
+    keys: &[HostKey],
+) -> Result<HostCertificate, Box<dyn std::error::Error + Send + Sync>> {
+    let text = std::fs::read_to_string(path)?;
+    let certificate = Certificate::from_openssh(&text)
+        .map_err(|e| format!("holds no certificate as ssh-keygen -s writes it: {e}"))?;
+    Ok(HostCertificate::check(
+        certificate,
+        keys,
+        SystemTime::now(),
+    )?)
 }

@@ -98,6 +98,7 @@ pub(super) fn renewed(
     keep! {
         "listen": listen,
         "host_keys": host_keys,
+        "host_certificates": host_certificates,
         "audit": audit,
         "spill": spill,
         "uids": uids,

@@ -12,6 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 
+use super::launch::{Hangup, Life};
 use super::notify::{Notifier, State};
 use crate::sandbox::Tree;
 use crate::sys;
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub(super) struct Supervisor {
     signals: SigSet,
+    life: Life,
 }
 
 /// What it looks after.
@@ -42,7 +44,7 @@ struct Ended {
 }
 
 impl Supervisor {
-    pub(super) fn prepare() -> io::Result<Self> {
+    pub(super) fn prepare(life: Life) -> io::Result<Self> {
         let signals: SigSet = [
             Signal::SIGTERM,
             Signal::SIGINT,
@@ -54,7 +56,7 @@ impl Supervisor {
         signals.thread_block()?;
         // What a killed monitor leaves is reaped here; an init elsewhere might not.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { signals })
+        Ok(Self { signals, life })
     }
 
     /// Until one of the children ends, or a signal asks for the end: SIGTERM gives the sessions `drain`,
@@ -68,12 +70,13 @@ impl Supervisor {
     ) -> io::Result<ExitCode> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&self.signals, flags)?;
-        let (mut ended, asked) = wait(&signals, family, None)?;
+        let (mut ended, asked) = self.wait(&signals, family, None)?;
         if let Some(signal) = asked {
             notifier.tell(State::Stopping);
             if signal == Signal::SIGTERM {
                 send(&family.gate, rustix::process::Signal::TERM)?;
-                (ended, _) = wait(&signals, family, Some(Instant::now() + drain + PATIENCE))?;
+                (ended, _) =
+                    self.wait(&signals, family, Some(Instant::now() + drain + PATIENCE))?;
             }
         }
         if ended.gate.is_none() {
@@ -100,7 +103,8 @@ impl Supervisor {
         {
         }
         razed?;
-        let clean = asked.is_some() && succeeded(ended.gate.as_ref());
+        let may_leave = self.life == Life::Visit;
+        let clean = (asked.is_some() || may_leave) && succeeded(ended.gate.as_ref());
         if !clean {
             tracing::error!(gate = %describe(ended.gate.as_ref()), monitor = %describe(ended.monitor.as_ref()), "stopped");
         }
@@ -110,27 +114,38 @@ impl Supervisor {
             ExitCode::FAILURE
         })
     }
-}
 
-/// Until a child has ended, a signal asks for the end, or the time is over. SIGHUP is the monitor's.
-fn wait(
-    signals: &SignalFd,
-    family: &Family,
-    until: Option<Instant>,
-) -> io::Result<(Ended, Option<Signal>)> {
-    loop {
-        let ended = Ended {
-            gate: reap(&family.gate)?,
-            monitor: reap(&family.monitor)?,
-        };
-        if ended.gate.is_some() || ended.monitor.is_some() {
-            return Ok((ended, None));
-        }
-        match next(signals, until)? {
-            None => return Ok((ended, None)),
-            Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) => return Ok((ended, Some(signal))),
-            Some(Signal::SIGHUP) => send(&family.monitor, rustix::process::Signal::HUP)?,
-            Some(_) => {}
+    /// Until a child has ended, a signal asks for the end, or the time is over.
+    fn wait(
+        &self,
+        signals: &SignalFd,
+        family: &Family,
+        until: Option<Instant>,
+    ) -> io::Result<(Ended, Option<Signal>)> {
+        loop {
+            let ended = Ended {
+                gate: reap(&family.gate)?,
+                monitor: reap(&family.monitor)?,
+            };
+            if ended.gate.is_some() || ended.monitor.is_some() {
+                return Ok((ended, None));
+            }
+            match (next(signals, until)?, self.life) {
+                (None, _) => return Ok((ended, None)),
+                (Some(signal @ (Signal::SIGTERM | Signal::SIGINT)), _) => {
+                    return Ok((ended, Some(signal)));
+                }
+                (Some(Signal::SIGHUP), Life::Visit) => return Ok((ended, Some(Signal::SIGINT))),
+                (Some(Signal::SIGHUP), Life::Service(Hangup::Reload)) => {
+                    send(&family.monitor, rustix::process::Signal::HUP)?;
+                }
+                (Some(Signal::SIGHUP), Life::Service(Hangup::Stay)) => {
+                    tracing::warn!(
+                        "SIGHUP: a server by sshd's command line has to be restarted; keys are read at each login"
+                    );
+                }
+                (Some(_), _) => {}
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// The kernel said no.
-    #[error("{}", std::io::Error::from(*.0))]
+    #[error("{}", nix::errno::Errno::from_raw(.0.raw_os_error()).desc())]
     Kernel(#[from] Errno),
     /// No more of it: the end of a file or of a directory.
     #[error("End of file")]

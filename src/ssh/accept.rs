@@ -17,6 +17,7 @@ use super::Host;
 use super::strangers::Strangers;
 use super::turned::Turnstile;
 use super::visit::Visit;
+use super::wire::{Stream, Wire};
 
 /// How long accepting rests after an error, so that a lack of descriptors costs no processor.
 const REST: Duration = Duration::from_millis(100);
@@ -29,6 +30,12 @@ pub enum ServeError {
     Accept {
         /// Where it listened; `?` where even that is unknown.
         address: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The connection that was handed over is none.
+    #[error("cannot serve the connection on standard input")]
+    Wire {
         /// The system's answer.
         source: io::Error,
     },
@@ -86,6 +93,31 @@ pub async fn serve(
     outcome
 }
 
+/// Serves the one client at the other end of `wire`, until it leaves or `ending` tells it to. On return
+/// nothing is left of it, as with `serve`.
+pub async fn serve_one(wire: Wire, host: Arc<Host>, ending: Ending) -> Result<(), ServeError> {
+    let wrong = |source| ServeError::Wire { source };
+    let source = canonical(wire.source().map_err(wrong)?);
+    let stream = Stream::open(wire).map_err(wrong)?;
+    let strangers = Arc::<Strangers>::default();
+    // The first and only one: nothing has been counted before it.
+    let admitted = strangers.admit(&host.config, source.ip());
+    let (place, waiting) = admitted.map_err(|turned| wrong(io::Error::other(turned)))?;
+    let tasks = TaskTracker::new();
+    let visit = Visit {
+        host,
+        source,
+        tasks: tasks.clone(),
+        ending,
+        strangers,
+    };
+    visit.follow(stream, waiting).await;
+    drop(place);
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
 /// What all connections share.
 #[derive(Clone)]
 struct House {
@@ -140,7 +172,7 @@ impl House {
                     strangers: Arc::clone(&self.strangers),
                 };
                 self.tasks.spawn(async move {
-                    visit.follow(stream, waiting).await;
+                    visit.follow(Stream::Tcp(stream), waiting).await;
                     drop(place);
                 });
             }

@@ -4,17 +4,22 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
-use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use russh::{Preferred, SshId, cipher, compression, kex, mac};
 
+use super::auth::method_set;
+use super::host_keys::Identity;
 use crate::config;
+use crate::config::algorithms::Algorithms;
 
-/// Hybrid post-quantum first, then Curve25519; the last two announce extensions (RFC 8308) and strict
+/// Hybrid post-quantum first, then Curve25519, also by its older name, the only one that paramiko knows
+/// (RFC 8731 §1: they are the same); the last two announce extensions (RFC 8308) and strict
 /// key exchange (OpenSSH's PROTOCOL, 1.10; against CVE-2023-48795).
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
     kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
@@ -29,8 +34,8 @@ const CIPHERS: &[cipher::Name] = &[
 /// Never used with the ciphers above, but a client's list has to meet ours (RFC 4253 §7.1).
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
-/// Signatures taken from clients (server-sig-algs, RFC 8308 §3.1). Of these, only what there is a host
-/// key for is offered for hosts: Ed25519.
+/// Signatures taken from clients (server-sig-algs, RFC 8308 §3.1; those of certificates are the keys' own).
+/// Of these, only what there is a host key for is offered for hosts, in this order.
 const SIGNATURES: &[Algorithm] = &[
     Algorithm::Ed25519,
     Algorithm::SkEd25519,
@@ -55,41 +60,16 @@ const SIGNATURES: &[Algorithm] = &[
 /// The first `none` only asks for the methods and is no attempt (RFC 4252 §5.2), but russh counts it.
 const METHOD_PROBE: usize = 1;
 
-/// A private key that this server proves itself with.
-#[derive(Debug, Clone)]
-pub struct HostKey(PrivateKey);
-
-/// Why a key cannot be the host's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HostKeyError {
-    /// It is of another type.
-    #[error("the host key is of type {0}; ed25519 is needed: ssh-keygen -t ed25519")]
-    Type(String),
-    /// It lies under a passphrase.
-    #[error("the host key has a passphrase; take it off with ssh-keygen -p")]
-    Encrypted,
-}
-
-impl TryFrom<PrivateKey> for HostKey {
-    type Error = HostKeyError;
-
-    fn try_from(key: PrivateKey) -> Result<Self, HostKeyError> {
-        match key.algorithm() {
-            _ if key.is_encrypted() => Err(HostKeyError::Encrypted),
-            Algorithm::Ed25519 => Ok(Self(key)),
-            other => Err(HostKeyError::Type(other.to_string())),
-        }
-    }
-}
-
 /// The transport's settings, host keys included; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Transport(Arc<Config>);
 
 impl Transport {
     /// As the configuration has it.
-    pub fn new(config: &config::Config, host_keys: &[HostKey]) -> Self {
-        Self(Arc::new(transport(config, host_keys)))
+    pub fn new(config: &config::Config, identity: &Identity) -> Self {
+        let mut transport = transport(config, identity);
+        restrict(&mut transport.preferred, &config.algorithms);
+        Self(Arc::new(transport))
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -97,15 +77,16 @@ impl Transport {
     }
 }
 
-fn transport(config: &config::Config, host_keys: &[HostKey]) -> Config {
+fn transport(config: &config::Config, identity: &Identity) -> Config {
     let (timeouts, rekey) = (&config.manners.timeouts, &config.manners.rekey);
     Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-sandgate_",
             env!("CARGO_PKG_VERSION")
         ))),
-        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        keys: host_keys.iter().map(|key| key.0.clone()).collect(),
+        methods: method_set(config.authentication.first().into_iter()),
+        keys: identity.private_keys(),
+        certificates: identity.certificates(),
         preferred: Preferred {
             kex: Cow::Borrowed(KEX),
             key: Cow::Borrowed(SIGNATURES),
@@ -133,6 +114,22 @@ fn transport(config: &config::Config, host_keys: &[HostKey]) -> Config {
     }
 }
 
+/// Leaves what the operator does. What is no algorithm but an extension's announcement stays.
+fn restrict(preferred: &mut Preferred, left: &Algorithms) {
+    let announced = |name: &kex::Name| {
+        matches!(
+            *name,
+            kex::EXTENSION_SUPPORT_AS_SERVER | kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER
+        )
+    };
+    let kex = |name: &kex::Name| announced(name) || left.kex.contains(&name.as_ref());
+    preferred.kex.to_mut().retain(kex);
+    let cipher = |name: &cipher::Name| left.ciphers.contains(&name.as_ref());
+    preferred.cipher.to_mut().retain(cipher);
+    let mac = |name: &mac::Name| left.macs.contains(&name.as_ref());
+    preferred.mac.to_mut().retain(mac);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,16 +139,9 @@ mod tests {
         config::parse(std::path::Path::new("sandgate.yaml"), text).unwrap()
     }
 
-    fn key(algorithm: Algorithm) -> PrivateKey {
-        PrivateKey::random(&mut russh::keys::key::safe_rng(), algorithm).unwrap()
-    }
-
     #[test]
     fn nothing_weak_is_offered() {
-        let config = transport(
-            &config(),
-            &[HostKey::try_from(key(Algorithm::Ed25519)).unwrap()],
-        );
+        let config = transport(&config(), &Identity::default());
         let preferred = &config.preferred;
         let offered: Vec<String> = (preferred.kex.iter().map(|name| name.as_ref().to_owned()))
             .chain(preferred.cipher.iter().map(|name| name.as_ref().to_owned()))
@@ -182,18 +172,37 @@ mod tests {
         }
         assert!(offered.contains(&"mlkem768x25519-sha256".to_owned()));
         assert!(offered.contains(&"kex-strict-s-v00@openssh.com".to_owned()));
-        assert_eq!(config.methods[..], [MethodKind::PublicKey]);
+        assert_eq!(config.methods[..], [russh::MethodKind::PublicKey]);
     }
 
     #[test]
-    fn only_ed25519_is_a_host_key() {
-        assert!(HostKey::try_from(key(Algorithm::Ed25519)).is_ok());
-        let ecdsa = key(Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP256,
-        });
-        assert!(matches!(
-            HostKey::try_from(ecdsa),
-            Err(HostKeyError::Type(_))
-        ));
+    fn the_operators_lists_name_what_is_offered() {
+        use crate::config::algorithms as names;
+        let offered = transport(&config(), &Identity::default()).preferred;
+        let mut left = offered.clone();
+        restrict(&mut left, &Algorithms::default());
+        assert_eq!(left.kex, offered.kex);
+        assert_eq!(left.cipher, offered.cipher);
+        assert_eq!(left.mac, offered.mac);
+        assert_eq!(left.kex.len(), names::KEX.len() + 2);
+        assert_eq!(left.cipher.len(), names::CIPHERS.len());
+        assert_eq!(left.mac.len(), names::MACS.len());
+        let signatures: Vec<&str> = offered.key.iter().map(Algorithm::as_str).collect();
+        assert_eq!(signatures, names::SIGNATURES);
+    }
+
+    #[test]
+    fn what_the_operator_leaves_out_is_not_offered() {
+        let mut left = transport(&config(), &Identity::default()).preferred;
+        let algorithms = Algorithms {
+            kex: vec!["curve25519-sha256"],
+            ciphers: vec!["aes128-gcm@openssh.com"],
+            macs: vec!["hmac-sha2-256-etm@openssh.com"],
+        };
+        restrict(&mut left, &algorithms);
+        assert_eq!(left.kex[0], kex::CURVE25519);
+        assert_eq!(left.kex.len(), 3, "the announcements stay");
+        assert_eq!(*left.cipher, [cipher::AES_128_GCM]);
+        assert_eq!(*left.mac, [mac::HMAC_SHA256_ETM]);
     }
 }

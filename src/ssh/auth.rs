@@ -1,4 +1,4 @@
-//! Who may come in: the decisions on public keys, and their audit events.
+//! Who may come in: the decisions on keys and codes, and their audit events.
 //!
 //! Unknown logins take the path of known ones: their keys are asked for, parsed and compared, and
 //! russh answers every refusal after the same time. A refusal tells the client nothing; its event
@@ -11,24 +11,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Certificate, PublicKey};
 use russh::server::{InvalidPublicKey, PublicKeyOffer, VerifiedPublicKey};
+use russh::{MethodKind, MethodSet};
 
 use super::Host;
 use crate::audit::{self, Event, Login, Verdict};
+use crate::config::{self, Method};
 use crate::model::{Fingerprint, LoginName};
 use crate::policy::{
-    self, AuthorizedKeys, Objection, Principal, RevocationError, Revocations, Roll, fingerprint,
+    self, AuthorizedKeys, CodeError, Objection, Obstacle, Principal, Progress, RevocationError,
+    Revocations, Roll, SecretError, Step, fingerprint,
 };
-use crate::sandbox::{KeyFiles, Refusal};
+use crate::sandbox::{KeyFiles, OfferedKey, Refusal};
+
+mod codes;
 
 /// The most characters of a login's name, or a certificate's key id, that an event repeats.
 const NAME_CHARS: usize = 64;
 
-/// Judges the keys of one connection that has not logged in.
+/// Judges the keys and codes of one connection that has not logged in.
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
     /// Whether an attempt was refused.
     failed: Arc<AtomicBool>,
+    /// Whom the client wants to be, and how far they have come.
+    login: String,
+    progress: Progress,
     /// What was offered, found good and not proved so far.
     unproved: Option<Claim>,
 }
@@ -37,15 +45,16 @@ pub(super) struct Doorkeeper {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
     login: String,
+    method: Method,
     key: Option<Fingerprint>,
     certificate: Option<audit::Certificate>,
 }
 
 impl Claim {
     fn new(login: &str, key: Option<&PublicKey>, certificate: Option<&Certificate>) -> Self {
-        let short = |text: &str| text.chars().take(NAME_CHARS).collect();
         Self {
             login: short(login),
+            method: Method::PublicKey,
             key: key.map(fingerprint),
             certificate: certificate.map(|certificate| audit::Certificate {
                 id: short(certificate.key_id()),
@@ -54,6 +63,10 @@ impl Claim {
             }),
         }
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(NAME_CHARS).collect()
 }
 
 /// Why a claim was refused, for the operator alone.
@@ -67,6 +80,14 @@ enum Ground {
     Invalid(&'static str),
     #[error("the key is known, but was not proved")]
     Unproved,
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    #[error("the login's secrets: {0}")]
+    Secrets(#[from] SecretError),
+    #[error("no more was proved than {0}")]
+    Unfinished(String),
     #[error("the login's keys could not be read: {0}")]
     Keys(#[from] Refusal),
     #[error("{0}")]
@@ -76,6 +97,8 @@ enum Ground {
 impl Doorkeeper {
     pub(super) fn new(host: Arc<Host>, source: SocketAddr, failed: Arc<AtomicBool>) -> Self {
         Self {
+            login: String::new(),
+            progress: Progress::new(&host.config.authentication),
             host,
             source,
             failed,
@@ -83,17 +106,30 @@ impl Doorkeeper {
         }
     }
 
+    /// Begins anew for this name; what was proved under another counts no more.
+    pub(super) fn begin(&mut self, login: &str) {
+        self.settle(None);
+        self.give_up();
+        let configured = self.known(login).map(|(_, login)| &login.authentication);
+        let chains = configured.unwrap_or(&self.host.config.authentication);
+        self.progress = Progress::new(chains);
+        self.login = short(login);
+    }
+
     /// Whether to ask for this key's proof. Refusing here is a decision; agreeing is none yet.
     pub(super) async fn consider(&mut self, login: &str, offer: PublicKeyOffer<'_>) -> Answer {
         let claim = Claim::new(login, Some(offer.public_key), offer.certificate);
         self.settle(Some(&claim));
         let held = policy::Claim::offered(offer, self.source.ip());
-        let ground = match self.roll(login).await {
+        let next = self.progress.takes(&fingerprint(offer.public_key));
+        let offered = offered(offer.public_key, offer.certificate);
+        let ground = match self.roll(login, offered).await {
             Err(ground) => ground,
-            Ok((name, roll)) => match (roll.consider(login, &held), name) {
-                (_, None) => Ground::Login,
-                (Err(objection), Some(_)) => objection.into(),
-                (Ok(()), Some(_)) => {
+            Ok((name, roll)) => match (roll.consider(login, &held), name, next) {
+                (_, None, _) => Ground::Login,
+                (Err(objection), _, _) => objection.into(),
+                (_, _, Err(obstacle)) => obstacle.into(),
+                (Ok(()), Some(_), Ok(())) => {
                     self.unproved = Some(claim);
                     return Answer::Prove;
                 }
@@ -103,26 +139,25 @@ impl Doorkeeper {
         Answer::Refused
     }
 
-    /// Lets in who proved a key of the login, or the key of a certificate that it takes. The files are
-    /// read afresh: a key that was taken out since its offer opens nothing. Without its event in the trail
-    /// there is no way in.
-    pub(super) async fn admit(
-        &mut self,
-        login: &str,
-        verified: VerifiedPublicKey<'_>,
-    ) -> Option<Principal> {
+    /// Takes a proved key of the login, or the key of a certificate that it takes, for a step on the way in.
+    /// The files are read afresh: a key that was taken out since its offer opens nothing.
+    pub(super) async fn admit(&mut self, login: &str, verified: VerifiedPublicKey<'_>) -> Outcome {
         self.unproved = None;
         let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
-        let ground = match self.roll(login).await {
+        let offered = offered(verified.public_key, verified.certificate);
+        let ground = match self.roll(login, offered).await {
             Err(ground) => ground,
             Ok((None, _)) => Ground::Login,
             Ok((Some(name), roll)) => match roll.admit(&name, verified, self.source.ip()) {
-                Ok(principal) => return self.welcome(&claim, principal),
+                Ok(proved) => {
+                    let step = self.progress.key(proved);
+                    return self.advance(&claim, step);
+                }
                 Err(objection) => objection.into(),
             },
         };
         self.refuse(&claim, &ground);
-        None
+        Outcome::Refused
     }
 
     /// Writes down what russh refused without asking.
@@ -147,14 +182,19 @@ impl Doorkeeper {
 
     /// The login, if it is one, and the files to hold a claim against: for an unknown login some other's,
     /// for the time that it takes.
-    async fn roll(&self, login: &str) -> Result<(Option<LoginName>, Roll), Ground> {
-        let name = LoginName::try_from(login.to_owned()).ok();
-        let configured = name
-            .as_ref()
-            .and_then(|name| self.host.config.logins.get(name));
-        let name = name.filter(|_| configured.is_some());
+    async fn roll(
+        &self,
+        login: &str,
+        offered: Result<OfferedKey, Ground>,
+    ) -> Result<(Option<LoginName>, Roll), Ground> {
+        let (name, configured) = self.known(login).unzip();
         let monitor = &self.host.monitor;
-        let keys = AuthorizedKeys::parse(&monitor.authorized_keys(name.as_ref()).await?);
+        let mut text = monitor.authorized_keys(name.as_ref()).await?;
+        if self.has_program(configured) {
+            text.push(b'\n');
+            text.extend(monitor.keys_command(name.as_ref(), offered?).await?);
+        }
+        let keys = AuthorizedKeys::parse(&text);
         let files = monitor
             .key_files(name.as_ref(), KeyFiles::Authorities)
             .await?;
@@ -183,28 +223,85 @@ impl Doorkeeper {
         }
     }
 
-    fn welcome(&self, claim: &Claim, principal: Principal) -> Option<Principal> {
-        match self.record(claim, Verdict::Allow, None) {
-            Ok(()) => Some(principal),
-            Err(error) => {
-                tracing::error!(source = %self.source, login = %claim.login, %error, "login refused: its audit event could not be written");
-                None
+    /// Whether a program knows keys of this login, or of any other where it is unknown.
+    fn has_program(&self, configured: Option<&config::Login>) -> bool {
+        let has = |login: &config::Login| login.authorized_keys_command.is_some();
+        configured.map_or_else(|| self.host.config.logins.values().any(has), has)
+    }
+
+    /// The login of this name, if it is one.
+    fn known(&self, login: &str) -> Option<(LoginName, &config::Login)> {
+        let name = LoginName::try_from(login.to_owned()).ok()?;
+        let configured = self.host.config.logins.get(&name)?;
+        Some((name, configured))
+    }
+
+    /// Goes a step further on the way in. Without its event in the trail there is no way in.
+    fn advance(&mut self, claim: &Claim, step: Result<Step, Obstacle>) -> Outcome {
+        match step {
+            Ok(Step::Further) => Outcome::Further(self.next()),
+            Ok(Step::Admitted(principal)) => {
+                let methods = listed(self.progress.done());
+                self.progress = Progress::new(&self.host.config.authentication);
+                match self.record(claim, methods, Verdict::Allow, None) {
+                    Ok(()) => Outcome::Admitted(principal),
+                    Err(error) => {
+                        tracing::error!(source = %self.source, login = %claim.login, %error, "login refused: its audit event could not be written");
+                        Outcome::Refused
+                    }
+                }
             }
+            Err(obstacle) => {
+                self.refuse(claim, &obstacle.into());
+                Outcome::Refused
+            }
+        }
+    }
+
+    /// What the client may go on with.
+    fn next(&self) -> MethodSet {
+        let asked = |method: &Method| self.progress.asks_for(*method);
+        method_set(Method::ALL.into_iter().filter(asked))
+    }
+
+    /// Decides on who has begun to prove themselves and does not go on.
+    fn give_up(&mut self) {
+        if !self.progress.done().is_empty() {
+            let ground = Ground::Unfinished(listed(self.progress.done()));
+            let claim = self.claim(Method::PublicKey);
+            self.refuse(&claim, &ground);
+        }
+    }
+
+    /// Somebody who has come as far as this tries a method that shows no key.
+    fn claim(&self, method: Method) -> Claim {
+        Claim {
+            login: self.login.clone(),
+            method,
+            key: self.progress.last_key().cloned(),
+            certificate: None,
         }
     }
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
         self.failed.store(true, Ordering::Relaxed);
-        if let Err(error) = self.record(claim, Verdict::Deny, Some(ground.to_string())) {
+        let method = claim.method.to_string();
+        if let Err(error) = self.record(claim, method, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");
         }
     }
 
-    fn record(&self, claim: &Claim, verdict: Verdict, reason: Option<String>) -> io::Result<()> {
+    fn record(
+        &self,
+        claim: &Claim,
+        method: String,
+        verdict: Verdict,
+        reason: Option<String>,
+    ) -> io::Result<()> {
         self.host.trail.record(&Event::Login(Login {
             login: claim.login.clone(),
             source: self.source,
-            method: "publickey".to_owned(),
+            method,
             key: claim.key.clone(),
             certificate: claim.certificate.clone(),
             verdict,
@@ -216,7 +313,40 @@ impl Doorkeeper {
 impl Drop for Doorkeeper {
     fn drop(&mut self) {
         self.settle(None);
+        self.give_up();
     }
+}
+
+/// The key as the login's program for keys is told of it.
+fn offered(key: &PublicKey, certificate: Option<&Certificate>) -> Result<OfferedKey, Ground> {
+    let line = certificate.map_or_else(|| key.to_openssh(), Certificate::to_openssh);
+    let line = line.map_err(|_| Ground::Invalid("the key or certificate cannot be written"))?;
+    let mut words = line.split(' ').map(str::to_owned);
+    let offered = OfferedKey {
+        kind: words.next().unwrap_or_default(),
+        key: words.next().unwrap_or_default(),
+        fingerprint: fingerprint(key).0,
+    };
+    let fits = offered.check();
+    fits.map_err(|_| Ground::Invalid("the key or certificate is too long"))?;
+    Ok(offered)
+}
+
+/// Methods as the trail has them.
+fn listed(methods: &[Method]) -> String {
+    let names: Vec<String> = methods.iter().map(Method::to_string).collect();
+    names.join(",")
+}
+
+/// Methods as clients are told of them.
+pub(super) fn method_set(methods: impl Iterator<Item = Method>) -> MethodSet {
+    let kinds: Vec<MethodKind> = methods
+        .map(|method| match method {
+            Method::PublicKey => MethodKind::PublicKey,
+            Method::KeyboardInteractive => MethodKind::KeyboardInteractive,
+        })
+        .collect();
+    MethodSet::from(&kinds[..])
 }
 
 fn warn(login: &LoginName, files: &str, keys: &AuthorizedKeys) {
@@ -231,5 +361,15 @@ pub(super) enum Answer {
     /// Show that you hold it.
     Prove,
     /// No.
+    Refused,
+}
+
+/// What became of a method.
+pub(super) enum Outcome {
+    /// It was the last that is asked for.
+    Admitted(Principal),
+    /// It succeeded, and one of these has to as well.
+    Further(MethodSet),
+    /// It failed.
     Refused,
 }

@@ -17,10 +17,7 @@ use super::forward::Door;
 use super::guest::{Guest, Use};
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
-use crate::sandbox::{Program, Spawn, Terminal, WindowSize};
-
-/// The longest command taken, in bytes: what Linux takes for one argument (execve(2), `MAX_ARG_STRLEN`).
-const COMMAND_BYTES: usize = 128 * 1024;
+use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
 
 /// How many requests may wait for one program; later ones are dropped, as a full terminal drops keys.
 const REQUESTS: usize = 32;
@@ -160,8 +157,9 @@ impl Channels {
     /// shell, exec or subsystem (RFC 4254 §6.5): once a channel.
     pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
         if let Program::Command(command) = &program
-            && (command.len() > COMMAND_BYTES || command.contains(&0))
+            && (command.len() > LONGEST_COMMAND || command.contains(&0))
         {
+            tracing::info!(channel = %id, bytes = command.len(), "command refused: too long, or with a NUL");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.remove(&id) else {

@@ -1,13 +1,12 @@
 //! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
 
 use std::fmt;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use russh::keys::Certificate;
 use russh::server::{
-    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Session,
+    Auth, ChannelOpenHandle, Handler, InvalidPublicKey, Msg, PublicKeyOffer, Response, Session,
     VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
@@ -16,11 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::auth::{Answer as KeyAnswer, Doorkeeper};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
-use super::guest::Guest;
 use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
-use crate::policy::Principal;
 use crate::sandbox::{Program, SocketPath};
+
+mod login;
 
 /// One connection.
 pub(super) struct Connection {
@@ -54,31 +53,6 @@ impl Connection {
             route,
             tasks,
             stage,
-        }
-    }
-
-    fn let_in(&mut self, principal: Principal) {
-        let Stage::Outside { wait, .. } = &self.stage else {
-            return;
-        };
-        let presence = wait.presence.clone();
-        tracing::info!(source = %self.source, login = %principal.login(), key = %principal.key(), "logged in");
-        let guest = Arc::new(Guest::new(
-            self.host.clone(),
-            principal,
-            self.route,
-            presence,
-        ));
-        let (limit, spill) = (self.host.config.limits.channels, &self.host.spill);
-        let inside = Stage::Inside {
-            channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
-            forwards: Forwards::new(guest, spill.clone(), limit, self.tasks.clone()),
-        };
-        if let Stage::Outside { wait, .. } = mem::replace(&mut self.stage, inside) {
-            drop(wait.place);
-            if wait.over.send(()).is_err() {
-                tracing::debug!(source = %self.source, "the login came as its time was over");
-            }
         }
     }
 
@@ -124,6 +98,13 @@ impl Connection {
 impl Handler for Connection {
     type Error = russh::Error;
 
+    async fn auth_began(&mut self, user: &str) -> Result<(), russh::Error> {
+        if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
+            doorkeeper.begin(user);
+        }
+        Ok(())
+    }
+
     async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
         Ok(self.host.banner.clone())
     }
@@ -150,13 +131,8 @@ impl Handler for Connection {
         let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
             return Ok(Auth::reject());
         };
-        match doorkeeper.admit(user, key).await {
-            Some(principal) => {
-                self.let_in(principal);
-                Ok(Auth::Accept)
-            }
-            None => Ok(Auth::reject()),
-        }
+        let outcome = doorkeeper.admit(user, key).await;
+        Ok(self.conclude(outcome))
     }
 
     async fn auth_openssh_certificate_key(
@@ -166,6 +142,15 @@ impl Handler for Connection {
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
         self.auth_publickey(user, key).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
+        Ok(self.code(user, response).await)
     }
 
     async fn auth_publickey_invalid(
@@ -178,6 +163,10 @@ impl Handler for Connection {
             doorkeeper.note(user, certificate, reason);
         }
         Ok(())
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
+        session.announce_host_keys()
     }
 
     async fn channel_open_unknown(

@@ -1,6 +1,9 @@
 //! The variables that a client may set (RFC 4254 §6.4).
 
+use std::net::SocketAddr;
+
 use super::visit::Route;
+use super::wire::NOWHERE;
 
 /// What every login accepts; a trailing `*` matches a prefix.
 const BUILT_IN: [&str; 5] = ["LANG", "LC_*", "TERM", "COLORTERM", "GIT_PROTOCOL"];
@@ -37,7 +40,12 @@ impl Environment {
     /// where something else runs. No list lets a client set these.
     pub(super) fn introduce(&mut self, route: Route, original: Option<Vec<u8>>) {
         let Route { client, server } = route;
-        let (from, port, to) = (client.ip(), client.port(), server.ip().to_canonical());
+        // As sshd names what has no address.
+        let name = |address: SocketAddr| match address {
+            NOWHERE => "UNKNOWN".to_owned(),
+            known => known.ip().to_canonical().to_string(),
+        };
+        let (from, port, to) = (name(client), client.port(), name(server));
         let ends = [
             ("SSH_CLIENT", format!("{from} {port} {}", server.port())),
             (

@@ -15,6 +15,7 @@ mod connection;
 mod environment;
 mod forward;
 mod guest;
+mod host_keys;
 mod input;
 mod output;
 mod penalties;
@@ -28,17 +29,23 @@ mod tenancy;
 mod terminal;
 mod turned;
 mod visit;
+mod wire;
 
 use std::sync::Arc;
 
-pub use accept::{Ending, ServeError, serve};
-pub use algorithms::{HostKey, HostKeyError, Transport};
+pub use accept::{Ending, ServeError, serve, serve_one};
+pub use algorithms::Transport;
+pub use host_keys::{
+    HostCertificate, HostCertificateError, HostKey, HostKeyError, Identity, signs_in_variable_time,
+};
 pub use spill::{CAPACITY, SpillDir, SpillError};
 pub use tenancy::Tenancies;
+pub use wire::Wire;
 
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::Gateway;
+use crate::policy::Codes;
 use crate::sandbox::Monitor;
 
 /// What every connection needs of its host; a reload makes another for the connections that follow.
@@ -51,6 +58,8 @@ pub struct Host {
     pub banner: Option<String>,
     /// Shown on the terminal of an interactive shell.
     pub motd: Option<String>,
+    /// What became of codes.
+    pub codes: Arc<Codes>,
     /// Who knows the keys and makes the sandboxes.
     pub monitor: Monitor,
     /// Where decisions about logins are written; none is given that could not be.

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+
+use super::wire::Stream;
 
 /// How many reads: key exchange and authentication take about ten, with several keys tried some more.
 const READS: u8 = 32;
@@ -18,7 +18,7 @@ const READS: u8 = 32;
 /// §3.8.6.3) since the server's messages go out before it. Asking for it sends it (tcp(7),
 /// `TCP_QUICKACK`); as the kernel falls back to delaying, it is asked after each read.
 pub(super) struct QuickAck {
-    stream: TcpStream,
+    stream: Stream,
     left: u8,
     /// How long the peer may take nothing. A stopped client's kernel answers TCP's probes for ever, and
     /// russh asks for no sign of life while it waits to write.
@@ -27,7 +27,7 @@ pub(super) struct QuickAck {
 }
 
 impl QuickAck {
-    pub(super) fn new(stream: TcpStream, patience: Option<Duration>) -> Self {
+    pub(super) fn new(stream: Stream, patience: Option<Duration>) -> Self {
         Self {
             stream,
             left: READS,
@@ -64,7 +64,7 @@ impl AsyncRead for QuickAck {
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if let (Poll::Ready(Ok(())), Some(left)) = (&polled, this.left.checked_sub(1)) {
             this.left = left;
-            set_tcp_quickack(&this.stream, true)?;
+            this.stream.acknowledge()?;
         }
         polled
     }

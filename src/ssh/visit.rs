@@ -1,8 +1,6 @@
 //! One connection from its acceptance to its end: its own, that of one of its times, or the server's.
 
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +8,7 @@ use std::time::Duration;
 
 use russh::Disconnect;
 use russh::server::{Handle, run_stream};
-use rustix::net::{Shutdown, sockopt};
 use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
@@ -24,6 +20,7 @@ use super::penalties::Offence;
 use super::presence::Presence;
 use super::quick_ack::QuickAck;
 use super::strangers::{Strangers, Waiting};
+use super::wire::Stream;
 
 /// How long a client may take to leave when it is told to.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -72,7 +69,7 @@ enum Outcome {
 
 impl Visit {
     /// Follows it; on return the connection is gone, and what it did badly is on its source's account.
-    pub(super) async fn follow(self, stream: TcpStream, waiting: Waiting) {
+    pub(super) async fn follow(self, stream: Stream, waiting: Waiting) {
         let failed = Arc::new(AtomicBool::new(false));
         let inside = Arc::new(AtomicBool::new(false));
         let ended = self.attend(stream, waiting, &failed, &inside).await;
@@ -98,14 +95,14 @@ impl Visit {
 
     async fn attend(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         waiting: Waiting,
         failed: &Arc<AtomicBool>,
         inside: &AtomicBool,
     ) -> Result<Outcome, russh::Error> {
         let manners = &self.host.config.manners;
         let mut late = pin!(sleep(self.host.config.limits.login_grace));
-        let line = prepare(&stream)?;
+        let line = stream.line()?;
         let route = Route {
             client: self.source,
             server: stream.local_addr()?,
@@ -138,7 +135,8 @@ impl Visit {
             ended = session.as_mut() => return ended.map(|()| Outcome::Ended),
             () = late.as_mut() => {
                 let outcome = self.late();
-                cut(&line)?;
+                // russh's task goes on without its future, and ends with its connection.
+                line.cut()?;
                 return session.await.map(|()| outcome);
             }
             () = self.ending.drain.cancelled() => {}
@@ -155,7 +153,7 @@ impl Visit {
         if let Ok(ended) = timeout(FAREWELL, leaving).await {
             return ended.map(|()| Outcome::Ended);
         }
-        cut(&line)?;
+        line.cut()?;
         session.await.map(|()| Outcome::Ended)
     }
 
@@ -217,23 +215,6 @@ async fn farewell(handle: &Handle, why: &str) -> Result<(), russh::Error> {
     handle
         .disconnect(Disconnect::ByApplication, why.to_owned(), String::new())
         .await
-}
-
-/// russh's task goes on without its future, and ends with its socket.
-fn cut(line: &OwnedFd) -> io::Result<()> {
-    match rustix::net::shutdown(line, Shutdown::Both) {
-        // The client was faster.
-        Err(rustix::io::Errno::NOTCONN) => Ok(()),
-        other => Ok(other?),
-    }
-}
-
-/// Sets the socket up and gives a second descriptor of it, by which it can be cut.
-fn prepare(stream: &TcpStream) -> io::Result<OwnedFd> {
-    stream.set_nodelay(true)?;
-    // SSH's own keepalives rest while russh waits for the client to hang up.
-    sockopt::set_socket_keepalive(stream, true)?;
-    Ok(rustix::io::fcntl_dupfd_cloexec(stream, 0)?)
 }
 
 fn count(number: usize) -> u32 {

@@ -85,6 +85,12 @@ fn a_wrong_value_is_named_with_its_line_and_key() {
         &["1", "127.0.0.1"],
     );
     is_refused("sandgate.yaml", "pool: 1", "pool: many", &["pool"]);
+    is_refused(
+        "sandgate.yaml",
+        "    policy: policy.yaml",
+        "    sftp: sftp-server\n    policy: policy.yaml",
+        &["7", "sftp", "absolute path"],
+    );
     is_refused("policy.yaml", "version: 1", "version: 2", &["version", "2"]);
     is_refused(
         "policy.yaml",

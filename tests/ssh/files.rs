@@ -9,18 +9,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::support::{
-    Daemon, Finished, Master, Running, Setup, Ssh, World, run, run_with_input, status, wait_until,
+    Daemon, Finished, Master, Process, Running, Setup, Ssh, World, run, run_with_input, status,
+    wait_until,
 };
 
 /// `sftp -b -` over the shared connection, in the local directory `here`.
-fn sftp(master: &Master, here: &Path, batch: impl AsRef<[u8]>) -> Finished {
+pub(super) fn sftp(master: &Master, here: &Path, batch: impl AsRef<[u8]>) -> Finished {
     let mut command = master.ssh().client("/usr/bin/sftp");
     command.args(["-b", "-", "127.0.0.1"]).current_dir(here);
-    run_with_input(&mut command, batch.as_ref().to_vec(), 120)
+    run_with_input(&mut command, batch.as_ref().to_vec(), 300)
 }
 
 /// `scp ARGUMENTS`; the host is `h:`.
-fn scp<A: AsRef<OsStr>>(master: &Master, arguments: &[A]) -> Finished {
+pub(super) fn scp<A: AsRef<OsStr>>(master: &Master, arguments: &[A]) -> Finished {
     let mut command = master.ssh().client("/usr/bin/scp");
     command.args(["-o", "HostName=127.0.0.1"]).args(arguments);
     run(&mut command, 120)
@@ -37,7 +38,7 @@ fn rsync<A: AsRef<OsStr>>(master: &Master, arguments: &[A]) -> Finished {
 }
 
 /// Bytes that no two places have in common.
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -50,14 +51,14 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-fn local(world: &World, name: &str) -> PathBuf {
+pub(super) fn local(world: &World, name: &str) -> PathBuf {
     let path = world.dir.join(name);
     fs::create_dir(&path).unwrap();
     path
 }
 
 #[track_caller]
-fn same_trees(one: &Path, other: &Path) {
+pub(super) fn same_trees(one: &Path, other: &Path) {
     let mut command = Command::new("/usr/bin/diff");
     command.args(["-r", "--no-dereference"]).arg(one).arg(other);
     run(&mut command, 60).expect_code(0);
@@ -333,7 +334,7 @@ fn it_needs_no_program_in_the_sandbox() {
 }
 
 /// A transfer that would take a quarter of an hour, and the server's pid.
-fn slow(daemon: &Daemon<'_>, ssh: &Ssh) -> (Running, u32) {
+pub(super) fn slow(daemon: &Daemon<'_>, ssh: &Ssh) -> (Running, u32) {
     let large = fs::File::create(daemon.world.dir.join("large")).unwrap();
     large.set_len(1 << 30).unwrap();
     let mut command = ssh.client("/usr/bin/sftp");
@@ -345,14 +346,19 @@ fn slow(daemon: &Daemon<'_>, ssh: &Ssh) -> (Running, u32) {
     std::io::Write::write_all(&mut input, b"put large\n").unwrap();
     let mut server = 0;
     let up = wait_until(Duration::from_secs(10), || {
-        let found = daemon.session_processes();
-        server = found.first().map_or(0, |process| process.pid);
+        server = servers(daemon).first().map_or(0, |process| process.pid);
         open_files(server)
             .iter()
             .any(|path| path.ends_with("large"))
     });
     assert!(up, "no transfer: {:?}", daemon.session_processes());
     (running, server)
+}
+
+fn servers(daemon: &Daemon<'_>) -> Vec<Process> {
+    let mut found = daemon.session_processes();
+    found.retain(|process| process.name == "sftp-server");
+    found
 }
 
 fn open_files(pid: u32) -> Vec<PathBuf> {
@@ -364,11 +370,9 @@ fn open_files(pid: u32) -> Vec<PathBuf> {
 }
 
 #[track_caller]
-fn nothing_runs(daemon: &Daemon<'_>) {
-    let gone = wait_until(Duration::from_secs(2), || {
-        daemon.session_processes().is_empty()
-    });
-    assert!(gone, "left: {:?}", daemon.session_processes());
+pub(super) fn nothing_serves(daemon: &Daemon<'_>) {
+    let gone = wait_until(Duration::from_secs(2), || servers(daemon).is_empty());
+    assert!(gone, "left: {:?}", servers(daemon));
 }
 
 #[test]
@@ -402,5 +406,22 @@ fn the_server_is_confined_as_any_program_is_and_ends_with_its_connection() {
     );
     assert_ne!(own, its);
     running.kill();
-    nothing_runs(&daemon);
+    nothing_serves(&daemon);
+}
+
+/// OpenSSH's client may learn of its helper's death just before it goes to sleep, and then says so when
+/// something wakes it: here the check, else the next packet, at the latest our keepalive. (Only to
+/// OpenSSH's own server does it send `eow@openssh.com` at that point, which wakes it.)
+#[test]
+fn quitting_in_the_middle_ends_the_server_and_not_the_connection() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    for _ in 0..10 {
+        let (mut running, _) = slow(&daemon, &master.ssh());
+        running.kill();
+        master.control("check").expect_code(0);
+        nothing_serves(&daemon);
+    }
+    master.ssh().run("test -e large").expect_code(0);
 }

@@ -40,7 +40,7 @@ pub(super) fn give_options(world: &World, options: &str) {
 }
 
 /// Whether another server is under test, which writes no trail of ours.
-fn is_ours() -> bool {
+pub(super) fn is_ours() -> bool {
     std::env::var_os("SANDGATE_TEST_SERVER").is_none()
 }
 

@@ -11,7 +11,7 @@ use super::support::{ALLOW_CURL, Daemon, Setup, World, policy_with, signal, wait
 
 /// Sends SIGHUP and waits for these words on standard error.
 #[track_caller]
-fn hang_up(daemon: &Daemon<'_>, words: &str) {
+pub(super) fn hang_up(daemon: &Daemon<'_>, words: &str) {
     let before = daemon.stderr().len();
     signal(daemon.id(), Signal::SIGHUP);
     let said = wait_until(Duration::from_secs(10), || {

@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     pub(crate) policy: String,
     /// More lines for the login `sandbox`, indented by four.
     pub(crate) login: String,
+    /// Its host keys, with commas between them.
+    pub(crate) host_keys: String,
     /// Items of the `limits` map, in flow style.
     pub(crate) limits: String,
     /// More lines at the top level. Without a word of their own, failures cost nothing and SIGTERM drains
@@ -42,6 +44,7 @@ impl Default for Setup {
         Self {
             policy: super::policy_with(super::ALLOW_CURL),
             login: String::new(),
+            host_keys: "host_ed25519".to_owned(),
             limits: String::new(),
             top: String::new(),
             open_files: None,
@@ -85,12 +88,13 @@ impl Setup {
         let (gate, first) = (world.first_uid, world.first_uid + 1);
         format!(
             "listen: [\"127.0.0.1:2222\"]\n\
-             host_keys: [host_ed25519]\n\
+             host_keys: [{}]\n\
              audit: audit.jsonl\n\
              logins:\n  sandbox:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n{}\
              limits: {{{}}}\n\
              uids: {{gate: {gate}, first: {first}, count: {}}}\n\
              pool: 1\n{}",
+            self.host_keys,
             self.login,
             self.limits,
             UIDS_PER_WORLD - 1,

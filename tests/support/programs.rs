@@ -36,10 +36,11 @@ pub(crate) fn terminal_driver() -> PathBuf {
 
 /// A Python environment with the clients that Debian has not or has old: made once, from PyPI.
 pub(crate) fn venv() -> PathBuf {
-    const PACKAGES: [&str; 3] = [
+    const PACKAGES: [&str; 4] = [
         "ssh-audit==3.9.0",
         "asyncssh==2.24.1",
         "ansible-core==2.18.7",
+        "paramiko==4.0.0",
     ];
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
     let script = r#"set -e

@@ -9,13 +9,14 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 17] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
     ("/usr/bin/sftp", "openssh-client"),
     ("/usr/bin/scp", "openssh-client"),
     ("/usr/bin/rsync", "rsync"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/oathtool", "oathtool"),
     ("/usr/bin/python3", "python3"),
     ("/usr/bin/gcc", "gcc"),
     ("/usr/bin/nsenter", "util-linux"),
@@ -29,7 +30,7 @@ const TOOLS: [(&str, &str); 16] = [
 ];
 
 /// Uids for one world: the gate's and those of its sandboxes.
-pub(crate) const UIDS_PER_WORLD: u32 = 128;
+pub(crate) const UIDS_PER_WORLD: u32 = 256;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 

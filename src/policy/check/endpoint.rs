@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_saphyr::{Location, Spanned};
 
+use super::conditions::{Rules, rules_of};
 use super::rules;
 use crate::policy::host::HostRule;
 use crate::policy::pattern::PathPattern;
+use crate::policy::request::{Kind, Operation};
 use crate::policy::schema::{
     CredentialBinding, Endpoint as Written, Enforcement, McpOptions, PersistedQueries, Protocol,
     RegisteredQuery, RpcOptions, Tls,
@@ -43,6 +45,7 @@ pub(in crate::policy) enum Inspection {
 pub(in crate::policy) struct Requests {
     pub(in crate::policy) path: PathPattern,
     pub(in crate::policy) processing: Processing,
+    pub(in crate::policy) rules: Rules,
 }
 
 impl Requests {
@@ -61,19 +64,40 @@ impl Requests {
     reason = "the schema's switches, compared as a whole"
 )]
 pub(in crate::policy) struct Processing {
-    protocol: Option<Protocol>,
-    enforcement: Enforcement,
-    encoded_slash: bool,
-    websocket_rewrite: bool,
-    body_rewrite: bool,
-    uninspected_credentials: bool,
-    signing: [Option<String>; 3],
-    binding: Option<CredentialBinding>,
-    persisted: PersistedQueries,
-    registered: Vec<(String, RegisteredQuery)>,
-    graphql_body_bytes: u64,
-    json_rpc: Option<RpcOptions>,
-    mcp: Option<McpOptions>,
+    pub(in crate::policy) protocol: Option<Protocol>,
+    pub(in crate::policy) enforcement: Enforcement,
+    pub(in crate::policy) encoded_slash: bool,
+    pub(in crate::policy) websocket_rewrite: bool,
+    pub(in crate::policy) body_rewrite: bool,
+    pub(in crate::policy) uninspected_credentials: bool,
+    pub(in crate::policy) signing: [Option<String>; 3],
+    pub(in crate::policy) binding: Option<CredentialBinding>,
+    pub(in crate::policy) persisted: PersistedQueries,
+    pub(in crate::policy) registered: Vec<(String, RegisteredQuery)>,
+    pub(in crate::policy) graphql_body_bytes: u64,
+    pub(in crate::policy) json_rpc: Option<RpcOptions>,
+    pub(in crate::policy) mcp: Option<McpOptions>,
+}
+
+impl Processing {
+    /// How much of a JSON-RPC or MCP body is read, in bytes.
+    pub(in crate::policy) fn rpc_body_bytes(&self) -> u64 {
+        match (&self.mcp, &self.json_rpc) {
+            (Some(mcp), _) => mcp.max_body_bytes,
+            (None, Some(rpc)) => rpc.max_body_bytes,
+            (None, None) => 65_536,
+        }
+    }
+
+    /// What stands behind a persisted query's hash or id.
+    pub(in crate::policy) fn registered(&self, id: &str) -> Option<Operation> {
+        let (_, query) = self.registered.iter().find(|(key, _)| key == id)?;
+        Some(Operation {
+            kind: Kind::of(query.operation_type)?,
+            name: query.operation_name.clone(),
+            fields: query.fields.iter().cloned().collect(),
+        })
+    }
 }
 
 /// Checks one endpoint by itself.
@@ -117,6 +141,7 @@ pub(super) fn check(
         _ => Inspection::Requests(Box::new(Requests {
             path,
             processing: processing(written, warnings),
+            rules: rules_of(endpoint, warnings)?,
         })),
     };
     let ports = ports(written)?;

@@ -87,7 +87,8 @@ pub(in crate::policy) enum Tls {
     Skip,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// In order: the later one is the stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::policy) enum Enforcement {
     Audit,

@@ -17,6 +17,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::{
     Account, Entrance, Failure, KINDS, Terminal, execute, map, privileges, step, take_stdio,
 };
+use crate::config::Sftp;
 use crate::model::LoginName;
 use crate::sandbox::blueprint::{Access, Blueprint, HOME, Listed};
 use crate::sandbox::cgroup::Tree;
@@ -220,7 +221,10 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         authorized_keys: vec![],
         authorities: vec![],
         revoked: vec![],
+        secrets: vec![],
+        keys_command: None,
         shell: "/bin/sh".into(),
+        sftp: Sftp::default(),
         account: None,
         name: None,
         scope: crate::config::Scope::Connection,

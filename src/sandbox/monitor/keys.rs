@@ -27,13 +27,29 @@ pub(super) fn open_others(
     login: Option<&LoginName>,
     kind: KeyFiles,
 ) -> Result<Vec<OwnedFd>, String> {
-    let blueprint = blueprint(charter, login)?;
-    let paths = match kind {
-        KeyFiles::Authorities => &blueprint.authorities,
-        KeyFiles::Revoked => &blueprint.revoked,
+    let paths = |blueprint: &'_ Blueprint| match kind {
+        KeyFiles::Authorities => blueprint.authorities.clone(),
+        KeyFiles::Revoked => blueprint.revoked.clone(),
+        KeyFiles::Secrets => blueprint.secrets.clone(),
     };
-    let open =
-        |path: &PathBuf| open_one(path)?.ok_or_else(|| format!("{}: is not there", path.display()));
+    let paths = match login {
+        Some(_) => paths(blueprint(charter, login)?),
+        // Those of the first login that has any.
+        None => (charter.blueprints.values().map(paths))
+            .find(|paths| !paths.is_empty())
+            .unwrap_or_default(),
+    };
+    let open = |path: &PathBuf| {
+        let opened = match kind {
+            KeyFiles::Secrets => open_secrets(path),
+            KeyFiles::Authorities | KeyFiles::Revoked => open_keys(path),
+        };
+        match opened {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(format!("{}: is not there", path.display())),
+            Err(why) => Err(format!("{}: {why}", path.display())),
+        }
+    };
     paths.iter().map(open).collect()
 }
 
@@ -66,6 +82,18 @@ pub(crate) fn open_keys(path: &Path) -> Result<Option<OwnedFd>, String> {
     }
     if stat.st_mode & 0o022 != 0 {
         return Err("is writable by group or others; chmod go-w it".to_owned());
+    }
+    Ok(Some(file))
+}
+
+/// Opens a file of secrets: as a file of keys, and read by root alone.
+pub(crate) fn open_secrets(path: &Path) -> Result<Option<OwnedFd>, String> {
+    let Some(file) = open_keys(path)? else {
+        return Ok(None);
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|e| e.to_string())?;
+    if stat.st_uid != 0 || stat.st_mode & 0o077 != 0 {
+        return Err("can be read by others than root; chown root and chmod 600 it".to_owned());
     }
     Ok(Some(file))
 }

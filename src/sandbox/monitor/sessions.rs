@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Uid};
@@ -17,6 +18,7 @@ use rustix::thread::{
 
 use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
+use crate::config::Sftp;
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
 use crate::sandbox::cgroup::{self, Group};
@@ -407,26 +409,33 @@ pub(super) fn inside_pid_namespace<T>(
     result
 }
 
-/// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS).
+/// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS). An sftp server is run
+/// without a shell: what it prints before the program does would break the protocol.
 fn task(blueprint: &Blueprint, spawn: Spawn, terminal: Option<Vec<u8>>) -> io::Result<Task> {
-    let name = blueprint
-        .shell
-        .file_name()
-        .unwrap_or(OsStr::new("sh"))
-        .as_bytes();
-    let arguments = match spawn.program {
-        Program::Shell => vec![[b"-", name].concat()],
-        Program::Command(command) => vec![name.to_vec(), b"-c".to_vec(), command],
-        Program::Sftp => return Ok(Task::ServeFiles),
+    let shell = &blueprint.shell;
+    let (program, arguments) = match spawn.program {
+        Program::Shell => (shell, vec![[b"-", name_of(shell)].concat()]),
+        Program::Command(command) => {
+            let arguments = vec![name_of(shell).to_vec(), b"-c".to_vec(), command];
+            (shell, arguments)
+        }
+        Program::Sftp => match &blueprint.sftp {
+            Sftp::Internal => return Ok(Task::ServeFiles),
+            Sftp::Program(program) => (program, vec![name_of(program).to_vec()]),
+        },
     };
     Ok(Task::Exec {
-        program: CString::new(blueprint.shell.as_os_str().as_bytes())?,
+        program: CString::new(program.as_os_str().as_bytes())?,
         arguments: arguments
             .into_iter()
             .map(CString::new)
             .collect::<Result<_, _>>()?,
         environment: environment::compose(blueprint, spawn.environment, terminal)?,
     })
+}
+
+fn name_of(program: &Path) -> &[u8] {
+    program.file_name().unwrap_or(OsStr::new("sh")).as_bytes()
 }
 
 /// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::cipher::OpeningKey;
 use crate::client::GexParams;
+use crate::helpers::AlgorithmExt;
 use crate::kex::dh::groups::DhGroup;
 use crate::kex::{KexAlgorithm, KexAlgorithmImplementor};
 use crate::sshbuffer::PacketWriter;
@@ -44,6 +45,9 @@ pub(crate) struct Encrypted {
     pub key: usize,
     pub client_mac: mac::Name,
     pub server_mac: mac::Name,
+    /// What an RSA host key signed the last exchange with; `None` for another key.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
+    pub host_key_hash: Option<ssh_key::HashAlg>,
     pub session_id: CryptoVec,
     pub channels: HashMap<ChannelId, ChannelParams>,
     pub last_channel_id: Wrapping<u32>,
@@ -156,6 +160,7 @@ impl<C> CommonSession<C> {
             enc.key = newkeys.key;
             enc.client_mac = newkeys.names.client_mac;
             enc.server_mac = newkeys.names.server_mac;
+            enc.host_key_hash = newkeys.names.key.hash_alg();
             self.remote_to_local = newkeys.cipher.remote_to_local;
             self.packet_writer
                 .set_cipher(newkeys.cipher.local_to_remote);
@@ -176,6 +181,7 @@ impl<C> CommonSession<C> {
             key: newkeys.key,
             client_mac: newkeys.names.client_mac,
             server_mac: newkeys.names.server_mac,
+            host_key_hash: newkeys.names.key.hash_alg(),
             session_id: newkeys.session_id,
             state,
             channels: HashMap::new(),
@@ -292,6 +298,15 @@ impl Encrypted {
             self.channels.remove(&channel);
         }
         Ok(())
+    }
+
+    /// Answers the peer's close. What still waits for its window will never be taken, and must hold up
+    /// neither our own close nor the channels that are left.
+    pub fn close_in_answer(&mut self, channel: ChannelId) -> Result<(), crate::Error> {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.pending_data.clear();
+        }
+        self.close(channel)
     }
 
     pub fn sender_window_size(&self, channel: ChannelId) -> usize {
@@ -1007,6 +1022,21 @@ mod tests {
             packet_types(&encrypted.write),
             vec![msg::CHANNEL_DATA, msg::CHANNEL_EOF, msg::CHANNEL_CLOSE]
         );
+        assert!(!encrypted.channels.contains_key(&channel_id));
+    }
+
+    #[test]
+    fn a_close_in_answer_waits_for_no_window() {
+        let channel_id = ChannelId(12);
+        let mut encrypted = test_encrypted();
+        let mut channel = test_channel(channel_id, 44, false, false);
+        channel.recipient_window_size = 0;
+        encrypted.channels.insert(channel_id, channel);
+
+        encrypted.close(channel_id).unwrap();
+        assert!(encrypted.has_any_pending_data());
+        encrypted.close_in_answer(channel_id).unwrap();
+        assert_eq!(packet_types(&encrypted.write), vec![msg::CHANNEL_CLOSE]);
         assert!(!encrypted.channels.contains_key(&channel_id));
     }
 

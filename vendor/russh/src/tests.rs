@@ -1397,7 +1397,7 @@ pub(crate) mod raw_no_crypto {
         async fn pty_request(
             &mut self,
             _channel: ChannelId,
-            _term: &str,
+            _term: &[u8],
             _col_width: u32,
             _row_height: u32,
             _pix_width: u32,
@@ -1412,8 +1412,8 @@ pub(crate) mod raw_no_crypto {
         async fn env_request(
             &mut self,
             _channel: ChannelId,
-            _variable_name: &str,
-            _variable_value: &str,
+            _variable_name: &[u8],
+            _variable_value: &[u8],
             _session: &mut server::Session,
         ) -> Result<(), Self::Error> {
             self.record("env_request");

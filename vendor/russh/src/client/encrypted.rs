@@ -532,7 +532,7 @@ impl Session {
                 if let Some(ref mut enc) = self.common.encrypted {
                     // The CHANNEL_CLOSE message must be sent to the server at this point or the session
                     // will not be released.
-                    enc.close(channel_num)?;
+                    enc.close_in_answer(channel_num)?;
                 }
                 // Forward the close to the channel before removing it, so that
                 // consumers waiting on `Channel::wait()` receive an explicit
@@ -1144,6 +1144,7 @@ mod tests {
             key: 0,
             client_mac: crate::mac::NONE,
             server_mac: crate::mac::NONE,
+            host_key_hash: None,
             session_id: CryptoVec::from(&b"session-id"[..]),
             channels: HashMap::new(),
             last_channel_id: Wrapping(0),

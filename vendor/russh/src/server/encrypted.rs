@@ -875,6 +875,7 @@ mod tests {
             key: 0,
             client_mac: mac::NONE,
             server_mac: mac::NONE,
+            host_key_hash: None,
             session_id: CryptoVec::new(),
             channels: std::collections::HashMap::new(),
             last_channel_id: Wrapping(0),
@@ -937,10 +938,12 @@ impl Encrypted {
                 } else {
                     unreachable!()
                 };
-                if auth_request.bind_or_reset_principal(&user, &service_name) {
-                    auth_user.clear();
-                }
+                let began = auth_request.bind_or_reset_principal(&user, &service_name);
                 auth_request.partial_success = false;
+                if began {
+                    auth_user.clear();
+                    handler.auth_began(&user).await?;
+                }
             }
 
             if method == "password" {
@@ -1357,11 +1360,13 @@ async fn reject_auth_request(
         write.push(auth_request.partial_success as u8);
     });
     auth_request.current = None;
+    debug!("packet pushed");
+    // A method that succeeded is no rejection (RFC 4252 §5.1): nothing to
+    // count, and its time has nothing to hide.
     if !auth_request.partial_success {
         auth_request.rejection_count += 1;
+        tokio::time::sleep_until(until).await;
     }
-    debug!("packet pushed");
-    tokio::time::sleep_until(until).await;
     Ok(())
 }
 
@@ -1473,7 +1478,7 @@ impl Session {
                 }
                 if let Some(ref mut enc) = self.common.encrypted {
                     // Reply with CHANNEL_CLOSE per RFC 4254 Section 5.3.
-                    enc.close(channel_num)?;
+                    enc.close_in_answer(channel_num)?;
                 }
                 // Forward the close to the channel before removing it, so that
                 // consumers waiting on `Channel::wait()` receive an explicit
@@ -1568,6 +1573,7 @@ impl Session {
                         is_rekeying,
                     )? as u32;
                 }
+                self.forget_closed_channel(channel_num);
                 if let Some(chan) = self.channels.get(&channel_num) {
                     chan.window_size().grow(amount).await;
                     // Use try_send to avoid blocking the session loop when channel buffer is full.
@@ -1947,6 +1953,10 @@ impl Session {
                         } else {
                             self.request_failure();
                         }
+                        Ok(())
+                    }
+                    "hostkeys-prove-00@openssh.com" => {
+                        map_err!(self.prove_host_keys(r))?;
                         Ok(())
                     }
                     _ => {

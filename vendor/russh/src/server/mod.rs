@@ -406,6 +406,14 @@ pub trait Handler: Sized {
         async { Ok(Auth::reject()) }
     }
 
+    /// Called when the client names whom it wants to be: at its first request
+    /// and whenever it names another. Whatever it has achieved until then is
+    /// void (RFC 4252 §5).
+    #[allow(unused_variables)]
+    fn auth_began(&mut self, user: &str) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// Called when authentication succeeds for a session.
     #[allow(unused_variables)]
     fn auth_succeeded(
@@ -1344,6 +1352,8 @@ async fn reply<H: Handler + Send>(
                                     &mut common.packet_writer,
                                     false,
                                 )?;
+                                // Closes that waited for the rekey are on their way now.
+                                session.channels.retain(|id, _| enc.channels.contains_key(id));
                             }
                         }
 

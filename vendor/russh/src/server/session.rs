@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::channels::{Channel, ChannelMsg, ChannelReadHalf, ChannelRef, ChannelWriteHalf};
-use crate::helpers::NameList;
+use crate::helpers::{NameList, sign_with_hash_alg};
 use crate::kex::{EXTENSION_SUPPORT_AS_CLIENT, KexCause, SessionKexState};
+use crate::keys::PrivateKeyWithHashAlg;
 use crate::{ChannelOpenFailure, map_err, msg};
 
 /// A connected server session. This type is unique to a client.
@@ -1152,9 +1153,20 @@ impl Session {
     /// Close a channel.
     pub fn close(&mut self, channel: ChannelId) -> Result<(), Error> {
         if let Some(ref mut enc) = self.common.encrypted {
-            enc.close(channel)
+            enc.close(channel)?;
+            self.forget_closed_channel(channel);
+            Ok(())
         } else {
             unreachable!()
+        }
+    }
+
+    /// Drops our side of a channel once its close is on its way: nothing that the peer still says of it
+    /// is passed on, and the peer's own close may never come.
+    pub(crate) fn forget_closed_channel(&mut self, channel: ChannelId) {
+        let open = |enc: &Encrypted| enc.channels.contains_key(&channel);
+        if !self.common.encrypted.as_ref().is_some_and(open) {
+            self.channels.remove(&channel);
         }
     }
 
@@ -1262,6 +1274,79 @@ impl Session {
             })
         }
         Ok(())
+    }
+
+    /// Tell the client all of [`Config::keys`](crate::server::Config::keys)
+    /// (`hostkeys-00@openssh.com`, OpenSSH's PROTOCOL, 2.5), so that it knows
+    /// the next one before this one goes. To be called once the client has
+    /// authenticated; its request for proof is answered by itself.
+    pub fn announce_host_keys(&mut self) -> Result<(), Error> {
+        if let Some(ref mut enc) = self.common.encrypted {
+            push_packet!(enc.write, {
+                msg::GLOBAL_REQUEST.encode(&mut enc.write)?;
+                "hostkeys-00@openssh.com".encode(&mut enc.write)?;
+                0u8.encode(&mut enc.write)?;
+                for key in &self.common.config.keys {
+                    key.public_key().to_bytes()?.encode(&mut enc.write)?;
+                }
+            })
+        }
+        Ok(())
+    }
+
+    /// Answers `hostkeys-prove-00@openssh.com`: a signature with each of the
+    /// keys named, or failure if one of them is none of ours.
+    pub(crate) fn prove_host_keys(
+        &mut self,
+        r: &mut impl ssh_encoding::Reader,
+    ) -> Result<(), Error> {
+        let mut proofs = Vec::new();
+        while !r.is_finished() {
+            let blob = Bytes::decode(r)?;
+            let proof = match proofs.len() < self.common.config.keys.len() {
+                true => self.prove_host_key(&blob)?,
+                false => None,
+            };
+            match proof {
+                Some(proof) => proofs.push(proof),
+                None => {
+                    self.request_failure();
+                    return Ok(());
+                }
+            }
+        }
+        if self.common.wants_reply
+            && let Some(ref mut enc) = self.common.encrypted
+        {
+            self.common.wants_reply = false;
+            push_packet!(enc.write, {
+                enc.write.push(msg::REQUEST_SUCCESS);
+                for proof in &proofs {
+                    proof.encode(&mut enc.write)?;
+                }
+            })
+        }
+        Ok(())
+    }
+
+    fn prove_host_key(&self, blob: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(ref enc) = self.common.encrypted else {
+            return Ok(None);
+        };
+        for key in &self.common.config.keys {
+            if key.public_key().to_bytes()? == blob {
+                let mut signed = CryptoVec::new();
+                "hostkeys-prove-00@openssh.com".encode(&mut signed)?;
+                enc.session_id.as_ref().encode(&mut signed)?;
+                blob.encode(&mut signed)?;
+                // The client verifies RSA with the algorithm of the key
+                // exchange where that was RSA's, too (never SHA-1).
+                let hash = enc.host_key_hash.unwrap_or(ssh_key::HashAlg::Sha512);
+                let key = PrivateKeyWithHashAlg::new(Arc::new(key.clone()), Some(hash));
+                return Ok(Some(sign_with_hash_alg(&key, &signed)?));
+            }
+        }
+        Ok(None)
     }
 
     /// Send the exit status of a program.
@@ -1668,6 +1753,7 @@ mod tests {
                     key: 0,
                     client_mac: mac::NONE,
                     server_mac: mac::NONE,
+                    host_key_hash: None,
                     session_id: CryptoVec::new(),
                     channels: HashMap::new(),
                     last_channel_id: Wrapping(0),
