@@ -9,6 +9,7 @@ use crate::config::{Activation, Config, Invoker};
 use crate::server::{self, Launch};
 
 mod policy;
+mod sandboxes;
 mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
@@ -31,6 +32,10 @@ enum Command {
     /// Work with policies.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// List the sandboxes of a running daemon (needs root).
+    Sandboxes(sandboxes::List),
+    /// End sandboxes of a running daemon, with everything in them (needs root).
+    Kill(sandboxes::Kill),
 }
 
 /// Where the configuration comes from.
@@ -57,6 +62,8 @@ pub fn run() -> ExitCode {
         Command::Check(source) => check(&source),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(command) => command.run(),
+        Command::Sandboxes(list) => sandboxes::list(&list),
+        Command::Kill(kill) => sandboxes::kill(&kill),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandgate: {}", server::explain(error.as_ref()));

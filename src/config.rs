@@ -78,6 +78,8 @@ pub struct Config {
     pub pool: usize,
     /// What this kernel can't enforce and the operator accepts.
     pub accept_weaker: Vec<Gap>,
+    /// Where root asks about sandboxes; `None` is `/run/sandgate/PID.sock`.
+    pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
     /// What the SSH transport may negotiate.

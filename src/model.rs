@@ -96,7 +96,7 @@ impl fmt::Display for Generation {
 }
 
 /// The SHA-256 fingerprint of a public key, as `ssh-keygen -l` prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub String);
 
 impl fmt::Display for Fingerprint {
@@ -288,7 +288,10 @@ pub enum Holder {
     Sessions(Arc<Roster>),
 }
 
-/// Who started which session of a shared sandbox.
+/// The most sessions that a roster remembers; the oldest is forgotten first.
+const ROSTER: usize = 4096;
+
+/// Who started which session of a shared sandbox, ended ones included: what they left running is theirs.
 #[derive(Debug, Default)]
 pub struct Roster(Mutex<BTreeMap<SessionId, Fingerprint>>);
 
@@ -305,12 +308,11 @@ impl Holder {
 impl Roster {
     /// Notes a session that has started.
     pub fn enter(&self, session: SessionId, key: Fingerprint) {
-        self.entries().insert(session, key);
-    }
-
-    /// Forgets a session that has ended.
-    pub fn leave(&self, session: SessionId) {
-        self.entries().remove(&session);
+        let mut entries = self.entries();
+        entries.insert(session, key);
+        if entries.len() > ROSTER {
+            entries.pop_first();
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<SessionId, Fingerprint>> {

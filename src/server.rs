@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
+use crate::admin::{self, Place};
 use crate::config::{Activation, Config};
-use crate::sandbox::{self, Channel, Tree};
+use crate::sandbox::{self, Channel, Lines, Tree};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
@@ -48,6 +49,14 @@ pub enum ServerError {
         path: PathBuf,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Root could ask nothing.
+    #[error("admin: cannot listen on {}: {source}; name another path", path.display())]
+    Admin {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// The daemon's cgroup can't be made.
     #[error("cgroup v2: {0}")]
@@ -99,12 +108,25 @@ pub fn serve(
     let ground = launch.ground;
     let run = |served| {
         let tree = Tree::create().map_err(ServerError::Cgroup)?;
+        let configured = checked.config().admin.as_deref();
+        let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
+            path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),
+            source,
+        })?;
+        tracing::debug!(socket = %place.path().display(), "root may ask for sandboxes");
+        let given = Given {
+            tree,
+            sockets,
+            admin,
+        };
         let plan = Plan {
             checked: &checked,
             notifier: &notifier,
             served,
         };
-        start(&plan, tree, sockets, launch).map_err(wrong("start"))
+        let ended = start(&plan, given, launch).map_err(wrong("start"));
+        place.close();
+        ended
     };
     match ground {
         Ground::Foreground => run(None),
@@ -122,12 +144,16 @@ struct Plan<'a> {
     served: Option<OwnedFd>,
 }
 
-fn start(
-    plan: &Plan<'_>,
+/// What the processes get that is opened before them.
+struct Given {
     tree: Tree,
+    /// systemd's.
     sockets: Vec<(SocketAddr, socket2::Socket)>,
-    launch: Launch,
-) -> std::io::Result<ExitCode> {
+    /// The listener for root's questions.
+    admin: OwnedFd,
+}
+
+fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCode> {
     let Plan {
         checked, notifier, ..
     } = plan;
@@ -137,24 +163,25 @@ fn start(
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
     let door = gate::Threshold {
-        sockets,
+        sockets: given.sockets,
         entrance: launch.entrance,
         ready: say_ready,
     };
-    let given = (tree, gate_end, monitor_end, door);
-    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitor_end, door)| {
+    let lines = Lines {
+        gate: monitor_end,
+        admin: given.admin,
+    };
+    let given = (given.tree, gate_end, lines, door);
+    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, lines, door)| {
         drop((gate_end, door));
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
         let charter = checked.charter().clone();
-        supervisor::end_child(sandbox::serve_as_monitor(
-            charter,
-            tree,
-            monitor_end,
-            || reload::reload(checked, notifier),
-        ))
+        supervisor::end_child(sandbox::serve_as_monitor(charter, tree, lines, || {
+            reload::reload(checked, notifier)
+        }))
     })?;
-    let (tree, gate_end, monitor_end, door) = given;
-    drop(monitor_end);
+    let (tree, gate_end, lines, door) = given;
+    drop(lines);
     let given = (tree, gate_end, door);
     let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, door)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.

@@ -131,6 +131,7 @@ impl Config {
             uids: Uids::default(),
             pool: text::default_pool(),
             accept_weaker: Vec::new(),
+            admin: None,
             client_key,
             algorithms: Algorithms::default(),
         })

@@ -13,10 +13,13 @@ use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
-use super::sandbox::{self, SharingFile};
+use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
+
+/// Room for the socket's name while it is made, too.
+const LONGEST_SOCKET: usize = 100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,8 +32,11 @@ struct File {
     spill: Option<PathBuf>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
+    #[serde(default)]
+    sandboxes: BTreeMap<String, Spanned<DefinitionFile>>,
     authentication_methods: Option<Written>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
+    admin: Option<Spanned<PathBuf>>,
     #[serde(default)]
     limits: LimitsFile,
     uids: Option<Spanned<Uids>>,
@@ -60,14 +66,13 @@ struct LoginFile {
     authentication_methods: Option<Written>,
     totp_secrets: Option<Spanned<PathBuf>>,
     authorized_keys_command: Option<KeysCommandFile>,
-    policy: PathBuf,
+    policy: Option<PathBuf>,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
     #[serde(default)]
     forwarding: ForwardingFile,
-    #[serde(default)]
-    sandbox: SharingFile,
+    sandbox: Option<Spanned<Choice>>,
     force_command: Option<Spanned<String>>,
     sftp: Option<Spanned<String>>,
 }
@@ -100,6 +105,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     if file.logins.value.is_empty() {
         return wrong(file.logins.referenced, "name at least one login");
     }
+    let definitions = sandbox::check_all(base, file.sandboxes)?;
     let mut logins = BTreeMap::new();
     let mut strangers = None;
     for (name, mut login) in file.logins.value {
@@ -119,7 +125,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             trusted_user_ca_keys: authorities,
             authorized_principals: principals,
             revoked_keys: revoked,
-            ..check_login(base, login)?
+            ..check_login(base, &definitions, login)?
         };
         logins.insert(name, login);
     }
@@ -153,6 +159,10 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         uids,
         pool,
         accept_weaker: file.accept_weaker,
+        admin: file
+            .admin
+            .map(|path| check_admin(base, &path))
+            .transpose()?,
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
     })
@@ -160,6 +170,16 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
 
 pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::at(place, problem))
+}
+
+/// The path of a UNIX socket has room for 107 bytes (unix(7)).
+fn check_admin(base: &Path, path: &Spanned<PathBuf>) -> Result<PathBuf, Fault> {
+    let joined = base.join(&path.value);
+    if joined.as_os_str().len() > LONGEST_SOCKET {
+        let problem = format!("is longer than {LONGEST_SOCKET} bytes; name a shorter path");
+        return wrong(path.referenced, problem);
+    }
+    Ok(joined)
 }
 
 fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>, Fault> {
@@ -183,7 +203,7 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
     listen.value.into_iter().map(address).collect()
 }
 
-fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
+fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Result<Login, Fault> {
     let keys = login.authorized_keys;
     if keys.value.is_empty() || keys.value.len() > 16 {
         return wrong(keys.referenced, "name 1 to 16 files");
@@ -215,6 +235,14 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         }
         command => command.map(|command| command.value),
     };
+    let definition = sandbox::choose(base, definitions, login.sandbox)?;
+    let own = login.policy.map(|path| base.join(path));
+    let Some(policy) = own.or(definition.policy) else {
+        return wrong(
+            keys.referenced,
+            "the key `policy` is missing; add it beside this one, or to the login's definition in `sandboxes`",
+        );
+    };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
@@ -226,14 +254,14 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .authorized_keys_command
             .map(keys_command::check)
             .transpose()?,
-        policy: Some(base.join(login.policy)),
+        policy: Some(policy),
         shell,
         accept_env: login
             .accept_env
             .into_iter()
             .map(|pattern| pattern.value)
             .collect(),
-        sandbox: sandbox::check(login.sandbox)?,
+        sandbox: definition.sharing,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
         sftp: login

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::keys_command::KeysCommand;
-use crate::config::Sftp;
+use crate::config::{Scope, Sftp};
 use crate::model::LoginName;
 
 /// HOME and the working directory inside every sandbox.
@@ -43,8 +43,11 @@ pub struct Blueprint {
     pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
-    /// Whether what a session leaves behind may stay until the sandbox ends, client or not.
-    pub shared: bool,
+    /// The name of its sandboxes' definition, where it has one.
+    pub name: Option<String>,
+    /// Who shares one of them. Where somebody does, what a session leaves behind may stay until the sandbox
+    /// ends, client or not.
+    pub scope: Scope,
     /// Sessions at once in one of them.
     pub sessions: usize,
     /// What is there to see, and how.

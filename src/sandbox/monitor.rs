@@ -15,6 +15,7 @@ use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
+use super::protocol::admin::{AdminAnswer, AdminRequest};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
@@ -22,6 +23,7 @@ use crate::model::{LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
 mod commands;
+mod desk;
 mod errands;
 mod keys;
 mod outbox;
@@ -32,6 +34,7 @@ pub(super) use commands::MOST as MOST_COMMANDS;
 pub(crate) use keys::{open_keys, open_secrets};
 
 use commands::Commands;
+use desk::Desk;
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
@@ -99,6 +102,9 @@ enum Source {
     /// A program that tells keys wrote, or ended.
     Output(u64),
     CommandEnd(u64),
+    /// Somebody calls who wants to know about sandboxes, or asks.
+    Desk,
+    Caller(u64),
 }
 
 impl Source {
@@ -113,6 +119,8 @@ impl Source {
             Self::Signal => (6, 0),
             Self::Output(id) => (7, id),
             Self::CommandEnd(id) => (8, id),
+            Self::Desk => (9, 0),
+            Self::Caller(id) => (10, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -130,6 +138,8 @@ impl Source {
             6 => Self::Signal,
             7 => Self::Output(number),
             8 => Self::CommandEnd(number),
+            9 => Self::Desk,
+            10 => Self::Caller(number),
             _ => return None,
         })
     }
@@ -181,7 +191,16 @@ struct Monitor {
     sessions: Sessions,
     errands: Errands,
     commands: Commands,
+    desk: Desk,
     signals: SignalFd,
+}
+
+/// The sockets that the monitor serves.
+pub(crate) struct Lines {
+    /// The gate's.
+    pub(crate) gate: Channel,
+    /// The listener for root's questions.
+    pub(crate) admin: OwnedFd,
 }
 
 /// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
@@ -189,7 +208,7 @@ struct Monitor {
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
-    gate: Channel,
+    Lines { gate, admin }: Lines,
     mut reload: impl FnMut() -> Option<Reload>,
 ) -> Result<(), MonitorError> {
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
@@ -218,6 +237,7 @@ pub(crate) fn run(
         tree,
         events,
     };
+    let desk = Desk::open(admin, &context)?;
     let sandboxes = Sandboxes::new(context.charter.uids);
     let mut monitor = Monitor {
         context,
@@ -226,6 +246,7 @@ pub(crate) fn run(
         sessions: Sessions::default(),
         errands: Errands::default(),
         commands: Commands::default(),
+        desk,
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -261,6 +282,8 @@ impl Monitor {
                     Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
                     Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::Desk) => self.desk.receive(&self.context),
+                    Some(Source::Caller(id)) => self.advise(id)?,
                     Some(Source::Signal) => {
                         if self
                             .signals
@@ -276,7 +299,9 @@ impl Monitor {
             }
             let now = Instant::now();
             self.sessions.kill_due(now)?;
-            self.sandboxes.kill_due(&mut self.context, now)?;
+            for cleared in self.sandboxes.kill_due(&mut self.context, now)? {
+                self.sessions.forget(cleared);
+            }
             self.commands.kill_due(&self.context, now)?;
             self.context.outbox.flush()?;
         }
@@ -292,6 +317,25 @@ impl Monitor {
             blueprints.entry(login).or_insert(blueprint);
         }
         self.context.outbox.send(&Message::Reloaded, vec![texts])
+    }
+
+    /// Answers root.
+    fn advise(&mut self, caller: u64) -> Result<(), MonitorError> {
+        let Some((request, pid)) = self.desk.hear(caller, &mut self.buffer) else {
+            return Ok(());
+        };
+        let answer = match request {
+            AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
+            AdminRequest::End(id) => match self.sandboxes.end(&mut self.context, id)? {
+                Ok(()) => {
+                    tracing::info!(sandbox = %id, pid, "sandbox ended: root asked for it");
+                    AdminAnswer::Ended
+                }
+                Err(refusal) => AdminAnswer::Refused(refusal),
+            },
+        };
+        self.desk.tell(caller, &answer);
+        Ok(())
     }
 
     fn time_to_next(&self) -> Option<Duration> {
@@ -395,6 +439,10 @@ impl Monitor {
                 context
                     .outbox
                     .answer(number, socket.map(|socket| (Answer::Socket, vec![socket])))?;
+            }
+            Request::Take { sandbox, key } => {
+                self.sandboxes.take(sandbox, key);
+                context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
         }
         Ok(())

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Connection, Invalid, LoginName, Peer, SandboxId, SessionId};
+use crate::model::{Connection, Fingerprint, Invalid, LoginName, Peer, SandboxId, SessionId};
+
+pub mod admin;
 
 /// What a session runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,6 +242,13 @@ pub enum Request {
         /// What its arguments may hold.
         offered: OfferedKey,
     },
+    /// A sandbox has left the pool; nobody waits for the answer.
+    Take {
+        /// Which.
+        sandbox: SandboxId,
+        /// The key that it is for; `None` where all of its login's share it.
+        key: Option<Fingerprint>,
+    },
 }
 
 /// A request with the number that its answer carries.
@@ -310,6 +319,9 @@ pub const LONGEST: usize = 512 * 1024;
 /// The largest file of keys, in bytes: the gate reads it whole.
 pub const LARGEST_KEYS: u64 = 1 << 20;
 
+/// The longest fingerprint in bytes; `SHA256:` and 43 of base64 are 50.
+const LONGEST_KEY: usize = 128;
+
 /// The most descriptors beside a message.
 pub const MOST_DESCRIPTORS: usize = 16;
 
@@ -322,6 +334,9 @@ impl TryFrom<&[u8]> for Numbered {
             Request::Spawn { spawn, .. } => spawn.check()?,
             Request::Socket { purpose, .. } => purpose.check()?,
             Request::KeysCommand { offered, .. } => offered.check()?,
+            Request::Take { key: Some(key), .. } if key.0.len() > LONGEST_KEY => {
+                return Err(Malformed);
+            }
             _ => {}
         }
         Ok(numbered)

@@ -15,6 +15,7 @@ use rustix::mount::{
 
 use super::blueprint::{Access, Account, Blueprint, HOME, is_private};
 use super::files;
+use crate::config::Scope;
 use crate::sys::mount::{Depth, add_attributes};
 
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | LOCKED_DOWN;
@@ -103,7 +104,7 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     let base = tmpfs("0755", ROOT, "16777216")?;
     attach(&base, CWD, Path::new("/tmp"))?;
     let root = &base;
-    private_mounts(root, account, devices)?;
+    private_mounts(root, account, devices, blueprint.scope)?;
     for link in &links {
         symlink(root, &link.target, &link.path)?;
     }
@@ -253,13 +254,16 @@ fn private_mounts(
     root: &OwnedFd,
     account: Account,
     devices: Vec<(&'static str, OwnedFd)>,
+    scope: Scope,
 ) -> Result<(), RootError> {
-    // Processes of other users are not there: init's command line speaks of the host.
-    mount_at(
-        root,
-        "/proc",
-        &filesystem("proc", &[("hidepid", Some("invisible"))])?,
-    )?;
+    // Processes that one may not trace are not there: init, whose command line speaks of the host, and what
+    // other sessions run. Where sessions share a sandbox, they find what another left behind.
+    let hidden = match scope {
+        Scope::Connection => "invisible",
+        Scope::Login | Scope::Key => "off",
+    };
+    let proc = filesystem("proc", &[("hidepid", Some(hidden))])?;
+    mount_at(root, "/proc", &proc)?;
     mount_at(root, "/tmp", &tmpfs("1777", ROOT, SCRATCH)?)?;
     mount_at(root, HOME, &tmpfs("0700", account, SCRATCH)?)?;
     let dev = tmpfs("0755", ROOT, "65536")?;

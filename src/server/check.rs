@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, Scope, Sftp, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Login, Sftp, TEXT_BYTES, Uids};
 use crate::model::{Generation, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{
@@ -201,8 +201,10 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
         move |source| CheckError::Path { key, path, source }
     };
     std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
-    if let Some(audit) = &config.audit {
-        std::fs::read_dir(super::parent(audit)).map_err(wrong("audit", audit))?;
+    for (key, path) in [("audit", &config.audit), ("admin", &config.admin)] {
+        if let Some(path) = path {
+            std::fs::read_dir(super::parent(path)).map_err(wrong(key, path))?;
+        }
     }
     Ok(())
 }
@@ -247,7 +249,8 @@ fn blueprint(
         shell: login.shell.clone(),
         sftp: login.sftp.clone(),
         account,
-        shared: login.sandbox.scope != Scope::Connection,
+        name: login.sandbox.name.clone(),
+        scope: login.sandbox.scope,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,
     })

@@ -104,6 +104,7 @@ pub(super) fn renewed(
         "uids": uids,
         "pool": pool,
         "accept_weaker": accept_weaker,
+        "admin": admin,
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
     }

@@ -14,8 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::command::{self, Chosen};
 use super::environment::{Environment, Taken};
 use super::forward::Door;
-use super::guest::Guest;
-use super::presence::Occupied;
+use super::guest::{Guest, Use};
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
@@ -56,7 +55,7 @@ struct Draft {
     terminal: Option<Terminal>,
     agent: Option<Door>,
     place: OwnedSemaphorePermit,
-    occupied: Occupied,
+    occupied: Use,
 }
 
 /// A channel whose program was asked for. Dropping it ends the program.
@@ -111,7 +110,7 @@ impl Channels {
                 terminal: None,
                 agent: None,
                 place,
-                occupied: self.guest.presence().occupy(),
+                occupied: self.guest.occupy(),
             },
         );
         Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Host;
-use super::presence::Presence;
-use super::tenancy::{Entered, Sandbox, Stay};
+use super::presence::{Occupied, Presence};
+use super::tenancy::{Sandbox, Stay};
 use super::visit::Route;
 use crate::config::Login;
 use crate::egress::{Granted, OpenError};
@@ -20,6 +20,13 @@ pub(super) struct Guest {
     route: Route,
     presence: Presence,
     stay: Stay,
+}
+
+/// A session, or a forwarded connection, that is there.
+#[derive(Debug)]
+pub(super) struct Use {
+    _connection: Occupied,
+    _sandbox: Occupied,
 }
 
 /// Why a connection to the outside could not be made.
@@ -100,22 +107,32 @@ impl Guest {
     }
 
     /// Starts a program in the connection's sandbox. A failed lease is tried anew by the next program.
-    pub(super) async fn start(&self, spawn: Spawn) -> Result<(Session, Entered), StartError> {
+    pub(super) async fn start(&self, spawn: Spawn) -> Result<Session, StartError> {
         let sandbox = self.lease().await?;
         let session = sandbox.spawn(spawn).await.map_err(StartError::Spawn)?;
-        let entered = self.stay.enter(&sandbox, session.id(), &self.principal);
-        Ok((session, entered))
+        sandbox.enter(session.id(), &self.principal);
+        Ok(session)
+    }
+
+    /// The connection's sandbox as far as there is one.
+    pub(super) async fn standing(&self) -> Option<Arc<Sandbox>> {
+        self.stay.standing().await
+    }
+
+    /// Counts as use of the connection and of its sandbox until the guard is dropped.
+    pub(super) fn occupy(&self) -> Use {
+        Use {
+            _connection: self.presence.occupy(),
+            _sandbox: self.stay.occupy(),
+        }
     }
 
     /// The connection's sandbox; a new one where there is none, or none that lives.
     pub(super) async fn lease(&self) -> Result<Arc<Sandbox>, StartError> {
         let Host {
-            tenancies,
-            monitor,
-            gateway,
-            ..
+            monitor, gateway, ..
         } = &*self.host;
-        self.stay.sandbox(tenancies, monitor, gateway).await
+        self.stay.sandbox(monitor, gateway).await
     }
 
     /// Connects to the outside, as policy has it.

@@ -56,6 +56,7 @@ pub(super) fn map(
         uids: settings.first("SandboxUids", uids)?,
         pool,
         accept_weaker: Vec::new(),
+        admin: None,
         client_key: None,
         algorithms: Algorithms {
             kex: algorithms(settings, "KexAlgorithms", Kind::Kex)?,

@@ -226,7 +226,8 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         shell: "/bin/sh".into(),
         sftp: Sftp::default(),
         account: None,
-        shared: false,
+        name: None,
+        scope: crate::config::Scope::Connection,
         sessions: 1,
         paths,
     })

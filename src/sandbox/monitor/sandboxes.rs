@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use landlock::RulesetCreated;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::{Context, MonitorError, Sessions, Source, announce};
-use crate::config::Uids;
-use crate::model::{Connection, LoginName, Peer, SandboxId};
+use crate::config::{Scope, Uids};
+use crate::model::{Connection, Fingerprint, LoginName, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::confine::Entrance;
@@ -21,6 +20,12 @@ use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
 use crate::sys::clone::{self, Child};
+
+mod census;
+mod hold;
+
+use census::Record;
+use hold::{Made, complete};
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -70,6 +75,7 @@ pub(super) struct Sandbox {
 /// What must be cleared away in the end.
 #[derive(Debug)]
 struct Remains {
+    record: Record,
     group: Group,
     name: String,
     slot: Option<u32>,
@@ -85,6 +91,11 @@ impl Sandbox {
     /// A UNIX socket in its network namespace.
     pub(super) fn unix_socket(&self, own: &OwnedFd) -> io::Result<OwnedFd> {
         self.network.unix(own)
+    }
+
+    /// Who shares it.
+    pub(super) fn scope(&self) -> Scope {
+        self.remains.record.scope
     }
 
     /// Its cgroup's name below the daemon's.
@@ -174,6 +185,7 @@ impl Sandboxes {
         match born() {
             Ok((group, report, init)) => {
                 let remains = Remains {
+                    record: Record::new(id, blueprint, account),
                     group,
                     name,
                     slot,
@@ -288,6 +300,30 @@ impl Sandboxes {
         Ok(())
     }
 
+    /// The gate has taken it into use, for this key or for all of its login's.
+    pub(super) fn take(&mut self, id: SandboxId, key: Option<Fingerprint>) {
+        if let Some(sandbox) = self.living.get_mut(&id) {
+            sandbox.remains.record.take(key);
+        }
+    }
+
+    /// Ends it by root's word; the gate is told, since it did not ask. Why not, where it can't be.
+    pub(super) fn end(
+        &mut self,
+        context: &mut Context,
+        id: SandboxId,
+    ) -> Result<Result<(), String>, MonitorError> {
+        if self.unborn.contains_key(&id) {
+            return Ok(Err(format!("sandbox {id} is still being made")));
+        }
+        if let Err(gone) = self.get(id) {
+            return Ok(Err(gone));
+        }
+        self.destroy(context, id)?;
+        announce(context, &Message::Gone(id))?;
+        Ok(Ok(()))
+    }
+
     /// Hangs up what runs in it; kills all of it soon after, at once where nothing runs.
     pub(super) fn destroy(
         &mut self,
@@ -328,8 +364,13 @@ impl Sandboxes {
         dying.chain(unborn).min()
     }
 
-    /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids.
-    pub(super) fn kill_due(&mut self, context: &mut Context, now: Instant) -> io::Result<()> {
+    /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids. Names those of
+    /// which nothing is left.
+    pub(super) fn kill_due(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+    ) -> io::Result<Vec<SandboxId>> {
         for late in self
             .unborn
             .values_mut()
@@ -340,13 +381,16 @@ impl Sandboxes {
             late.deadline = now + BIRTH;
             late.late = true;
         }
+        let mut cleared = Vec::new();
         for remains in std::mem::take(&mut self.dying) {
-            if let Some(remains) = clear(context, remains, now)? {
-                self.dying.push(remains);
+            let id = remains.record.id;
+            match clear(context, remains, now)? {
+                Some(remains) => self.dying.push(remains),
+                None => cleared.push(id),
             }
         }
         self.taken = self.slots();
-        Ok(())
+        Ok(cleared)
     }
 
     fn slots(&self) -> BTreeSet<u32> {
@@ -390,12 +434,8 @@ impl Sandboxes {
             .processes()
             .map_err(|e| format!("cgroup.procs: {e}"))?;
         let session = owner.cgroup.and_then(|cgroup| sessions.by_cgroup(cgroup));
-        Ok(identity::find(
-            owner.inode,
-            &members,
-            sandbox.remains.init.pid,
-            session,
-        ))
+        let init = sandbox.remains.init.pid;
+        Ok(identity::find(owner.inode, &members, init, session))
     }
 }
 
@@ -425,62 +465,4 @@ fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Op
             false
         });
     Ok(if gone { None } else { Some(remains) })
-}
-
-struct Made {
-    entrance: Entrance,
-    network: Network,
-    ruleset: RulesetCreated,
-    terminals: OwnedFd,
-}
-
-/// Takes hold of a sandbox whose root is made and in which nothing of a user's has run yet.
-fn complete(context: &Context, id: SandboxId, unborn: &Unborn) -> Result<(Made, OwnedFd), String> {
-    let blueprint = context
-        .charter
-        .blueprints
-        .get(&unborn.login)
-        .ok_or("no such login is configured")?;
-    let Child { pid, pidfd } = &unborn.remains.init;
-    let hold = || -> io::Result<_> {
-        let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
-        let (network, listener) = Network::prepare(
-            &context.own_network,
-            open_of(*pid, "ns/net", OFlags::RDONLY)?,
-        )?;
-        let root = open_of(*pid, "root", OFlags::PATH)?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let terminals = rustix::fs::openat2(
-            &root,
-            "dev/pts",
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )?;
-        Ok((entrance, network, listener, root, terminals))
-    };
-    let (entrance, network, listener, root, terminals) =
-        hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
-    let ruleset = context
-        .charter
-        .kernel
-        .sandbox(&root, blueprint)
-        .map_err(|e| e.to_string())?;
-    Ok((
-        Made {
-            entrance,
-            network,
-            ruleset,
-            terminals,
-        },
-        listener.into(),
-    ))
-}
-
-fn open_of(pid: Pid, what: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(
-        format!("/proc/{pid}/{what}"),
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
 }

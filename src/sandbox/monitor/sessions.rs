@@ -35,7 +35,17 @@ const GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     last: u64,
-    sessions: BTreeMap<SessionId, Session>,
+    started: BTreeMap<SessionId, Session>,
+    /// What ended sessions left running, by the id of its cgroup: it still is theirs.
+    left: BTreeMap<u64, Left>,
+}
+
+/// A cgroup that outlived its session's leader.
+#[derive(Debug)]
+struct Left {
+    sandbox: SandboxId,
+    session: SessionId,
+    group_name: String,
 }
 
 #[derive(Debug)]
@@ -89,7 +99,7 @@ impl Sessions {
         let blueprint = context.charter.blueprints.get(&place.login);
         let most = blueprint.map_or(0, |blueprint| blueprint.sessions);
         let running = self
-            .sessions
+            .started
             .values()
             .filter(|session| session.sandbox == place.id)
             .count();
@@ -99,6 +109,7 @@ impl Sessions {
                 Err(format!("{running} sessions run in sandbox {}", place.id)),
             );
         }
+        self.sweep(context, place.id);
         self.last += 1;
         let id = SessionId(self.last);
         match fork_session(context, id, number, place, spawn) {
@@ -109,7 +120,7 @@ impl Sessions {
                 context
                     .events
                     .watch(&session.leader.pidfd, Source::End(id))?;
-                self.sessions.insert(id, session);
+                self.started.insert(id, session);
                 Ok(())
             }
             Err(e) => context
@@ -124,7 +135,7 @@ impl Sessions {
         context: &mut Context,
         id: SessionId,
     ) -> Result<(), MonitorError> {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.started.get_mut(&id) else {
             return Ok(());
         };
         match std::mem::replace(&mut session.phase, Phase::Running) {
@@ -157,7 +168,7 @@ impl Sessions {
         id: SessionId,
     ) -> Result<(), MonitorError> {
         self.started(context, id)?;
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.started.get_mut(&id) else {
             return Ok(());
         };
         let leader = WaitId::PidFd(session.leader.pidfd.as_fd());
@@ -177,12 +188,16 @@ impl Sessions {
         };
         let failed = matches!(session.phase, Phase::Failed);
         session.phase = Phase::Ended;
-        // What it left in the background keeps the directory; the sandbox's end removes both.
-        if let Err(error) = context.tree.remove(&session.group_name) {
-            tracing::warn!(session = %id, %error, "its cgroup stays until its sandbox ends");
-        }
+        let left = Left {
+            sandbox: session.sandbox,
+            session: id,
+            group_name: session.group_name.clone(),
+        };
+        self.left.insert(session.cgroup, left);
+        let sandbox = session.sandbox;
+        self.sweep(context, sandbox);
         if failed {
-            self.sessions.remove(&id);
+            self.started.remove(&id);
             return Ok(());
         }
         announce(context, &Message::Exited { session: id, exit })
@@ -192,7 +207,7 @@ impl Sessions {
     /// started, or alone where the sandbox is shared, since nothing tells a server that was put into the
     /// background from a helper. What an ended one left behind lives as long as its sandbox.
     pub(super) fn hang_up(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.started.get_mut(&id) else {
             return;
         };
         session.forgotten = true;
@@ -220,7 +235,7 @@ impl Sessions {
     ) -> Result<Result<(), String>, MonitorError> {
         let signal = Signal::from_named_raw(number).ok_or(Malformed)?;
         let Some(session) = self
-            .sessions
+            .started
             .get(&id)
             .filter(|session| matches!(session.phase, Phase::Running))
         else {
@@ -240,7 +255,7 @@ impl Sessions {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.sessions
+        self.started
             .values()
             .filter_map(|session| session.kill_at)
             .min()
@@ -248,7 +263,7 @@ impl Sessions {
 
     pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
         let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
-        for session in self.sessions.values_mut().filter(|session| due(session)) {
+        for session in self.started.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
             if session.shared {
                 cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
@@ -256,7 +271,7 @@ impl Sessions {
                 session.group.kill()?;
             }
         }
-        self.sessions.retain(|_, session| {
+        self.started.retain(|_, session| {
             !(session.forgotten
                 && session.kill_at.is_none()
                 && matches!(session.phase, Phase::Ended))
@@ -267,18 +282,51 @@ impl Sessions {
     /// Whether a process is in the session's cgroup, which nothing that it started can leave.
     pub(super) fn holds(&self, id: SessionId, pid: u32) -> bool {
         let member = |member: &Pid| u32::try_from(member.as_raw_pid()) == Ok(pid);
-        self.sessions
+        self.started
             .get(&id)
             .and_then(|session| session.group.processes().ok())
             .is_some_and(|members| members.iter().any(member))
     }
 
-    /// The session whose cgroup has this id.
-    pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<SessionId> {
-        self.sessions
-            .iter()
-            .find(|(_, session)| session.cgroup == cgroup)
-            .map(|(id, _)| *id)
+    /// Removes the cgroups of ended sessions in which nothing is left: a sandbox that stays for long would
+    /// gather them. What a session left in the background keeps its own.
+    fn sweep(&mut self, context: &Context, sandbox: SandboxId) {
+        self.left.retain(|_, left| {
+            left.sandbox != sandbox
+                || !context
+                    .tree
+                    .remove(&left.group_name)
+                    .unwrap_or_else(|error| {
+                        let session = left.session;
+                        tracing::warn!(%session, %error, "its cgroup stays until its sandbox ends");
+                        true
+                    })
+        });
+    }
+
+    /// Nothing of a sandbox is left.
+    pub(super) fn forget(&mut self, sandbox: SandboxId) {
+        self.left.retain(|_, left| left.sandbox != sandbox);
+    }
+
+    /// How many sessions run in a sandbox.
+    pub(super) fn running_in(&self, sandbox: SandboxId) -> usize {
+        let running = |session: &&Session| {
+            let runs = matches!(session.phase, Phase::Starting { .. } | Phase::Running);
+            session.sandbox == sandbox && runs
+        };
+        self.started.values().filter(running).count()
+    }
+
+    /// The session whose cgroup has this id, ended or not, and that cgroup's name below the daemon's.
+    pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<(SessionId, &str)> {
+        let running = self.started.iter().find_map(|(id, session)| {
+            (session.cgroup == cgroup).then_some((*id, session.group_name.as_str()))
+        });
+        running.or_else(|| {
+            let left = self.left.get(&cgroup)?;
+            Some((left.session, left.group_name.as_str()))
+        })
     }
 }
 
@@ -331,7 +379,7 @@ fn fork_session(
         group,
         group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
-        shared: blueprint.shared,
+        shared: place.scope().is_shared(),
         phase: Phase::Starting {
             number,
             report,

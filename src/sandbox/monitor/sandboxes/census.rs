@@ -1,0 +1,108 @@
+//! Which sandboxes there are, for root.
+
+use std::ops::Bound;
+use std::time::Instant;
+
+use super::{Remains, Sandboxes};
+use crate::config::Scope;
+use crate::model::{Fingerprint, LoginName, SandboxId};
+use crate::sandbox::blueprint::{Account, Blueprint};
+use crate::sandbox::monitor::Sessions;
+use crate::sandbox::protocol::admin::{AdminAnswer, Entry, PAGE, State};
+
+/// What a sandbox was made as, and for whom it is used.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: SandboxId,
+    login: LoginName,
+    name: Option<String>,
+    pub(super) scope: Scope,
+    uid: u32,
+    since: Instant,
+    tenancy: Tenancy,
+}
+
+/// Whether a sandbox has left the pool.
+#[derive(Debug)]
+enum Tenancy {
+    Pooled,
+    /// For this key, or for all of its login's.
+    Taken(Option<Fingerprint>),
+}
+
+impl Record {
+    pub(super) fn new(id: SandboxId, blueprint: &Blueprint, account: Account) -> Self {
+        Self {
+            id,
+            login: blueprint.login.clone(),
+            name: blueprint.name.clone(),
+            scope: blueprint.scope,
+            uid: account.uid,
+            since: Instant::now(),
+            tenancy: Tenancy::Pooled,
+        }
+    }
+
+    /// It leaves the pool; its age counts from here.
+    pub(super) fn take(&mut self, key: Option<Fingerprint>) {
+        self.since = Instant::now();
+        self.tenancy = Tenancy::Taken(key);
+    }
+}
+
+impl Sandboxes {
+    /// The sandboxes that follow one.
+    pub(in crate::sandbox::monitor) fn page(
+        &self,
+        sessions: &Sessions,
+        after: SandboxId,
+    ) -> AdminAnswer {
+        let rest = (Bound::Excluded(after), Bound::Unbounded);
+        let unborn = self.unborn.range(rest).take(PAGE + 1);
+        let living = self.living.range(rest).take(PAGE + 1);
+        let dying = self.dying.iter();
+        let mut found: Vec<(&Remains, State)> = unborn
+            .map(|(_, unborn)| (&unborn.remains, State::Making))
+            .chain(living.map(|(_, sandbox)| {
+                let state = match sandbox.remains.record.tenancy {
+                    Tenancy::Pooled => State::Ready,
+                    Tenancy::Taken(_) => State::Used,
+                };
+                (&sandbox.remains, state)
+            }))
+            .chain(dying.map(|remains| (remains, State::Ending)))
+            .filter(|(remains, _)| remains.record.id > after)
+            .collect();
+        found.sort_by_key(|(remains, _)| remains.record.id);
+        let more = found.len() > PAGE;
+        found.truncate(PAGE);
+        let entries = found
+            .into_iter()
+            .map(|(remains, state)| entry(remains, state, sessions))
+            .collect();
+        match entries {
+            Ok(entries) => AdminAnswer::Listed { entries, more },
+            Err(error) => AdminAnswer::Refused(format!("cannot count processes: {error}")),
+        }
+    }
+}
+
+fn entry(remains: &Remains, state: State, sessions: &Sessions) -> std::io::Result<Entry> {
+    let record = &remains.record;
+    let key = match &record.tenancy {
+        Tenancy::Pooled => None,
+        Tenancy::Taken(key) => key.clone(),
+    };
+    Ok(Entry {
+        id: record.id,
+        login: record.login.clone(),
+        name: record.name.clone(),
+        scope: record.scope,
+        key,
+        state,
+        age: record.since.elapsed().as_secs(),
+        uid: record.uid,
+        sessions: sessions.running_in(record.id),
+        processes: remains.group.processes()?.len().saturating_sub(1),
+    })
+}
