@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::model::SandboxId;
-use crate::sandbox::protocol::admin::{AdminAnswer, AdminRequest, Entry};
+use crate::sandbox::protocol::admin::{AdminAnswer, AdminRequest, Entry, Haste};
 use crate::sandbox::protocol::{LONGEST, Malformed, encode};
 
 /// Where daemons listen whose configuration names no other place, each by its pid.
@@ -66,7 +66,7 @@ impl Place {
     /// Listens where the configuration says. The file is there only once it can be connected to, and takes
     /// the place of one that a killed daemon left.
     pub(crate) fn open(configured: Option<&Path>) -> io::Result<(Self, OwnedFd)> {
-        use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+        use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
         let path = if let Some(path) = configured {
             path.to_owned()
         } else {
@@ -81,19 +81,24 @@ impl Place {
             Ok(there) if !there.file_type().is_socket() => {
                 return Err(io::Error::other("there is a file that is no socket"));
             }
-            Ok(_) if connect(&path).is_ok() => {
-                return Err(io::Error::other("another daemon serves there"));
-            }
-            Ok(_) => {}
+            Ok(_) => match connect(&path) {
+                // A killed daemon's.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Ok(_) => return Err(io::Error::other("another daemon serves there")),
+                Err(error) => {
+                    let text = format!("somebody else's socket is there ({error})");
+                    return Err(io::Error::other(text));
+                }
+            },
         }
         let mut new = path.clone().into_os_string();
         new.push(format!(".{}", std::process::id()));
         let new = PathBuf::from(new);
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+        // The name is made with the modes that the socket has (unix(7)): at no time are they wider.
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
         socket.bind(&SockAddr::unix(&new)?)?;
-        let opened = std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| socket.listen(8))
-            .and_then(|()| std::fs::rename(&new, &path));
+        let opened = socket.listen(8).and_then(|()| std::fs::rename(&new, &path));
         if let Err(error) = opened {
             // The first failure is the one to tell.
             drop(std::fs::remove_file(&new));
@@ -138,9 +143,10 @@ fn sockets() -> Vec<PathBuf> {
 
 fn connect(path: &Path) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-    socket.connect(&SockAddr::unix(path)?)?;
+    // Before connecting: a listener whose queue is full would hold the caller for ever.
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
+    socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket)
 }
 
@@ -223,8 +229,8 @@ impl Line {
     }
 
     /// Ends one.
-    pub fn end(&self, sandbox: SandboxId) -> Result<(), AdminError> {
-        match self.ask(AdminRequest::End(sandbox))? {
+    pub fn end(&self, sandbox: SandboxId, haste: Haste) -> Result<(), AdminError> {
+        match self.ask(AdminRequest::End { sandbox, haste })? {
             AdminAnswer::Ended => Ok(()),
             _ => Err(Malformed.into()),
         }

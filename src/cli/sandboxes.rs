@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::admin::Line;
 use crate::config::Scope;
 use crate::model::{LoginName, SandboxId};
-use crate::sandbox::protocol::admin::{Entry, State};
+use crate::sandbox::protocol::admin::{Entry, Haste, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
@@ -28,6 +28,9 @@ pub(super) struct Kill {
     /// Numbers of sandboxes, or names of logins for all that theirs use.
     #[arg(required = true, value_name = "ID|LOGIN")]
     which: Vec<Target>,
+    /// Send SIGKILL at once, without SIGHUP before it.
+    #[arg(long)]
+    now: bool,
 }
 
 /// Which daemon.
@@ -76,12 +79,13 @@ pub(super) fn list(list: &List) -> anyhow::Result<ExitCode> {
         "AGE",
         "SESSIONS",
         "PROCESSES",
+        "MEMORY",
         "KEY",
     ];
     let rows: Vec<_> = std::iter::once(titles.map(str::to_owned))
         .chain(entries.iter().map(row))
         .collect();
-    let mut widths = [0; 9];
+    let mut widths = [0; 10];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
@@ -97,7 +101,7 @@ pub(super) fn list(list: &List) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(entry: &Entry) -> [String; 9] {
+fn row(entry: &Entry) -> [String; 10] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     [
         entry.id.to_string(),
@@ -108,6 +112,7 @@ fn row(entry: &Entry) -> [String; 9] {
         span(entry.age),
         entry.sessions.to_string(),
         entry.processes.to_string(),
+        or_none(entry.memory.map(size)),
         or_none(entry.key.as_ref().map(ToString::to_string)),
     ]
 }
@@ -124,6 +129,7 @@ fn as_json(entry: &Entry) -> serde_json::Value {
         "processes": entry.processes,
         "key": entry.key,
         "uid": entry.uid,
+        "memory": entry.memory,
     })
 }
 
@@ -155,9 +161,20 @@ fn span(seconds: u64) -> String {
     }
 }
 
+/// In the largest unit that leaves a whole part, rounded up.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x400 => format!("{bytes}B"),
+        0x400..0x10_0000 => format!("{}K", bytes.div_ceil(0x400)),
+        0x10_0000..0x4000_0000 => format!("{}M", bytes.div_ceil(0x10_0000)),
+        _ => format!("{}G", bytes.div_ceil(0x4000_0000)),
+    }
+}
+
 /// All are asked for, whatever becomes of the first; status 1 if one could not be ended.
 pub(super) fn kill(kill: &Kill) -> anyhow::Result<ExitCode> {
     let line = Line::open(kill.daemon.socket.as_deref())?;
+    let haste = if kill.now { Haste::Now } else { Haste::Gentle };
     let mut failures = Vec::new();
     for target in &kill.which {
         let found = match target {
@@ -168,7 +185,7 @@ pub(super) fn kill(kill: &Kill) -> anyhow::Result<ExitCode> {
             failures.push(format!("login {login} uses no sandbox"));
         }
         for id in found {
-            match line.end(id) {
+            match line.end(id, haste) {
                 Ok(()) => writeln!(io::stdout(), "sandbox {id} ended")?,
                 Err(error) => failures.push(error.to_string()),
             }
@@ -204,5 +221,11 @@ mod tests {
     fn ages_are_short() {
         let spans = [0, 59, 61, 3661, 90_000].map(span);
         assert_eq!(spans, ["0s", "59s", "1m1s", "1h1m", "1d1h"]);
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 1023, 1024, 1_500_000, 3 << 30].map(size);
+        assert_eq!(sizes, ["0B", "1023B", "1K", "2M", "3G"]);
     }
 }

@@ -135,6 +135,14 @@ impl Group {
         Ok(pids)
     }
 
+    /// Bytes charged to it and below (cgroup v2, memory.current); `None` where the host's memory controller
+    /// is not there for it.
+    pub(super) fn memory(&self) -> Option<u64> {
+        let file = open_file(&self.directory, "memory.current", OFlags::RDONLY).ok()?;
+        let text = io::read_to_string(std::fs::File::from(file)).ok()?;
+        text.trim_ascii_end().parse().ok()
+    }
+
     /// Signals what is in it and wanted. A pid may be used anew between reading and signalling: only
     /// what is still a member once its pidfd is held gets one. A batch of pidfds at a time: a sandbox
     /// chooses how many processes it has, but not how many descriptors this takes.

@@ -15,7 +15,7 @@ use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
-use super::protocol::admin::{AdminAnswer, AdminRequest};
+use super::protocol::admin::{AdminAnswer, AdminRequest, Haste};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
@@ -321,20 +321,22 @@ impl Monitor {
 
     /// Answers root.
     fn advise(&mut self, caller: u64) -> Result<(), MonitorError> {
-        let Some((request, pid)) = self.desk.hear(caller, &mut self.buffer) else {
+        let Some((request, pid)) = self.desk.hear(&self.context, caller, &mut self.buffer) else {
             return Ok(());
         };
         let answer = match request {
             AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
-            AdminRequest::End(id) => match self.sandboxes.end(&mut self.context, id)? {
-                Ok(()) => {
-                    tracing::info!(sandbox = %id, pid, "sandbox ended: root asked for it");
-                    AdminAnswer::Ended
+            AdminRequest::End { sandbox: id, haste } => {
+                match self.sandboxes.end(&mut self.context, id, haste)? {
+                    Ok(()) => {
+                        tracing::info!(sandbox = %id, pid, "sandbox ended: root asked for it");
+                        AdminAnswer::Ended
+                    }
+                    Err(refusal) => AdminAnswer::Refused(refusal),
                 }
-                Err(refusal) => AdminAnswer::Refused(refusal),
-            },
+            }
         };
-        self.desk.tell(caller, &answer);
+        self.desk.tell(&self.context, caller, &answer);
         Ok(())
     }
 
@@ -429,7 +431,7 @@ impl Monitor {
                 context.outbox.answer(number, answer)?;
             }
             Request::Destroy { sandbox } => {
-                self.sandboxes.destroy(context, sandbox)?;
+                self.sandboxes.destroy(context, sandbox, Haste::Gentle)?;
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
             Request::Socket { sandbox, purpose } => {

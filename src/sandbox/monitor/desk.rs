@@ -12,8 +12,12 @@ use crate::sandbox::channel;
 use crate::sandbox::protocol::admin::{AdminAnswer, AdminRequest};
 use crate::sandbox::protocol::encode;
 
-/// Callers at once; the next one takes the place of the first.
+/// Callers at once; the next one takes the place of the first. As many are let in at a turn: those who wait
+/// for sessions come between.
 const CALLERS: usize = 8;
+
+/// A lack of descriptors, which accept(2) would meet again at once, costs no processor.
+const EDGES: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
 
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -33,10 +37,7 @@ struct Caller {
 impl Desk {
     pub(super) fn open(listener: OwnedFd, context: &Context) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&listener, true)?;
-        // By edges: a lack of descriptors, which accept(2) would meet again at once, costs no processor.
-        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        let source = Source::Desk.token();
-        epoll::add(&context.events.0, &listener, source, edges)?;
+        epoll::add(&context.events.0, &listener, Source::Desk.token(), EDGES)?;
         Ok(Self {
             listener,
             last: 0,
@@ -44,9 +45,9 @@ impl Desk {
         })
     }
 
-    /// Takes everybody who has come. Nothing that goes wrong here concerns anybody else.
+    /// Takes who has come. Nothing that goes wrong here concerns anybody else.
     pub(super) fn receive(&mut self, context: &Context) {
-        loop {
+        for _ in 0..CALLERS {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let admitted = match rustix::net::accept_with(&self.listener, flags) {
                 Ok(line) => self.admit(context, line),
@@ -61,6 +62,11 @@ impl Desk {
                 tracing::warn!(%error, "an administrator's connection was not served");
             }
         }
+        // More may wait: this tells of them anew (epoll_ctl(2), EPOLL_CTL_MOD).
+        let source = Source::Desk.token();
+        if let Err(error) = epoll::modify(&context.events.0, &self.listener, source, EDGES) {
+            tracing::warn!(%error, "administrators wait for the next one to come");
+        }
     }
 
     /// Modes keep others out; should somebody have loosened them, this does, without a word.
@@ -72,7 +78,10 @@ impl Desk {
             return Ok(());
         }
         if self.callers.len() >= CALLERS {
-            self.callers.pop_first();
+            let first = self.callers.keys().next().copied();
+            first
+                .into_iter()
+                .for_each(|first| self.forget(context, first));
         }
         self.last += 1;
         context.events.watch(&line, Source::Caller(self.last))?;
@@ -82,7 +91,12 @@ impl Desk {
     }
 
     /// What a caller asks, and the caller's pid. One who has gone, or makes no sense, is forgotten.
-    pub(super) fn hear(&mut self, caller: u64, buffer: &mut [u8]) -> Option<(AdminRequest, i32)> {
+    pub(super) fn hear(
+        &mut self,
+        context: &Context,
+        caller: u64,
+        buffer: &mut [u8],
+    ) -> Option<(AdminRequest, i32)> {
         let Caller { line, pid } = self.callers.get(&caller)?;
         let received = match channel::receive(line.as_fd(), buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -94,17 +108,26 @@ impl Desk {
         if let Some(request) = request {
             return Some((request, *pid));
         }
-        self.callers.remove(&caller);
+        self.forget(context, caller);
         None
     }
 
+    /// Closing is not enough: a child that was forked meanwhile holds a copy, and epoll(7) would go on telling.
+    fn forget(&mut self, context: &Context, caller: u64) {
+        if let Some(Caller { line, .. }) = self.callers.remove(&caller)
+            && let Err(error) = context.events.forget(&line)
+        {
+            tracing::warn!(%error, "an administrator's line is still watched");
+        }
+    }
+
     /// Answers a caller; one who does not read is forgotten.
-    pub(super) fn tell(&mut self, caller: u64, answer: &AdminAnswer) {
+    pub(super) fn tell(&mut self, context: &Context, caller: u64, answer: &AdminAnswer) {
         if let Some(Caller { line, .. }) = self.callers.get(&caller)
             && let Err(error) = say(line, answer)
         {
             tracing::debug!(%error, "an administrator was not answered");
-            self.callers.remove(&caller);
+            self.forget(context, caller);
         }
     }
 }

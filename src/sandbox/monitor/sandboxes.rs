@@ -18,6 +18,7 @@ use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
+use crate::sandbox::protocol::admin::Haste;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
 use crate::sys::clone::{self, Child};
 
@@ -312,6 +313,7 @@ impl Sandboxes {
         &mut self,
         context: &mut Context,
         id: SandboxId,
+        haste: Haste,
     ) -> Result<Result<(), String>, MonitorError> {
         if self.unborn.contains_key(&id) {
             return Ok(Err(format!("sandbox {id} is still being made")));
@@ -319,16 +321,17 @@ impl Sandboxes {
         if let Err(gone) = self.get(id) {
             return Ok(Err(gone));
         }
-        self.destroy(context, id)?;
+        self.destroy(context, id, haste)?;
         announce(context, &Message::Gone(id))?;
         Ok(Ok(()))
     }
 
-    /// Hangs up what runs in it; kills all of it soon after, at once where nothing runs.
+    /// Hangs up what runs in it and kills all of it soon after; at once in haste, and where nothing runs.
     pub(super) fn destroy(
         &mut self,
         context: &mut Context,
         id: SandboxId,
+        haste: Haste,
     ) -> Result<(), MonitorError> {
         let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
             return Ok(());
@@ -338,14 +341,15 @@ impl Sandboxes {
             .group
             .processes()
             .is_ok_and(|members| members.len() <= 1);
-        if !idle {
+        let at_once = idle || haste == Haste::Now;
+        if !at_once {
             // What is not reached by this is killed soon after.
             if let Err(error) = remains.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
                 tracing::warn!(sandbox = %id, %error, "cannot hang up");
             }
         }
         let now = Instant::now();
-        self.bury(remains, if idle { now } else { now + GRACE });
+        self.bury(remains, if at_once { now } else { now + GRACE });
         Ok(())
     }
 

@@ -18,7 +18,21 @@ pub enum AdminRequest {
         after: SandboxId,
     },
     /// End one, with everything in it.
-    End(SandboxId),
+    End {
+        /// Which.
+        sandbox: SandboxId,
+        /// Whether its programs are told before.
+        haste: Haste,
+    },
+}
+
+/// How a sandbox is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Haste {
+    /// Its programs get SIGHUP and SIGCONT, and SIGKILL soon after.
+    Gentle,
+    /// They get SIGKILL.
+    Now,
 }
 
 /// What it gets.
@@ -60,6 +74,9 @@ pub struct Entry {
     pub sessions: usize,
     /// Processes in it, its init aside.
     pub processes: usize,
+    /// Bytes charged to its cgroup, files in its memory included; `None` where the host has no memory
+    /// controller of cgroup v2.
+    pub memory: Option<u64>,
 }
 
 /// How far a sandbox's life is.

@@ -104,5 +104,6 @@ fn entry(remains: &Remains, state: State, sessions: &Sessions) -> std::io::Resul
         uid: record.uid,
         sessions: sessions.running_in(record.id),
         processes: remains.group.processes()?.len().saturating_sub(1),
+        memory: remains.group.memory(),
     })
 }
