@@ -12,6 +12,7 @@ use crate::yaml::Invalid;
 
 mod activation;
 pub mod algorithms;
+mod assign;
 mod authentication;
 mod builtin;
 mod forwarding;
@@ -24,6 +25,7 @@ pub mod sshd;
 mod text;
 
 pub use activation::Activation;
+pub use assign::Assignments;
 pub use authentication::{Chains, Method};
 pub use builtin::{ClientKey, Invoker};
 pub use forwarding::Forwarding;
@@ -68,6 +70,8 @@ pub struct Config {
     pub authentication: Chains,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
+    /// Who gets other sandboxes than a login says.
+    pub assignments: Assignments,
     /// Bounds.
     pub limits: Limits,
     /// How connections are received, watched and ended.

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+mod kind;
 mod permits;
 
+pub use kind::{DefinitionName, Kind};
 pub use permits::PermitList;
 pub(crate) use permits::glob;
 
@@ -36,20 +38,7 @@ impl TryFrom<String> for LoginName {
     type Error = Invalid;
 
     fn try_from(name: String) -> Result<Self, Invalid> {
-        let head = name
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
-        let tail = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-        if head && tail && name.len() <= 32 {
-            Ok(Self(name))
-        } else {
-            Err(Invalid(format!(
-                "{name:?} is no login name: a lower-case letter or '_', then lower-case letters, digits, '_' or '-', at most 32"
-            )))
-        }
+        kind::plain(name, "login name").map(Self)
     }
 }
 
@@ -273,8 +262,8 @@ pub struct Connection {
 pub struct Subject {
     /// The sandbox.
     pub sandbox: SandboxId,
-    /// The login it serves.
-    pub login: LoginName,
+    /// The login it serves, and its definition.
+    pub kind: Kind,
     /// Which key answers for it.
     pub holder: Holder,
 }

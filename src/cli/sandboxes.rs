@@ -73,7 +73,7 @@ pub(super) fn list(list: &List) -> anyhow::Result<ExitCode> {
     let titles = [
         "ID",
         "LOGIN",
-        "NAME",
+        "DEFINITION",
         "SCOPE",
         "STATE",
         "AGE",
@@ -106,7 +106,7 @@ fn row(entry: &Entry) -> [String; 10] {
     [
         entry.id.to_string(),
         entry.login.to_string(),
-        or_none(entry.name.clone()),
+        or_none(entry.definition.as_ref().map(ToString::to_string)),
         scope(entry.scope).to_owned(),
         state(entry.state).to_owned(),
         span(entry.age),
@@ -121,7 +121,7 @@ fn as_json(entry: &Entry) -> serde_json::Value {
     json!({
         "id": entry.id,
         "login": entry.login,
-        "name": entry.name,
+        "definition": entry.definition,
         "scope": entry.scope,
         "state": entry.state,
         "age": entry.age,

@@ -132,6 +132,7 @@ impl Config {
             pool: text::default_pool(),
             accept_weaker: Vec::new(),
             admin: None,
+            assignments: super::Assignments::default(),
             client_key,
             algorithms: Algorithms::default(),
         })

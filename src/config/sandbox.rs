@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 use super::text::wrong;
-use crate::model::LoginName;
+use crate::model::DefinitionName;
 use crate::yaml::Fault;
 
 /// The longest time that can be written, in seconds: thirty days.
@@ -24,7 +24,7 @@ const MOST_SESSIONS: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sharing {
     /// The definition's name; `None` for a login's own.
-    pub name: Option<String>,
+    pub name: Option<DefinitionName>,
     /// Who shares one.
     pub scope: Scope,
     /// How long a shared one stays, with what was left running in it, when nobody is connected.
@@ -119,29 +119,20 @@ impl<'de> Deserialize<'de> for Choice {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Definition {
     pub(super) sharing: Sharing,
-    /// The policy of logins that name none of their own.
+    /// Its sandboxes' policy; `None` is that of each login.
     pub(super) policy: Option<PathBuf>,
 }
 
 /// The definitions that logins can name.
-pub(super) type Definitions = BTreeMap<String, Definition>;
+pub(super) type Definitions = BTreeMap<DefinitionName, Definition>;
 
 pub(super) fn check_all(
     base: &Path,
-    files: BTreeMap<String, Spanned<DefinitionFile>>,
+    files: BTreeMap<DefinitionName, DefinitionFile>,
 ) -> Result<Definitions, Fault> {
     let mut definitions = Definitions::new();
     for (name, file) in files {
-        // The same names as logins have, so that they read well beside each other.
-        if LoginName::try_from(name.clone()).is_err() {
-            return wrong(
-                file.referenced,
-                format!(
-                    "{name:?} is no name: a lower-case letter or '_', then lower-case letters, digits, '_' or '-', at most 32"
-                ),
-            );
-        }
-        let mut definition = check(base, file.value)?;
+        let mut definition = check(base, file)?;
         definition.sharing.name = Some(name.clone());
         definitions.insert(name, definition);
     }
@@ -162,15 +153,35 @@ pub(super) fn choose(
     };
     match value {
         Choice::Own(file) => check(base, *file),
-        Choice::Named(name) => definitions.get(&name).cloned().ok_or_else(|| {
-            let known: Vec<&str> = definitions.keys().map(String::as_str).collect();
-            let mend = match known.as_slice() {
-                [] => "there is no `sandboxes` that could define it".to_owned(),
-                known => format!("there is {}", known.join(", ")),
-            };
-            Fault::at(referenced, format!("no sandbox is called {name:?}; {mend}"))
-        }),
+        Choice::Named(name) => find(definitions, &name, referenced).map(|(_, found)| found.clone()),
     }
+}
+
+/// The definition of this name, which stands there.
+pub(super) fn find<'a>(
+    definitions: &'a Definitions,
+    name: &str,
+    place: Location,
+) -> Result<(&'a DefinitionName, &'a Definition), Fault> {
+    let mut all = definitions.iter();
+    all.find(|(known, _)| known.as_str() == name)
+        .ok_or_else(|| unknown("sandbox", name, definitions.keys(), "sandboxes", place))
+}
+
+/// Something is named that is not there.
+pub(super) fn unknown<N: fmt::Display>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = N>,
+    key: &str,
+    place: Location,
+) -> Fault {
+    let known: Vec<String> = known.map(|name| name.to_string()).collect();
+    let mend = match known.as_slice() {
+        [] => format!("there is no `{key}` that could define it"),
+        known => format!("there is {}", known.join(", ")),
+    };
+    Fault::at(place, format!("no {what} is called {name:?}; {mend}"))
 }
 
 fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
@@ -249,22 +260,23 @@ mod tests {
     #[test]
     fn logins_name_definitions_and_take_their_policy() {
         let text = "host_keys: [k]\nsandboxes: {ide: {scope: login, linger: 5, policy: ide.yaml}}\n\
-            logins:\n  a: {authorized_keys: [a], sandbox: ide}\n  b: {authorized_keys: [a], sandbox: ide, policy: b.yaml}\n";
+            logins:\n  a: {authorized_keys: [a], sandbox: ide}\n  b: {authorized_keys: [a], sandbox: ide}\n";
         let path = Path::new("/etc/sandgate.yaml");
         let config = crate::config::parse(path, text).unwrap();
         let policies: Vec<_> = config.logins.values().map(|login| &login.policy).collect();
         assert_eq!(
             policies,
-            [&Some("/etc/ide.yaml".into()), &Some("/etc/b.yaml".into())]
+            [&Some("/etc/ide.yaml".into()), &Some("/etc/ide.yaml".into())]
         );
         for login in config.logins.values() {
-            assert_eq!(login.sandbox.name.as_deref(), Some("ide"));
+            let name = login.sandbox.name.as_ref().map(DefinitionName::as_str);
+            assert_eq!(name, Some("ide"));
             assert_eq!(login.sandbox.scope, Scope::Login);
         }
         for (from, to, said) in [
             (
-                "sandbox: ide}",
-                "sandbox: idea}",
+                "sandbox: ide}\n",
+                "sandbox: idea}\n",
                 "4:38: logins.a.sandbox: no sandbox is called \"idea\"; there is ide",
             ),
             (
@@ -276,6 +288,11 @@ mod tests {
                 "sandbox: ide}",
                 "sandbox: {scop: key}}",
                 "did you mean `scope`?",
+            ),
+            (
+                "sandbox: ide}\n",
+                "sandbox: ide, policy: b.yaml}\n",
+                "4:51: logins.a.policy: its sandboxes have another by their definition",
             ),
             (", policy: ide.yaml", "", "the key `policy` is missing"),
             ("{ide: {", "{Ide: {", "\"Ide\" is no name"),

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::algorithms::{self, AlgorithmsFile};
+use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
-use crate::model::LoginName;
+use crate::model::{DefinitionName, LoginName};
 use crate::yaml::{self, Fault, Invalid};
 
 /// Room for the socket's name while it is made, too.
@@ -33,7 +34,11 @@ struct File {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     #[serde(default)]
-    sandboxes: BTreeMap<String, Spanned<DefinitionFile>>,
+    sandboxes: BTreeMap<DefinitionName, DefinitionFile>,
+    #[serde(default)]
+    groups: BTreeMap<String, Spanned<GroupFile>>,
+    #[serde(default)]
+    assign: Vec<AssignmentFile>,
     authentication_methods: Option<Written>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     admin: Option<Spanned<PathBuf>>,
@@ -66,7 +71,7 @@ struct LoginFile {
     authentication_methods: Option<Written>,
     totp_secrets: Option<Spanned<PathBuf>>,
     authorized_keys_command: Option<KeysCommandFile>,
-    policy: Option<PathBuf>,
+    policy: Option<Spanned<PathBuf>>,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
@@ -131,8 +136,10 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     }
     let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
+    let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
     let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
-    let pool = check_pool(file.pool, places, logins.len(), limits.sandboxes)?;
+    let kinds = assignments.kinds(&logins).len();
+    let pool = check_pool(file.pool, places, kinds, limits.sandboxes)?;
     let manners = manners::check(
         base,
         Keys {
@@ -154,6 +161,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         authentication: strangers.unwrap_or_default(),
         logins,
+        assignments,
         limits,
         manners,
         uids,
@@ -236,7 +244,13 @@ fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Resu
         command => command.map(|command| command.value),
     };
     let definition = sandbox::choose(base, definitions, login.sandbox)?;
-    let own = login.policy.map(|path| base.join(path));
+    if let (Some(own), Some(_)) = (&login.policy, &definition.policy) {
+        return wrong(
+            own.referenced,
+            "its sandboxes have another by their definition; take one out",
+        );
+    }
+    let own = login.policy.map(|path| base.join(path.value));
     let Some(policy) = own.or(definition.policy) else {
         return wrong(
             keys.referenced,
@@ -302,12 +316,12 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
 fn check_pool(
     pool: Option<Spanned<usize>>,
     sandboxes_at: Option<Location>,
-    logins: usize,
+    kinds: usize,
     sandboxes: usize,
 ) -> Result<usize, Fault> {
     let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
     let size = pool.map_or_else(default_pool, |pool| pool.value);
-    let pooled = size.saturating_mul(logins);
+    let pooled = size.saturating_mul(kinds);
     if size == 0 || pooled >= sandboxes {
         let problem = format!(
             "pool ({size}) is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"

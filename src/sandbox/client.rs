@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{self, Channel, Received};
 use super::monitor::MOST_COMMANDS;
 use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, encode};
-use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
+use crate::model::{Connection, Kind, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
 mod keys;
@@ -59,7 +59,7 @@ struct Shared {
     last: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
-    pools: Mutex<BTreeMap<LoginName, Pool>>,
+    pools: Mutex<BTreeMap<Kind, Pool>>,
     /// Cancelled when the sandbox has ended by itself.
     leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
@@ -166,17 +166,14 @@ impl Monitor {
         }
     }
 
-    /// Builds every login's pool. Called before the port opens, so that what can't be confined is
+    /// Builds every kind's pool. Called before the port opens, so that what can't be confined is
     /// found out by the operator and not by a user.
-    pub async fn fill_pools(
-        &self,
-        logins: impl IntoIterator<Item = &LoginName>,
-    ) -> Result<(), Refusal> {
-        for login in logins {
+    pub async fn fill_pools(&self, kinds: impl IntoIterator<Item = &Kind>) -> Result<(), Refusal> {
+        for kind in kinds {
             for _ in 0..self.0.pool_size {
-                let ready = self.build(login).await?;
+                let ready = self.build(kind).await?;
                 lock(&self.0.pools)
-                    .entry(login.clone())
+                    .entry(kind.clone())
                     .or_default()
                     .ready
                     .push_back(ready);
@@ -187,47 +184,42 @@ impl Monitor {
 
     /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
     /// ones in the background.
-    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+    pub fn renew_pools<'a>(&self, kinds: impl IntoIterator<Item = &'a Kind>) {
         let old: Vec<_> = lock(&self.0.pools)
             .values_mut()
             .map(|pool| std::mem::take(&mut pool.ready))
             .collect();
         drop(old);
-        for login in logins {
-            self.refill(login);
+        for kind in kinds {
+            self.refill(kind);
         }
     }
 
-    async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        match self
-            .ask(Request::Build {
-                login: login.clone(),
-            })
-            .await?
-        {
+    async fn build(&self, kind: &Kind) -> Result<Lease, Refusal> {
+        match self.ask(Request::Build { kind: kind.clone() }).await? {
             Given::Sandbox(lease) => Ok(lease),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// A fresh sandbox of the login, from its pool where one is ready.
-    pub async fn lease(&self, login: &LoginName) -> Result<Lease, Refusal> {
+    /// A fresh sandbox of this kind, from its pool where one is ready.
+    pub async fn lease(&self, kind: &Kind) -> Result<Lease, Refusal> {
         let ready = lock(&self.0.pools)
-            .get_mut(login)
+            .get_mut(kind)
             .and_then(|pool| pool.ready.pop_front());
         let lease = match ready {
             Some(ready) => ready,
-            None => self.build(login).await?,
+            None => self.build(kind).await?,
         };
-        self.refill(login);
+        self.refill(kind);
         Ok(lease)
     }
 
     /// Builds in the background what the pool lacks. A failure is logged; the next lease tries again.
-    fn refill(&self, login: &LoginName) {
+    fn refill(&self, kind: &Kind) {
         let missing = {
             let mut pools = lock(&self.0.pools);
-            let pool = pools.entry(login.clone()).or_default();
+            let pool = pools.entry(kind.clone()).or_default();
             let missing = self
                 .0
                 .pool_size
@@ -236,13 +228,13 @@ impl Monitor {
             missing
         };
         for _ in 0..missing {
-            let (monitor, login) = (self.clone(), login.clone());
+            let (monitor, kind) = (self.clone(), kind.clone());
             tokio::spawn(async move {
                 // Those who wait for a session come first.
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                let built = monitor.build(&login).await;
+                let built = monitor.build(&kind).await;
                 let mut pools = lock(&monitor.0.pools);
-                let pool = pools.entry(login).or_default();
+                let pool = pools.entry(kind).or_default();
                 pool.building -= 1;
                 match built {
                     Ok(ready) => pool.ready.push_back(ready),

@@ -20,7 +20,7 @@ mod pty;
 mod root;
 mod seccomp;
 
-pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
+pub use blueprint::{Access, Account, Blueprint, HOME, KeySources, Listed, PROXY};
 pub(crate) use cgroup::Tree;
 pub(crate) use channel::Channel;
 pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};

@@ -10,7 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, KeySources};
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
@@ -19,7 +19,7 @@ use super::protocol::admin::{AdminAnswer, AdminRequest, Haste};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
-use crate::model::{LoginName, SandboxId, SessionId};
+use crate::model::{Kind, LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
 mod commands;
@@ -66,7 +66,8 @@ impl From<rustix::io::Errno> for MonitorError {
 /// What the monitor may do, fixed before the gate exists.
 #[derive(Debug, Clone)]
 pub(crate) struct Charter {
-    pub(crate) blueprints: BTreeMap<LoginName, Blueprint>,
+    pub(crate) logins: BTreeMap<LoginName, KeySources>,
+    pub(crate) blueprints: BTreeMap<Kind, Blueprint>,
     pub(crate) uids: Uids,
     /// Sandboxes at once.
     pub(crate) sandboxes: usize,
@@ -307,14 +308,17 @@ impl Monitor {
         }
     }
 
-    /// Takes the new charter and hands the gate its texts. Blueprints of logins that are gone stay: what
+    /// Takes the new charter and hands the gate its texts. Logins and blueprints that are gone stay: what
     /// runs was made by them, and the gate, which lets nobody in for them any more, could have asked for
     /// more of the same before.
     fn renew(&mut self, Reload { charter, texts }: Reload) -> Result<(), MonitorError> {
         let old = std::mem::replace(&mut self.context.charter, charter);
-        for (login, blueprint) in old.blueprints {
-            let blueprints = &mut self.context.charter.blueprints;
-            blueprints.entry(login).or_insert(blueprint);
+        let charter = &mut self.context.charter;
+        for (login, sources) in old.logins {
+            charter.logins.entry(login).or_insert(sources);
+        }
+        for (kind, blueprint) in old.blueprints {
+            charter.blueprints.entry(kind).or_insert(blueprint);
         }
         self.context.outbox.send(&Message::Reloaded, vec![texts])
     }
@@ -392,7 +396,7 @@ impl Monitor {
                 self.commands
                     .start(context, number, login.as_ref(), &offered)?;
             }
-            Request::Build { login } => self.sandboxes.build(context, number, &login)?,
+            Request::Build { kind } => self.sandboxes.build(context, number, &kind)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,
                 Err(refusal) => context.outbox.answer(number, Err(refusal))?,

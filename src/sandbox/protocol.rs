@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Connection, Fingerprint, Invalid, LoginName, Peer, SandboxId, SessionId};
+use crate::model::{Connection, Fingerprint, Invalid, Kind, LoginName, Peer, SandboxId, SessionId};
 
 pub mod admin;
 
@@ -171,10 +171,10 @@ pub enum Request {
         /// Whose.
         login: Option<LoginName>,
     },
-    /// A new sandbox for a login, with its proxy listener.
+    /// A new sandbox, with its proxy listener.
     Build {
-        /// Whose policy it gets.
-        login: LoginName,
+        /// For whom, and by which definition.
+        kind: Kind,
     },
     /// A session in a sandbox.
     Spawn {

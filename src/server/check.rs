@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::texts::Texts;
 use crate::config::{Config, Gap, Login, Sftp, TEXT_BYTES, Uids};
-use crate::model::{Generation, LoginName};
+use crate::model::{Generation, Kind, LoginName};
 use crate::policy::{self, LoadError, RunAs, Snapshot};
 use crate::sandbox::{
-    Access, Account, Blueprint, Charter, HOME, Kernel, KeysCommand, LandlockError, Listed,
+    Access, Account, Blueprint, Charter, HOME, Kernel, KeySources, KeysCommand, LandlockError,
+    Listed,
 };
 
 /// Why serving would be refused.
@@ -56,7 +57,7 @@ pub enum CheckError {
 #[derive(Debug)]
 pub struct Checked {
     config: Config,
-    policies: BTreeMap<LoginName, Arc<Snapshot>>,
+    policies: BTreeMap<Kind, Arc<Snapshot>>,
     charter: Charter,
     texts: Texts,
     warnings: Vec<String>,
@@ -70,7 +71,7 @@ impl Checked {
 
     /// How many logins it has.
     pub fn logins(&self) -> usize {
-        self.policies.len()
+        self.config.logins.len()
     }
 
     /// What an operator should know and may leave.
@@ -82,7 +83,7 @@ impl Checked {
         &self.config
     }
 
-    pub(super) fn policies(&self) -> &BTreeMap<LoginName, Arc<Snapshot>> {
+    pub(super) fn policies(&self) -> &BTreeMap<Kind, Arc<Snapshot>> {
         &self.policies
     }
 
@@ -112,14 +113,18 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         motd: shown("motd", config.manners.motd.as_deref())?,
         ..Texts::default()
     };
+    let mut logins = BTreeMap::new();
+    for (name, login) in &config.logins {
+        logins.insert(name.clone(), key_sources(name, login, config.uids)?);
+    }
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
-    for (name, login) in &config.logins {
+    for (kind, login) in config.kinds() {
         let snapshot = match &login.policy {
             Some(path) => {
                 let text = Snapshot::read(path)?;
                 let snapshot = Snapshot::parse(&path.display().to_string(), &text, Generation(1))?;
-                texts.policies.insert(name.clone(), text);
+                texts.policies.insert(kind.clone(), text);
                 snapshot
             }
             None => Snapshot::builtin(Generation(1))?,
@@ -128,14 +133,15 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
             snapshot
                 .warnings()
                 .iter()
-                .map(|warning| format!("login {name}: {warning}")),
+                .map(|warning| format!("login {kind}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot, &config)?;
+        let blueprint = blueprint(&kind, &login, &snapshot, &config)?;
         warnings.extend(missing_paths(&blueprint));
-        blueprints.insert(name.clone(), blueprint);
-        policies.insert(name.clone(), Arc::new(snapshot));
+        blueprints.insert(kind.clone(), blueprint);
+        policies.insert(kind, Arc::new(snapshot));
     }
     let charter = Charter {
+        logins,
         blueprints,
         uids: config.uids,
         sandboxes: config.limits.sandboxes,
@@ -209,8 +215,19 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// Where it says who may log in as this.
+fn key_sources(name: &LoginName, login: &Login, uids: Uids) -> Result<KeySources, CheckError> {
+    Ok(KeySources {
+        authorized_keys: login.authorized_keys.clone(),
+        authorities: login.trusted_user_ca_keys.clone(),
+        revoked: login.revoked_keys.clone(),
+        secrets: login.totp_secrets.clone().into_iter().collect(),
+        keys_command: keys_command(name, login, uids)?,
+    })
+}
+
 fn blueprint(
-    name: &LoginName,
+    kind: &Kind,
     login: &Login,
     snapshot: &Snapshot,
     config: &Config,
@@ -236,20 +253,15 @@ fn blueprint(
     let account = account(snapshot.run_as())
         .and_then(|account| keep_apart(account, config.uids))
         .map_err(|problem| CheckError::Account {
-            login: name.clone(),
+            login: kind.login.clone(),
             problem,
         })?;
     Ok(Blueprint {
-        login: name.clone(),
-        authorized_keys: login.authorized_keys.clone(),
-        authorities: login.trusted_user_ca_keys.clone(),
-        revoked: login.revoked_keys.clone(),
-        secrets: login.totp_secrets.clone().into_iter().collect(),
-        keys_command: keys_command(name, login, config.uids)?,
+        login: kind.login.clone(),
+        definition: kind.definition.clone(),
         shell: login.shell.clone(),
         sftp: login.sftp.clone(),
         account,
-        name: login.sandbox.name.clone(),
         scope: login.sandbox.scope,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         paths,

@@ -219,7 +219,7 @@ async fn serve(
                 let running = Arc::clone(&hosts.borrow());
                 match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
-                        host.monitor.renew_pools(host.config.logins.keys());
+                        host.monitor.renew_pools(host.config.kinds().keys());
                         hosts.send_replace(Arc::new(host));
                         tracing::info!(generation = generation.0, "configuration reloaded");
                     }
@@ -249,10 +249,10 @@ fn renew(
     let (config, _) =
         reload::renewed(&running.config, &texts.config).map_err(|error| error.to_string())?;
     let mut policies = BTreeMap::new();
-    for (login, text) in &texts.policies {
-        let name = format!("the policy of {login}");
+    for (kind, text) in &texts.policies {
+        let name = format!("the policy of {kind}");
         let snapshot = Snapshot::parse(&name, text, generation).map_err(|e| super::explain(&e))?;
-        policies.insert(login.clone(), Arc::new(snapshot));
+        policies.insert(kind.clone(), Arc::new(snapshot));
     }
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),

@@ -8,15 +8,15 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use crate::model::LoginName;
+use crate::model::Kind;
 
 /// Texts as they were found good.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Texts {
     /// The configuration; empty where there was none to read.
     pub(super) config: String,
-    /// Each login's policy; the built-in one is in none of them.
-    pub(super) policies: BTreeMap<LoginName, String>,
+    /// The policy of each kind of sandbox; the built-in one is in none of them.
+    pub(super) policies: BTreeMap<Kind, String>,
     /// What clients see before they log in.
     pub(super) banner: Option<String>,
     /// What terminals show at first.

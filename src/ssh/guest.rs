@@ -9,7 +9,7 @@ use super::tenancy::{Sandbox, Stay};
 use super::visit::Route;
 use crate::config::Login;
 use crate::egress::{Granted, OpenError};
-use crate::model::{Destination, Holder, Subject};
+use crate::model::{Destination, Holder, Kind, Subject};
 use crate::policy::Principal;
 use crate::sandbox::{Refusal, Session, Spawn};
 
@@ -17,6 +17,7 @@ use crate::sandbox::{Refusal, Session, Spawn};
 pub(super) struct Guest {
     host: Arc<Host>,
     principal: Principal,
+    kind: Kind,
     route: Route,
     presence: Presence,
     stay: Stay,
@@ -64,12 +65,14 @@ impl Guest {
         route: Route,
         presence: Presence,
     ) -> Self {
-        let login = host.config.logins.get(principal.login());
-        let sharing = login.map(|login| login.sandbox.clone()).unwrap_or_default();
-        let stay = host.tenancies.stay(&principal, sharing, presence.clone());
+        let (login, key) = (principal.login(), principal.key());
+        let (kind, sharing) = host.config.sandboxes_for(login, key, principal.names());
+        let tenancies = &host.tenancies;
+        let stay = tenancies.stay(kind.clone(), key.clone(), sharing, presence.clone());
         Self {
             host,
             principal,
+            kind,
             route,
             presence,
             stay,
@@ -139,7 +142,7 @@ impl Guest {
     pub(super) async fn go_out(&self, destination: Destination) -> Result<Granted, OutError> {
         let subject = Subject {
             sandbox: self.lease().await?.id(),
-            login: self.principal.login().clone(),
+            kind: self.kind.clone(),
             holder: Holder::Key(self.principal.key().clone()),
         };
         Ok(self.host.gateway.open(subject, destination).await?)

@@ -13,7 +13,7 @@ use super::guest::StartError;
 use super::presence::{Occupied, Presence};
 use crate::config::{Scope, Sharing};
 use crate::egress::Gateway;
-use crate::model::{Fingerprint, Holder, LoginName, Roster, SandboxId, SessionId, Subject};
+use crate::model::{Fingerprint, Holder, Kind, Roster, SandboxId, SessionId, Subject};
 use crate::policy::Principal;
 use crate::sandbox::{Lease, Monitor};
 
@@ -29,14 +29,14 @@ pub struct Tenancies {
 /// For whom a sandbox is shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Tenant {
-    login: LoginName,
+    kind: Kind,
     /// In the scope `key`.
     key: Option<Fingerprint>,
 }
 
 /// A place for one sandbox at a time.
 pub(super) struct Place {
-    login: LoginName,
+    kind: Kind,
     /// Whose it is where it is one key's alone.
     key: Option<Fingerprint>,
     sharing: Sharing,
@@ -89,32 +89,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tenancies {
-    /// The place for a connection of this principal.
+    /// The place for a connection by this key.
     pub(super) fn stay(
         self: &Arc<Self>,
-        principal: &Principal,
+        kind: Kind,
+        key: Fingerprint,
         sharing: Sharing,
         visitor: Presence,
     ) -> Stay {
-        let (login, key) = (principal.login().clone(), principal.key().clone());
         let tenant = match sharing.scope {
             Scope::Connection => {
-                let place = Arc::new(Place::new(login, Some(key), sharing));
+                let place = Arc::new(Place::new(kind, Some(key), sharing));
                 return Stay::new(Arc::clone(self), place, visitor);
             }
-            Scope::Login => Tenant { login, key: None },
+            Scope::Login => Tenant { kind, key: None },
             Scope::Key => Tenant {
-                login,
+                kind,
                 key: Some(key),
             },
         };
         let mut shared = lock(&self.shared);
         let place = shared.entry(tenant).or_insert_with_key(|tenant| {
-            Arc::new(Place::new(
-                tenant.login.clone(),
-                tenant.key.clone(),
-                sharing,
-            ))
+            Arc::new(Place::new(tenant.kind.clone(), tenant.key.clone(), sharing))
         });
         // Counted under the lock: a place is forgotten under it, too, and only while nobody is counted.
         Stay::new(Arc::clone(self), Arc::clone(place), visitor)
@@ -137,9 +133,9 @@ impl Tenancies {
 }
 
 impl Place {
-    fn new(login: LoginName, key: Option<Fingerprint>, sharing: Sharing) -> Self {
+    fn new(kind: Kind, key: Option<Fingerprint>, sharing: Sharing) -> Self {
         Self {
-            login,
+            kind,
             key,
             sharing,
             current: tokio::sync::Mutex::default(),
@@ -153,7 +149,7 @@ impl Place {
     fn subject(&self, sandbox: SandboxId, roster: &Arc<Roster>) -> Subject {
         Subject {
             sandbox,
-            login: self.login.clone(),
+            kind: self.kind.clone(),
             holder: match &self.key {
                 Some(key) => Holder::Key(key.clone()),
                 None => Holder::Sessions(Arc::clone(roster)),
@@ -162,10 +158,7 @@ impl Place {
     }
 
     async fn settle(&self, monitor: &Monitor, gateway: &Gateway) -> Result<Sandbox, StartError> {
-        let mut lease = monitor
-            .lease(&self.login)
-            .await
-            .map_err(StartError::Lease)?;
+        let mut lease = monitor.lease(&self.kind).await.map_err(StartError::Lease)?;
         let listener = lease
             .take_listener()
             .ok_or(StartError::Listener(lease.id()))?;
@@ -243,7 +236,7 @@ async fn keep(tenancies: Arc<Tenancies>, place: Arc<Place>, sandbox: Arc<Sandbox
         break end.reason();
     };
     let id = sandbox.lease.id();
-    tracing::info!(sandbox = %id, login = %place.login, reason = why, "sandbox ended");
+    tracing::info!(sandbox = %id, kind = %place.kind, reason = why, "sandbox ended");
     sandbox.lease.end();
     tenancies.forget(&place);
 }
@@ -327,11 +320,15 @@ impl std::ops::Deref for Sandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LoginName;
 
     #[test]
     fn who_comes_at_the_last_moment_keeps_the_sandbox() {
-        let login = LoginName::try_from("sandbox".to_owned()).unwrap();
-        let place = Place::new(login, None, Sharing::default());
+        let kind = Kind {
+            login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+            definition: None,
+        };
+        let place = Place::new(kind, None, Sharing::default());
         assert!(place.stands(End::Deserted) && place.stands(End::Idle));
         let guest = place.guests.occupy();
         assert!(!place.stands(End::Deserted) && place.stands(End::Idle));

@@ -66,7 +66,7 @@ fn sandboxes_are_listed_with_what_they_are() {
         panic!("{found:?}");
     };
     assert_eq!(sandbox["login"], "sandbox");
-    assert_eq!(sandbox["name"], "ide");
+    assert_eq!(sandbox["definition"], "ide");
     assert_eq!(sandbox["scope"], "key");
     assert_eq!(sandbox["sessions"], 1);
     assert_eq!(sandbox["processes"], 2, "the shell and its sleep");

@@ -384,9 +384,10 @@ fn the_end_of_a_linger_cuts_nobody_off() {
 fn a_definition_is_shared_and_no_sandbox_is() {
     let world = World::new();
     let setup = Setup {
-        login: "    sandbox: ide\n  other: {authorized_keys: [authorized_keys], sandbox: ide}\n\
-            sandboxes:\n  ide: {scope: login, linger: 60, policy: policy.yaml}\n"
-            .to_owned(),
+        login:
+            "    sandbox: ide\n  other: {authorized_keys: [authorized_keys], policy: policy.yaml, \
+            sandbox: ide}\nsandboxes:\n  ide: {scope: login, linger: 60}\n"
+                .to_owned(),
         ..Setup::closed()
     };
     let daemon = Daemon::start(&world, &setup);

@@ -57,6 +57,7 @@ pub(super) fn map(
         pool,
         accept_weaker: Vec::new(),
         admin: None,
+        assignments: crate::config::Assignments::default(),
         client_key: None,
         algorithms: Algorithms {
             kex: algorithms(settings, "KexAlgorithms", Kind::Kex)?,

@@ -77,11 +77,10 @@ impl Desk {
             tracing::warn!(uid, "somebody who is not root asked about sandboxes");
             return Ok(());
         }
-        if self.callers.len() >= CALLERS {
-            let first = self.callers.keys().next().copied();
-            first
-                .into_iter()
-                .for_each(|first| self.forget(context, first));
+        if self.callers.len() >= CALLERS
+            && let Some(first) = self.callers.keys().next().copied()
+        {
+            self.forget(context, first);
         }
         self.last += 1;
         context.events.watch(&line, Source::Caller(self.last))?;

@@ -11,7 +11,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::{Scope, Uids};
-use crate::model::{Connection, Fingerprint, LoginName, Peer, SandboxId};
+use crate::model::{Connection, Fingerprint, Kind, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::confine::Entrance;
@@ -55,7 +55,7 @@ struct Unborn {
     late: bool,
     report: OwnedFd,
     remains: Remains,
-    login: LoginName,
+    kind: Kind,
     account: Account,
 }
 
@@ -63,7 +63,7 @@ struct Unborn {
 #[derive(Debug)]
 pub(super) struct Sandbox {
     pub(super) id: SandboxId,
-    pub(super) login: LoginName,
+    pub(super) kind: Kind,
     pub(super) account: Account,
     pub(super) entrance: Entrance,
     pub(super) ruleset: RulesetCreated,
@@ -129,9 +129,9 @@ impl Sandboxes {
         &mut self,
         context: &mut Context,
         number: u64,
-        login: &LoginName,
+        kind: &Kind,
     ) -> Result<(), MonitorError> {
-        match self.conceive(context, number, login) {
+        match self.conceive(context, number, kind) {
             Ok((id, unborn)) => {
                 context.events.watch(&unborn.report, Source::Birth(id))?;
                 self.unborn.insert(id, unborn);
@@ -145,13 +145,13 @@ impl Sandboxes {
         &mut self,
         context: &Context,
         number: u64,
-        login: &LoginName,
+        kind: &Kind,
     ) -> Result<(SandboxId, Unborn), String> {
         let blueprint = context
             .charter
             .blueprints
-            .get(login)
-            .ok_or("no such login is configured")?;
+            .get(kind)
+            .ok_or("no such kind of sandbox is configured")?;
         if self.unborn.len() + self.living.len() + self.dying.len() >= context.charter.sandboxes {
             return Err(format!(
                 "all {} sandboxes are in use (limits.sandboxes)",
@@ -201,7 +201,7 @@ impl Sandboxes {
                         late: false,
                         report,
                         remains,
-                        login: login.clone(),
+                        kind: kind.clone(),
                         account,
                     },
                 ))
@@ -259,7 +259,7 @@ impl Sandboxes {
                 } = made;
                 let Unborn {
                     remains,
-                    login,
+                    kind,
                     account,
                     ..
                 } = unborn;
@@ -267,7 +267,7 @@ impl Sandboxes {
                     id,
                     Sandbox {
                         id,
-                        login,
+                        kind,
                         account,
                         entrance,
                         ruleset,

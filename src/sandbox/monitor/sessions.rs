@@ -96,7 +96,7 @@ impl Sessions {
         place: &Sandbox,
         spawn: Spawn,
     ) -> Result<(), MonitorError> {
-        let blueprint = context.charter.blueprints.get(&place.login);
+        let blueprint = context.charter.blueprints.get(&place.kind);
         let most = blueprint.map_or(0, |blueprint| blueprint.sessions);
         let running = self
             .started
@@ -341,8 +341,8 @@ fn fork_session(
     let blueprint = context
         .charter
         .blueprints
-        .get(&place.login)
-        .ok_or_else(|| io::Error::other("no such login"))?;
+        .get(&place.kind)
+        .ok_or_else(|| io::Error::other("no such kind of sandbox"))?;
     let group = place.group().child(&name)?;
     let Stdio {
         child,

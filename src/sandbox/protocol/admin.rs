@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Malformed, decode};
 use crate::config::Scope;
-use crate::model::{Fingerprint, LoginName, SandboxId};
+use crate::model::{DefinitionName, Fingerprint, LoginName, SandboxId};
 
 /// The most sandboxes on one page: the monitor counts the processes of each.
 pub const PAGE: usize = 32;
@@ -59,7 +59,7 @@ pub struct Entry {
     /// Whose policy it has.
     pub login: LoginName,
     /// The name of its definition, where it has one.
-    pub name: Option<String>,
+    pub definition: Option<DefinitionName>,
     /// Who shares it.
     pub scope: Scope,
     /// The key that it is for, by the gate's word; `None` in the scope `login` and before it is used.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Remains, Sandboxes};
 use crate::config::Scope;
-use crate::model::{Fingerprint, LoginName, SandboxId};
+use crate::model::{DefinitionName, Fingerprint, LoginName, SandboxId};
 use crate::sandbox::blueprint::{Account, Blueprint};
 use crate::sandbox::monitor::Sessions;
 use crate::sandbox::protocol::admin::{AdminAnswer, Entry, PAGE, State};
@@ -15,7 +15,7 @@ use crate::sandbox::protocol::admin::{AdminAnswer, Entry, PAGE, State};
 pub(super) struct Record {
     pub(super) id: SandboxId,
     login: LoginName,
-    name: Option<String>,
+    definition: Option<DefinitionName>,
     pub(super) scope: Scope,
     uid: u32,
     since: Instant,
@@ -35,7 +35,7 @@ impl Record {
         Self {
             id,
             login: blueprint.login.clone(),
-            name: blueprint.name.clone(),
+            definition: blueprint.definition.clone(),
             scope: blueprint.scope,
             uid: account.uid,
             since: Instant::now(),
@@ -96,7 +96,7 @@ fn entry(remains: &Remains, state: State, sessions: &Sessions) -> std::io::Resul
     Ok(Entry {
         id: record.id,
         login: record.login.clone(),
-        name: record.name.clone(),
+        definition: record.definition.clone(),
         scope: record.scope,
         key,
         state,

@@ -31,8 +31,8 @@ pub(super) fn complete(
     let blueprint = context
         .charter
         .blueprints
-        .get(&unborn.login)
-        .ok_or("no such login is configured")?;
+        .get(&unborn.kind)
+        .ok_or("no such kind of sandbox is configured")?;
     let Child { pid, pidfd } = &unborn.remains.init;
     let hold = || -> io::Result<_> {
         let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
