@@ -65,6 +65,9 @@ by_caller contains endpoint if {
 	runs_for(data.policy.binaries[data.policy.endpoints[endpoint].policy])
 }
 
+# How far each endpoint came, for `sandgate policy explain`.
+stages := {"host": by_host, "port": by_port, "caller": by_caller}
+
 runs_for(binaries) if {
 	input.caller == "known"
 	some path in input.exact

@@ -95,7 +95,7 @@ impl fmt::Display for Fingerprint {
 }
 
 /// The host part of a destination, as the program asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     /// A DNS name in lower case; may end in the root's dot, which no rule matches.
     Name(String),
@@ -151,7 +151,7 @@ impl fmt::Display for Host {
 }
 
 /// Where a program wants to go.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// The host as asked for.
     pub host: Host,

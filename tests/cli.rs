@@ -69,6 +69,25 @@ fn a_denial_is_explained_as_the_proxy_would_judge() {
         text(&allowed.stdout).starts_with("allow: policy `git_hosting`"),
         "{allowed:?}"
     );
+    let said = text(&allowed.stdout);
+    assert!(
+        said.contains("\n  policy `git_hosting`, endpoint at line "),
+        "{said}"
+    );
+    assert!(
+        said.contains(": matches\n") && said.contains(" endpoints: host differs\n"),
+        "{said}"
+    );
+    let other = text(&ask("github.com:443", "/usr/bin/wget").stdout);
+    assert!(
+        other.contains(": binaries differs\n") && !other.contains(": matches"),
+        "{other}"
+    );
+    let other = text(&ask("github.com:8443", "/usr/bin/git").stdout);
+    assert!(
+        other.contains(": port differs\n") && !other.contains(": matches"),
+        "{other}"
+    );
     for (to, binary, why) in [
         (
             "github.com:443",
@@ -290,4 +309,187 @@ network_policies:
             &"network_policies.git.endpoints[1].port".into()
         )
     );
+}
+
+const BEFORE: &str = "
+version: 1
+filesystem_policy: {read_only: [/usr, /opt], read_write: [/sandbox]}
+network_policies:
+  api:
+    endpoints:
+      - {host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: read-only}
+      - {host: old.example.com, port: 443}
+      - {host: gq.example.com, port: 443, protocol: graphql, enforcement: enforce, access: read-only}
+      - {host: rpc.example.com, port: 443, protocol: json-rpc, enforcement: enforce, rules: [{allow: {method: eth_call}}]}
+    binaries: [{path: /usr/bin/curl}, {path: /usr/bin/wget}]
+";
+
+#[test]
+fn a_diff_says_what_becomes_allowed_and_denied() {
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let file = |name: &str, text: &str| {
+        let path = format!("{directory}/diff-{name}.yaml");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let before = file("before", BEFORE);
+    let after = BEFORE
+        .replace("[/usr, /opt]", "[/usr]")
+        .replace("access: read-only}\n      - {host: old.example.com", "rules: [{allow: {method: GET, path: '/**'}}, {allow: {method: POST, path: '/repos/*/issues'}}], deny_rules: [{path: '/admin/**'}]}\n      - {host: '*.new.example.com'")
+        .replace("graphql, enforcement: enforce", "graphql, enforcement: audit")
+        .replace("eth_call", "net_version");
+    let after = file("after", &after);
+    let ran = sandgate(&["policy", "diff", &before, &after]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let said = text(&ran.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    let both = "(for /usr/bin/curl, /usr/bin/wget)";
+    assert_eq!(
+        lines,
+        [
+            "- /opt: read_only, now not there".to_owned(),
+            format!("+ *.new.example.com:443: denied, now tunnelled {both}"),
+            format!("+ api.example.com:443 POST /repos/*/issues: denied, now allowed {both}"),
+            format!(
+                "+ gq.example.com:443 mutation {{x}} /**: denied, now allowed by audit alone {both}"
+            ),
+            format!(
+                "+ gq.example.com:443 subscription {{x}} /**: denied, now allowed by audit alone {both}"
+            ),
+            format!("+ rpc.example.com:443 net_version /**: denied, now allowed {both}"),
+            format!("- api.example.com:443 GET /admin/**: allowed, now denied {both}"),
+            format!("- api.example.com:443 HEAD /admin/**: allowed, now denied {both}"),
+            format!("- api.example.com:443 OPTIONS /**: allowed, now denied {both}"),
+            format!("- api.example.com:443 OPTIONS /admin/**: allowed, now denied {both}"),
+            format!("- old.example.com:443: tunnelled, now denied {both}"),
+            format!("- rpc.example.com:443 eth_call /**: allowed, now denied {both}"),
+        ]
+    );
+    let same = sandgate(&["policy", "diff", &before, &before]);
+    assert_eq!(
+        (same.status.code(), same.stdout.len()),
+        (Some(0), 0),
+        "{same:?}"
+    );
+    let trouble = sandgate(&["policy", "diff", &before, "/nonexistent"]);
+    assert_eq!(trouble.status.code(), Some(2), "{trouble:?}");
+    // A name that a wildcard covered may lead inside once it stands for itself.
+    let wild = file(
+        "wild",
+        &BEFORE
+            .replace("host: old.", "host: 'o*.'")
+            .replace("'o*.'example.com", "'o*.example.com'"),
+    );
+    let ran = sandgate(&["policy", "diff", &wild, &before]);
+    let said = text(&ran.stdout);
+    assert!(
+        said.contains("+ old.example.com:443 at 10.0.0.1/32: denied, now allowed"),
+        "{said}"
+    );
+}
+
+/// An audit trail with denials of many kinds, one allowed connection, and a torn line.
+fn denials(path: &str) -> String {
+    let event = |verdict: &str, binary: &str, host: &str, port: u16| {
+        format!(
+            r#"{{"time":"2026-11-21T00:00:00Z","kind":"egress","login":"agent","origin":"program","process":{{"pid":1,"binary":"{binary}","ancestors":[]}},"destination":{{"host":"{host}","port":{port}}},"addresses":[],"verdict":"{verdict}"}}"#
+        )
+    };
+    let events = [
+        event("deny", "/usr/bin/git", "public.example", 443),
+        event("deny", "/usr/bin/git", "public.example", 22),
+        event("deny", "/usr/bin/git", "8.8.4.4", 443),
+        event("deny", "/usr/bin/git", "inside.example", 443),
+        event("deny", "/usr/bin/git", "10.0.0.9", 443),
+        event("deny", "/usr/bin/git", "169.254.169.254", 80),
+        event("deny", "/usr/bin/git", "vault.internal", 443),
+        event("deny", "/usr/bin/git", "api.example.com", 443),
+        event("allow", "/usr/bin/git", "elsewhere.example", 443),
+        "{torn".to_owned(),
+    ];
+    std::fs::write(path, events.join("\n")).unwrap();
+    path.to_owned()
+}
+
+#[test]
+fn a_suggestion_opens_what_was_denied_and_nothing_inside() {
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let policy = format!("{directory}/suggest.yaml");
+    std::fs::write(
+        &policy,
+        format!("{BEFORE}\n# what follows stays\nlandlock: {{compatibility: hard_requirement}}\n"),
+    )
+    .unwrap();
+    let trail = denials(&format!("{directory}/suggest.jsonl"));
+    let hosts = format!("{directory}/suggest-hosts");
+    std::fs::write(
+        &hosts,
+        "93.184.215.14 public.example\n10.9.8.7 inside.example\n",
+    )
+    .unwrap();
+    // The names resolve by a hosts file of the test's own.
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"",
+        "sh",
+        &hosts,
+    ]);
+    command.args([
+        env!("CARGO_BIN_EXE_sandgate"),
+        "policy",
+        "suggest",
+        &policy,
+        "--audit",
+        &trail,
+        "--login",
+        "agent",
+    ]);
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let told = text(&ran.stderr);
+    for left in [
+        "inside.example:443",
+        "10.0.0.9:443",
+        "169.254.169.254:80",
+        "vault.internal:443",
+        "api.example.com:443",
+    ] {
+        assert!(
+            told.contains(&format!("left out: {left} for /usr/bin/git: ")),
+            "{left}: {told}"
+        );
+    }
+    assert!(told.contains(":10: no event"), "{told}");
+    for opened in [
+        "+ public.example:22: ",
+        "+ public.example:443: ",
+        "+ 8.8.4.4:443: ",
+    ] {
+        assert!(told.contains(opened), "{told}");
+    }
+    assert_eq!(told.matches("\n+ ").count(), 3, "{told}");
+
+    // The patch applies, and is all that changes.
+    let patch = format!("{directory}/suggest.patch");
+    std::fs::write(&patch, &ran.stdout).unwrap();
+    let applied = Command::new("git")
+        .args(["apply", "--unsafe-paths", "-p0", &patch])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(
+        applied.status.success(),
+        "{applied:?} {}",
+        text(&ran.stdout)
+    );
+    let patched = std::fs::read_to_string(&policy).unwrap();
+    assert!(patched.ends_with("    binaries:\n      - {path: \"/usr/bin/git\"}\n\n# what follows stays\nlandlock: {compatibility: hard_requirement}\n"), "{patched}");
+    assert!(sandgate(&["policy", "check", &policy]).status.success());
+    let again = sandgate(&[
+        "policy", "suggest", &policy, "--audit", &trail, "--login", "other",
+    ]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
 }

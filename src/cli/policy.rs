@@ -5,15 +5,21 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::RuleArguments;
+use crate::policy::Rules;
 use crate::policy::cases::{self, Status};
 
 mod check;
+mod diff;
 mod explain;
+mod suggest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Check policy files: errors and warnings with the place and the mend.
     Check(check::Arguments),
+    /// Say what one policy allows and denies that another did not.
+    Diff(diff::Arguments),
     /// Run lists of cases (JSON) against the policies that they name.
     Test {
         /// Lists of cases.
@@ -22,25 +28,31 @@ pub(super) enum Command {
         /// Print one JSON object a case.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        rules: RuleArguments,
     },
     /// Judge one connection or request as the proxy would, and say why.
     Explain(explain::Question),
+    /// Suggest what to add to a policy, from what an audit trail says it denied.
+    Suggest(suggest::Arguments),
 }
 
 impl Command {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Check(arguments) => arguments.check(),
-            Self::Test { lists, json } => test(lists, *json),
+            Self::Diff(arguments) => Ok(arguments.compare()),
+            Self::Test { lists, json, rules } => test(lists, *json, &rules.read()?),
             Self::Explain(question) => question.answer(),
+            Self::Suggest(arguments) => arguments.suggest(),
         }
     }
 }
 
-fn test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
+fn test(lists: &[PathBuf], json: bool, rules: &Rules) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
     for list in lists {
-        for outcome in cases::run(list)? {
+        for outcome in cases::run(list, rules)? {
             match outcome.status {
                 Status::Passed => passed += 1,
                 Status::Failed => failed += 1,

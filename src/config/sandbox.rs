@@ -10,6 +10,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
+use super::bounds::{self, Bounds, BoundsFile};
+use super::files::{self, Files, FilesFile};
 use super::text::wrong;
 use crate::model::DefinitionName;
 use crate::yaml::Fault;
@@ -36,6 +38,10 @@ pub struct Sharing {
     pub max_age: Option<Duration>,
     /// Sessions at once in one; `None` is what one connection may have.
     pub sessions: Option<usize>,
+    /// What one may use at most.
+    pub bounds: Bounds,
+    /// What they are made of beyond what policy lists.
+    pub files: Files,
 }
 
 /// Who shares a sandbox.
@@ -66,12 +72,14 @@ impl Default for Sharing {
             idle: None,
             max_age: None,
             sessions: None,
+            bounds: Bounds::default(),
+            files: Files::default(),
         }
     }
 }
 
 /// One definition: an entry of `sandboxes`, or a login's own.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DefinitionFile {
     scope: Option<Scope>,
@@ -79,6 +87,10 @@ pub(super) struct DefinitionFile {
     idle: Option<Spanned<u64>>,
     max_age: Option<Spanned<u64>>,
     sessions: Option<Spanned<usize>>,
+    #[serde(default)]
+    bounds: BoundsFile,
+    #[serde(default)]
+    files: FilesFile,
     policy: Option<PathBuf>,
 }
 
@@ -206,6 +218,8 @@ fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
         idle: file.idle.map(|idle| seconds(&idle, 1)).transpose()?,
         max_age: file.max_age.map(|age| seconds(&age, 1)).transpose()?,
         sessions: file.sessions.map(|sessions| sessions.value),
+        bounds: bounds::check(file.bounds)?,
+        files: files::check(base, scope, file.files)?,
     };
     Ok(Definition {
         sharing,

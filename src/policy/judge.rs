@@ -11,7 +11,7 @@ use crate::model::{Destination, Generation};
 mod explain;
 mod route;
 
-pub use explain::Considered;
+pub use explain::{Considered, Reached};
 use route::Route;
 
 /// The answer to a request.

@@ -8,6 +8,7 @@ use super::check::{self, Checked, FORWARD, Filesystem, Inspection, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
+use super::rules::Rules;
 use super::schema::{self, Compatibility};
 use crate::model::{Destination, Generation, Host, Peer};
 use crate::yaml::Invalid;
@@ -79,8 +80,17 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads and validates a policy file.
     pub fn load(path: &Path, generation: Generation) -> Result<Self, LoadError> {
+        Self::load_under(path, generation, &Rules::default())
+    }
+
+    /// The same for a policy that an operator's rules read.
+    pub fn load_under(
+        path: &Path,
+        generation: Generation,
+        rules: &Rules,
+    ) -> Result<Self, LoadError> {
         let text = Self::read(path)?;
-        Self::parse(&path.display().to_string(), &text, generation)
+        Self::under(&path.display().to_string(), &text, generation, rules)
     }
 
     /// Reads a policy file, without a look at what it says.
@@ -98,12 +108,22 @@ impl Snapshot {
     }
 
     /// The policy that is built into the program.
-    pub fn builtin(generation: Generation) -> Result<Self, LoadError> {
-        Self::parse("the built-in policy", BUILTIN, generation)
+    pub fn builtin(generation: Generation, rules: &Rules) -> Result<Self, LoadError> {
+        Self::under("the built-in policy", BUILTIN, generation, rules)
     }
 
     /// Validates a policy's text; `name` is what errors call it.
     pub fn parse(name: &str, text: &str, generation: Generation) -> Result<Self, LoadError> {
+        Self::under(name, text, generation, &Rules::default())
+    }
+
+    /// The same for a policy that an operator's rules read.
+    pub fn under(
+        name: &str,
+        text: &str,
+        generation: Generation,
+        rules: &Rules,
+    ) -> Result<Self, LoadError> {
         if text.len() as u64 > MAX_BYTES {
             return Err(LoadError::TooLarge {
                 file: name.to_owned(),
@@ -118,7 +138,7 @@ impl Snapshot {
             .iter()
             .map(|fault| fault.clone().describe(name, text))
             .collect();
-        let engine = Engine::compile(&checked).map_err(|source| LoadError::Compile {
+        let engine = Engine::compile(&checked, rules).map_err(|source| LoadError::Compile {
             file: name.to_owned(),
             source,
         })?;
@@ -182,26 +202,9 @@ impl Snapshot {
     }
 
     pub(super) fn admit_peer(&self, flow: &Flow) -> Result<Admission, Denial> {
-        match &flow.peer {
-            Peer::Known(identity) => {
-                // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
-                let paths: Vec<&str> = std::iter::once(&identity.binary)
-                    .chain(&identity.ancestors)
-                    .filter_map(|p| p.to_str())
-                    .collect();
-                self.admit(
-                    &flow.destination,
-                    Caller::Known { paths: &paths },
-                    &identity.binary.to_string_lossy(),
-                )
-            }
-            Peer::Client => self.admit(&flow.destination, Caller::Client, FORWARD),
-            Peer::Unknown(why) => self.admit(
-                &flow.destination,
-                Caller::Unknown,
-                &format!("an unknown program ({why})"),
-            ),
-        }
+        called(&flow.peer, |caller, program| {
+            self.admit(&flow.destination, caller, program)
+        })
     }
 
     /// The file's endpoints and the rules over them, for `judge`.
@@ -216,22 +219,13 @@ impl Snapshot {
         caller: Caller<'_>,
         program: &str,
     ) -> Result<Admission, Denial> {
-        let (host, is_name) = match &destination.host {
-            Host::Name(name) => (name.clone(), true),
-            Host::Address(address) => (address.to_string(), false),
-        };
-        let question = Question {
-            host: &host,
-            is_name,
-            port: destination.port,
-            caller,
-        };
         let deny = |rule, reason| Denial {
             rule,
             reason,
             generation: self.generation,
         };
-        match self.engine.decide(&question) {
+        let decision = asked(destination, caller, |question| self.engine.decide(question));
+        match decision {
             Ok(Decision::Allow {
                 policy,
                 endpoints,
@@ -331,6 +325,43 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// The caller as the rules know it, and what a denial calls it.
+pub(super) fn called<T>(peer: &Peer, ask: impl FnOnce(Caller<'_>, &str) -> T) -> T {
+    match peer {
+        Peer::Known(identity) => {
+            // A path that is not UTF-8 can't be written in a policy, so it is left out and matches nothing.
+            let paths: Vec<&str> = std::iter::once(&identity.binary)
+                .chain(&identity.ancestors)
+                .filter_map(|p| p.to_str())
+                .collect();
+            ask(
+                Caller::Known { paths: &paths },
+                &identity.binary.to_string_lossy(),
+            )
+        }
+        Peer::Client => ask(Caller::Client, FORWARD),
+        Peer::Unknown(why) => ask(Caller::Unknown, &format!("an unknown program ({why})")),
+    }
+}
+
+/// What is asked of the rules about a connection.
+pub(super) fn asked<T>(
+    destination: &Destination,
+    caller: Caller<'_>,
+    ask: impl FnOnce(&Question<'_>) -> T,
+) -> T {
+    let (host, is_name) = match &destination.host {
+        Host::Name(name) => (name.clone(), true),
+        Host::Address(address) => (address.to_string(), false),
+    };
+    ask(&Question {
+        host: &host,
+        is_name,
+        port: destination.port,
+        caller,
+    })
 }
 
 #[cfg(test)]

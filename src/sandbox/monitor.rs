@@ -11,6 +11,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
 use super::blueprint::{Blueprint, KeySources};
+use super::bounds::Holders;
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
@@ -25,8 +26,10 @@ use crate::sys::clone::SingleThreaded;
 mod commands;
 mod desk;
 mod errands;
+mod hold;
 mod keys;
 mod outbox;
+mod remains;
 mod sandboxes;
 mod sessions;
 
@@ -74,6 +77,8 @@ pub(crate) struct Charter {
     /// Errands at once in one sandbox.
     pub(crate) errands: usize,
     pub(crate) kernel: Kernel,
+    /// What held bounds when the daemon was started.
+    pub(crate) holders: Holders,
     /// Whether vm.memfd_noexec exists here.
     pub(crate) seal_memory_files: bool,
 }
@@ -103,6 +108,9 @@ enum Source {
     /// A program that tells keys wrote, or ended.
     Output(u64),
     CommandEnd(u64),
+    /// Its memory ends.
+    SandboxAlarm(SandboxId),
+    SessionAlarm(SessionId),
     /// Somebody calls who wants to know about sandboxes, or asks.
     Desk,
     Caller(u64),
@@ -120,8 +128,10 @@ impl Source {
             Self::Signal => (6, 0),
             Self::Output(id) => (7, id),
             Self::CommandEnd(id) => (8, id),
-            Self::Desk => (9, 0),
-            Self::Caller(id) => (10, id),
+            Self::SandboxAlarm(id) => (9, id.0),
+            Self::SessionAlarm(id) => (10, id.0),
+            Self::Desk => (11, 0),
+            Self::Caller(id) => (12, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -139,8 +149,10 @@ impl Source {
             6 => Self::Signal,
             7 => Self::Output(number),
             8 => Self::CommandEnd(number),
-            9 => Self::Desk,
-            10 => Self::Caller(number),
+            9 => Self::SandboxAlarm(SandboxId(number)),
+            10 => Self::SessionAlarm(SessionId(number)),
+            11 => Self::Desk,
+            12 => Self::Caller(number),
             _ => return None,
         })
     }
@@ -283,6 +295,8 @@ impl Monitor {
                     Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
                     Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::SandboxAlarm(id)) => self.sandboxes.alarmed(id)?,
+                    Some(Source::SessionAlarm(id)) => self.sessions.alarmed(id)?,
                     Some(Source::Desk) => self.desk.receive(&self.context),
                     Some(Source::Caller(id)) => self.advise(id)?,
                     Some(Source::Signal) => {
@@ -304,6 +318,7 @@ impl Monitor {
                 self.sessions.forget(cleared);
             }
             self.commands.kill_due(&self.context, now)?;
+            self.errands.kill_due(now)?;
             self.context.outbox.flush()?;
         }
     }
@@ -331,7 +346,7 @@ impl Monitor {
         let answer = match request {
             AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
             AdminRequest::End { sandbox: id, haste } => {
-                match self.sandboxes.end(&mut self.context, id, haste)? {
+                match self.sandboxes.end_for_root(&mut self.context, id, haste)? {
                     Ok(()) => {
                         tracing::info!(sandbox = %id, pid, "sandbox ended: root asked for it");
                         AdminAnswer::Ended
@@ -349,6 +364,7 @@ impl Monitor {
             self.sessions.next_due(),
             self.sandboxes.next_due(),
             self.commands.next_due(),
+            self.errands.next_due(),
             self.context.outbox.next_due(),
         ];
         due.into_iter()

@@ -35,6 +35,7 @@ mod flow;
 mod forced;
 mod forwarding;
 mod host_keys;
+mod hostile;
 mod keyring;
 mod keys;
 mod keys_command;

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::Source;
 use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, LoginName, Peer};
-use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Snapshot, Verdict};
+use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Rules, Snapshot, Verdict};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,7 @@ impl Question {
             }
             (None, Some(to)) => {
                 let destination = Destination::parse(to)?;
-                Ok(connection(&snapshot, &Flow { peer, destination }))
+                connection(&snapshot, &Flow { peer, destination })
             }
             (None, None) => bail!("names neither --to nor a URL"),
         }
@@ -125,9 +125,13 @@ impl Question {
             let known: Vec<_> = kinds.keys().map(ToString::to_string).collect();
             format!("nobody gets {kind}; there is {}", known.join(", "))
         })?;
+        let rules = match &config.rules {
+            Some(files) => Rules::read(&files.module, files.data.as_deref())?,
+            None => Rules::default(),
+        };
         Ok(match &found.policy {
-            Some(path) => Snapshot::load(path, Generation(1))?,
-            None => Snapshot::builtin(Generation(1))?,
+            Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
+            None => Snapshot::builtin(Generation(1), &rules)?,
         })
     }
 
@@ -192,8 +196,9 @@ impl Question {
     }
 }
 
-fn connection(snapshot: &Snapshot, flow: &Flow) -> ExitCode {
-    match snapshot.judge(flow) {
+/// The verdict, then each endpoint that has the host; the others are counted.
+fn connection(snapshot: &Snapshot, flow: &Flow) -> anyhow::Result<ExitCode> {
+    let code = match snapshot.judge(flow) {
         Verdict::Allow(permit) => {
             println!(
                 "allow: policy `{}` allows {}",
@@ -209,5 +214,23 @@ fn connection(snapshot: &Snapshot, flow: &Flow) -> ExitCode {
             println!("deny: {}", denial.reason);
             ExitCode::FAILURE
         }
+    };
+    let (elsewhere, considered): (Vec<_>, Vec<_>) = snapshot
+        .reached(flow)?
+        .into_iter()
+        .partition(|endpoint| endpoint.differs == Some("host"));
+    for endpoint in considered {
+        let held = match endpoint.differs {
+            None => "matches".to_owned(),
+            Some(key) => format!("{key} differs"),
+        };
+        println!(
+            "  policy `{}`, endpoint at line {}: {held}",
+            endpoint.policy, endpoint.line
+        );
     }
+    if !elsewhere.is_empty() {
+        println!("  {} endpoints: host differs", elsewhere.len());
+    }
+    Ok(code)
 }

@@ -1,9 +1,10 @@
-//! Each rule that a request was held against, and why it did not match.
+//! Each endpoint and rule that something was held against, and why it did not match.
 
 use super::{Prepared, Side};
+use crate::policy::engine::EngineError;
 use crate::policy::engine::Inquiry;
 use crate::policy::request::{self, Item, Request};
-use crate::policy::snapshot::{Flow, Snapshot};
+use crate::policy::snapshot::{Flow, Snapshot, asked, called};
 
 /// A rule that a request was held against.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,44 @@ pub struct Considered {
     pub differs: Option<String>,
 }
 
+/// An endpoint that a connection was held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// Its network policy.
+    pub policy: String,
+    /// Its line in the file.
+    pub line: u64,
+    /// What the connection does not match: `host`, `port`, `binaries`; `None` if it matches.
+    pub differs: Option<&'static str>,
+}
+
 impl Snapshot {
+    /// Every endpoint of the file, held against a connection.
+    pub fn reached(&self, flow: &Flow) -> Result<Vec<Reached>, EngineError> {
+        let (checked, engine) = self.parts();
+        let [host, port, caller] = called(&flow.peer, |caller, _| {
+            asked(&flow.destination, caller, |question| {
+                engine.stages(question)
+            })
+        })?;
+        let endpoints = checked.endpoints.iter().enumerate();
+        Ok(endpoints
+            .map(|(number, endpoint)| Reached {
+                policy: endpoint.policy.clone(),
+                line: endpoint.location.line(),
+                differs: if caller.contains(&number) {
+                    None
+                } else if port.contains(&number) {
+                    Some("binaries")
+                } else if host.contains(&number) {
+                    Some("port")
+                } else {
+                    Some("host")
+                },
+            })
+            .collect())
+    }
+
     /// Every rule that `judge_request` asked about, denies first; none where it never came to that.
     pub fn considered(&self, flow: &Flow, request: &Request<'_>) -> Vec<Considered> {
         let prepared = self.prepare(&flow.destination, self.admit_peer(flow), request);

@@ -14,7 +14,7 @@ pub(in crate::policy) struct Allow {
 }
 
 /// What a request must look like; an entry of `deny_rules`, or of `rules` below `allow`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::policy) struct Rule {
     pub(in crate::policy) method: Option<Spanned<String>>,

@@ -7,26 +7,27 @@ use std::time::{Duration, Instant};
 
 use landlock::RulesetCreated;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::Signal;
 
+use super::hold::{Made, take_hold};
+use super::remains::{Remains, clear};
 use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::{Scope, Uids};
-use crate::model::{Connection, Fingerprint, Kind, Peer, SandboxId};
+use crate::model::{Connection, Kind, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
-use crate::sandbox::cgroup::Group;
+use crate::sandbox::bounds::Ceiling;
+use crate::sandbox::cgroup::{Alarm, Group};
 use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
 use crate::sandbox::protocol::admin::Haste;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
-use crate::sys::clone::{self, Child};
+use crate::sys::clone;
 
 mod census;
-mod hold;
 
-use census::Record;
-use hold::{Made, complete};
+pub(super) use census::Record;
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -57,6 +58,7 @@ struct Unborn {
     remains: Remains,
     kind: Kind,
     account: Account,
+    bounds: Ceiling,
 }
 
 /// Ready for sessions.
@@ -65,23 +67,14 @@ pub(super) struct Sandbox {
     pub(super) id: SandboxId,
     pub(super) kind: Kind,
     pub(super) account: Account,
+    /// What held when it was made.
+    pub(super) bounds: Ceiling,
     pub(super) entrance: Entrance,
     pub(super) ruleset: RulesetCreated,
     /// The root of its devpts.
     pub(super) terminals: OwnedFd,
     network: Network,
     remains: Remains,
-}
-
-/// What must be cleared away in the end.
-#[derive(Debug)]
-struct Remains {
-    record: Record,
-    group: Group,
-    name: String,
-    slot: Option<u32>,
-    init: Child,
-    kill_at: Option<Instant>,
 }
 
 impl Sandbox {
@@ -99,9 +92,9 @@ impl Sandbox {
         self.remains.record.scope
     }
 
-    /// Its cgroup's name below the daemon's.
-    pub(super) fn group_name(&self) -> &str {
-        &self.remains.name
+    /// The cgroup of what is no session's.
+    pub(super) fn cradle(&self) -> &Group {
+        self.remains.cradle.as_ref().unwrap_or(&self.remains.group)
     }
 }
 
@@ -165,11 +158,14 @@ impl Sandboxes {
             None => self.take_slot()?,
         };
         let born = || -> io::Result<_> {
-            let group = context.tree.group(&name)?;
+            let bounds = &blueprint.bounds;
+            let group = context.tree.sandbox(&name, &bounds.sandbox)?;
+            let cradle = context.tree.cradle(&group, &bounds.session)?;
             let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             let birth = Birth {
                 blueprint,
                 account,
+                joins: context.tree.joins(&group, &group)?,
                 host_mounts: context.own_mounts,
                 filter: &context.init_filter,
                 seal_memory_files: context.charter.seal_memory_files,
@@ -178,17 +174,17 @@ impl Sandboxes {
             let init = clone::fork(
                 &context.one_thread,
                 init::NAMESPACES,
-                Some(group.as_fd()),
+                Some(cradle.as_ref().unwrap_or(&group).as_fd()),
                 || init::run(birth),
             )?;
-            Ok((group, report, init))
+            Ok((group, cradle, report, init))
         };
         match born() {
-            Ok((group, report, init)) => {
+            Ok((group, cradle, report, init)) => {
                 let remains = Remains {
                     record: Record::new(id, blueprint, account),
                     group,
-                    name,
+                    cradle,
                     slot,
                     init,
                     kill_at: None,
@@ -203,6 +199,7 @@ impl Sandboxes {
                         remains,
                         kind: kind.clone(),
                         account,
+                        bounds: blueprint.bounds,
                     },
                 ))
             }
@@ -242,7 +239,7 @@ impl Sandboxes {
                 "its root was not made within {BIRTH:?}: a listed path does not answer"
             ))
         } else if problem.is_empty() {
-            complete(context, id, &unborn)
+            take_hold(context, id, &unborn.kind, &unborn.remains.init)
         } else {
             Err(problem)
         };
@@ -251,6 +248,9 @@ impl Sandboxes {
                 context
                     .events
                     .watch(&unborn.remains.init.pidfd, Source::InitEnd(id))?;
+                if let Some(alarm) = unborn.remains.group.alarm() {
+                    context.events.watch(alarm, Source::SandboxAlarm(id))?;
+                }
                 let Made {
                     entrance,
                     network,
@@ -261,6 +261,7 @@ impl Sandboxes {
                     remains,
                     kind,
                     account,
+                    bounds,
                     ..
                 } = unborn;
                 self.living.insert(
@@ -269,6 +270,7 @@ impl Sandboxes {
                         id,
                         kind,
                         account,
+                        bounds,
                         entrance,
                         ruleset,
                         terminals,
@@ -294,36 +296,43 @@ impl Sandboxes {
     ) -> Result<(), MonitorError> {
         if let Some(sandbox) = self.living.remove(&id) {
             tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
-            context.events.forget(&sandbox.remains.init.pidfd)?;
-            self.bury(sandbox.remains, Instant::now());
-            announce(context, &Message::Gone(id))?;
+            self.end(context, sandbox)?;
         }
         Ok(())
     }
 
-    /// The gate has taken it into use, for this key or for all of its login's.
-    pub(super) fn take(&mut self, id: SandboxId, key: Option<Fingerprint>) {
-        if let Some(sandbox) = self.living.get_mut(&id) {
-            sandbox.remains.record.take(key);
+    /// Kills all that is left of it, and says so to the gate.
+    fn end(&mut self, context: &mut Context, sandbox: Sandbox) -> Result<(), MonitorError> {
+        sandbox.remains.leave(context, sandbox.id)?;
+        self.bury(sandbox.remains, Instant::now());
+        announce(context, &Message::Gone(sandbox.id))
+    }
+
+    /// A sandbox's end of memory is near.
+    pub(super) fn alarmed(&mut self, id: SandboxId) -> io::Result<()> {
+        let sandbox = self.living.get_mut(&id);
+        match sandbox.and_then(|sandbox| sandbox.remains.group.alarm_mut()) {
+            Some(alarm) => alarm.rung(Instant::now()),
+            None => Ok(()),
         }
     }
 
-    /// Ends it by root's word; the gate is told, since it did not ask. Why not, where it can't be.
-    pub(super) fn end(
-        &mut self,
-        context: &mut Context,
-        id: SandboxId,
-        haste: Haste,
-    ) -> Result<Result<(), String>, MonitorError> {
-        if self.unborn.contains_key(&id) {
-            return Ok(Err(format!("sandbox {id} is still being made")));
+    /// Ends those in which the kernel has killed for their memory.
+    fn end_starved(&mut self, context: &mut Context, now: Instant) -> Result<(), MonitorError> {
+        let mut starved = Vec::new();
+        for (id, sandbox) in &mut self.living {
+            if let Some(alarm) = sandbox.remains.group.alarm_mut()
+                && alarm.is_over(now)
+            {
+                starved.push(*id);
+            }
         }
-        if let Err(gone) = self.get(id) {
-            return Ok(Err(gone));
+        for id in starved {
+            if let Some(sandbox) = self.living.remove(&id) {
+                self.end(context, sandbox)?;
+            }
         }
-        self.destroy(context, id, haste)?;
-        announce(context, &Message::Gone(id))?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Hangs up what runs in it and kills all of it soon after; at once in haste, and where nothing runs.
@@ -336,7 +345,7 @@ impl Sandboxes {
         let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
             return Ok(());
         };
-        context.events.forget(&remains.init.pidfd)?;
+        remains.leave(context, id)?;
         let idle = remains
             .group
             .processes()
@@ -365,7 +374,9 @@ impl Sandboxes {
             .iter()
             .map(|remains| remains.kill_at.unwrap_or(retry));
         let unborn = self.unborn.values().map(|unborn| unborn.deadline);
-        dying.chain(unborn).min()
+        let alarm = |sandbox: &Sandbox| sandbox.group().alarm().and_then(Alarm::next_due);
+        let alarms = self.living.values().filter_map(alarm);
+        dying.chain(unborn).chain(alarms).min()
     }
 
     /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids. Names those of
@@ -374,7 +385,8 @@ impl Sandboxes {
         &mut self,
         context: &mut Context,
         now: Instant,
-    ) -> io::Result<Vec<SandboxId>> {
+    ) -> Result<Vec<SandboxId>, MonitorError> {
+        self.end_starved(context, now)?;
         for late in self
             .unborn
             .values_mut()
@@ -441,32 +453,4 @@ impl Sandboxes {
         let init = sandbox.remains.init.pid;
         Ok(identity::find(owner.inode, &members, init, session))
     }
-}
-
-/// `None` when nothing is left.
-fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Option<Remains>> {
-    match remains.kill_at {
-        Some(at) if at > now => return Ok(Some(remains)),
-        Some(_) => {
-            remains.group.kill()?;
-            remains.kill_at = None;
-        }
-        None => {}
-    }
-    // While the init is not reaped its pid can't be anybody else's.
-    let reaped = match rustix::process::waitid(
-        WaitId::PidFd(remains.init.pidfd.as_fd()),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    ) {
-        Ok(status) => status.is_some(),
-        Err(rustix::io::Errno::CHILD) => true,
-        Err(e) => return Err(e.into()),
-    };
-    let gone = reaped
-        && context.tree.remove(&remains.name).unwrap_or_else(|error| {
-            // It is dead; its directory and its id are kept until this works.
-            tracing::warn!(cgroup = %remains.name, %error, "cannot remove");
-            false
-        });
-    Ok(if gone { None } else { Some(remains) })
 }

@@ -21,7 +21,7 @@ use super::{Context, MonitorError, Source, announce};
 use crate::config::Sftp;
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
-use crate::sandbox::cgroup::{self, Group};
+use crate::sandbox::cgroup::{self, Alarm, Group};
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::environment;
 use crate::sandbox::identity;
@@ -29,8 +29,16 @@ use crate::sandbox::protocol::{Answer, Exit, Malformed, Message, Program, Spawn}
 use crate::sandbox::pty;
 use crate::sys::clone::{self, Child};
 
+mod left;
+
+use left::Left;
+
 /// From SIGHUP to SIGKILL when a channel is gone.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// From fork to exec. It takes no time, but a child that has its account already can be stopped by other
+/// programs of a shared sandbox.
+const START: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -40,26 +48,17 @@ pub(super) struct Sessions {
     left: BTreeMap<u64, Left>,
 }
 
-/// A cgroup that outlived its session's leader.
-#[derive(Debug)]
-struct Left {
-    sandbox: SandboxId,
-    session: SessionId,
-    group_name: String,
-}
-
 #[derive(Debug)]
 struct Session {
     sandbox: SandboxId,
     leader: Child,
     group: Group,
-    /// Its cgroup below the daemon's.
-    group_name: String,
     cgroup: u64,
     has_terminal: bool,
     /// What it leaves behind may stay.
     shared: bool,
     phase: Phase,
+    /// Once this is over it is killed; while it starts, `None` says that it was.
     kill_at: Option<Instant>,
     /// The gate will not name it again.
     forgotten: bool,
@@ -120,6 +119,9 @@ impl Sessions {
                 context
                     .events
                     .watch(&session.leader.pidfd, Source::End(id))?;
+                if let Some(alarm) = session.group.alarm() {
+                    context.events.watch(alarm, Source::SessionAlarm(id))?;
+                }
                 self.started.insert(id, session);
                 Ok(())
             }
@@ -145,7 +147,10 @@ impl Sessions {
                 descriptors,
             } => {
                 context.events.forget(&report)?;
-                let problem = read_report(&report);
+                let problem = match session.kill_at.take() {
+                    Some(_) => read_report(&report),
+                    None => format!("not within {START:?}"),
+                };
                 let answer = if problem.is_empty() {
                     Ok((Answer::Started(id), descriptors))
                 } else {
@@ -188,10 +193,13 @@ impl Sessions {
         };
         let failed = matches!(session.phase, Phase::Failed);
         session.phase = Phase::Ended;
+        if let Some(alarm) = session.group.alarm() {
+            context.events.forget(alarm)?;
+        }
         let left = Left {
             sandbox: session.sandbox,
             session: id,
-            group_name: session.group_name.clone(),
+            group: session.group.path().to_owned(),
         };
         self.left.insert(session.cgroup, left);
         let sandbox = session.sandbox;
@@ -255,10 +263,22 @@ impl Sessions {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
+        let alarm = |session: &Session| session.group.alarm().and_then(Alarm::next_due);
+        let alarms = self.started.values().filter_map(alarm);
         self.started
             .values()
             .filter_map(|session| session.kill_at)
+            .chain(alarms)
             .min()
+    }
+
+    /// A session's end of memory is near.
+    pub(super) fn alarmed(&mut self, id: SessionId) -> io::Result<()> {
+        let session = self.started.get_mut(&id);
+        match session.and_then(|session| session.group.alarm_mut()) {
+            Some(alarm) => alarm.rung(Instant::now()),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
@@ -268,6 +288,14 @@ impl Sessions {
             if session.shared {
                 cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
             } else {
+                session.group.kill()?;
+            }
+        }
+        for (id, session) in &mut self.started {
+            if let Some(alarm) = session.group.alarm_mut()
+                && alarm.is_over(now)
+            {
+                tracing::warn!(session = %id, "out of memory (bounds.session.memory): ended");
                 session.group.kill()?;
             }
         }
@@ -287,47 +315,6 @@ impl Sessions {
             .and_then(|session| session.group.processes().ok())
             .is_some_and(|members| members.iter().any(member))
     }
-
-    /// Removes the cgroups of ended sessions in which nothing is left: a sandbox that stays for long would
-    /// gather them. What a session left in the background keeps its own.
-    fn sweep(&mut self, context: &Context, sandbox: SandboxId) {
-        self.left.retain(|_, left| {
-            left.sandbox != sandbox
-                || !context
-                    .tree
-                    .remove(&left.group_name)
-                    .unwrap_or_else(|error| {
-                        let session = left.session;
-                        tracing::warn!(%session, %error, "its cgroup stays until its sandbox ends");
-                        true
-                    })
-        });
-    }
-
-    /// Nothing of a sandbox is left.
-    pub(super) fn forget(&mut self, sandbox: SandboxId) {
-        self.left.retain(|_, left| left.sandbox != sandbox);
-    }
-
-    /// How many sessions run in a sandbox.
-    pub(super) fn running_in(&self, sandbox: SandboxId) -> usize {
-        let running = |session: &&Session| {
-            let runs = matches!(session.phase, Phase::Starting { .. } | Phase::Running);
-            session.sandbox == sandbox && runs
-        };
-        self.started.values().filter(running).count()
-    }
-
-    /// The session whose cgroup has this id, ended or not, and that cgroup's name below the daemon's.
-    pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<(SessionId, &str)> {
-        let running = self.started.iter().find_map(|(id, session)| {
-            (session.cgroup == cgroup).then_some((*id, session.group_name.as_str()))
-        });
-        running.or_else(|| {
-            let left = self.left.get(&cgroup)?;
-            Some((left.session, left.group_name.as_str()))
-        })
-    }
 }
 
 fn fork_session(
@@ -343,7 +330,7 @@ fn fork_session(
         .blueprints
         .get(&place.kind)
         .ok_or_else(|| io::Error::other("no such kind of sandbox"))?;
-    let group = place.group().child(&name)?;
+    let group = (context.tree).session(place.group(), &name, &place.bounds.session)?;
     let Stdio {
         child,
         gate,
@@ -354,6 +341,8 @@ fn fork_session(
     let prepared = Prepared {
         entrance: &place.entrance,
         account: place.account,
+        joins: context.tree.joins(place.group(), &group)?,
+        limits: place.bounds.process,
         open_files: context.session_files,
         ruleset: place.ruleset.try_clone()?,
         filter: &context.session_filter,
@@ -377,7 +366,6 @@ fn fork_session(
         leader,
         cgroup,
         group,
-        group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
         shared: place.scope().is_shared(),
         phase: Phase::Starting {
@@ -385,7 +373,7 @@ fn fork_session(
             report,
             descriptors: gate,
         },
-        kill_at: None,
+        kill_at: Some(Instant::now() + START),
         forgotten: false,
     })
 }

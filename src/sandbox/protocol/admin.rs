@@ -74,8 +74,7 @@ pub struct Entry {
     pub sessions: usize,
     /// Processes in it, its init aside.
     pub processes: usize,
-    /// Bytes charged to its cgroup, files in its memory included; `None` where the host has no memory
-    /// controller of cgroup v2.
+    /// Bytes charged to its cgroup, its files in memory included; `None` where no controller counts them.
     pub memory: Option<u64>,
 }
 

@@ -1,22 +1,24 @@
-//! Which sandboxes there are, for root.
+//! Which sandboxes there are, for root, and their end by its word.
 
 use std::ops::Bound;
 use std::time::Instant;
 
-use super::{Remains, Sandboxes};
+use super::Sandboxes;
 use crate::config::Scope;
 use crate::model::{DefinitionName, Fingerprint, LoginName, SandboxId};
 use crate::sandbox::blueprint::{Account, Blueprint};
-use crate::sandbox::monitor::Sessions;
-use crate::sandbox::protocol::admin::{AdminAnswer, Entry, PAGE, State};
+use crate::sandbox::monitor::remains::Remains;
+use crate::sandbox::monitor::{Context, MonitorError, Sessions, announce};
+use crate::sandbox::protocol::Message;
+use crate::sandbox::protocol::admin::{AdminAnswer, Entry, Haste, PAGE, State};
 
 /// What a sandbox was made as, and for whom it is used.
 #[derive(Debug)]
-pub(super) struct Record {
-    pub(super) id: SandboxId,
+pub(in crate::sandbox::monitor) struct Record {
+    pub(in crate::sandbox::monitor) id: SandboxId,
     login: LoginName,
     definition: Option<DefinitionName>,
-    pub(super) scope: Scope,
+    pub(in crate::sandbox::monitor) scope: Scope,
     uid: u32,
     since: Instant,
     tenancy: Tenancy,
@@ -31,7 +33,11 @@ enum Tenancy {
 }
 
 impl Record {
-    pub(super) fn new(id: SandboxId, blueprint: &Blueprint, account: Account) -> Self {
+    pub(in crate::sandbox::monitor) fn new(
+        id: SandboxId,
+        blueprint: &Blueprint,
+        account: Account,
+    ) -> Self {
         Self {
             id,
             login: blueprint.login.clone(),
@@ -44,13 +50,38 @@ impl Record {
     }
 
     /// It leaves the pool; its age counts from here.
-    pub(super) fn take(&mut self, key: Option<Fingerprint>) {
+    pub(in crate::sandbox::monitor) fn take(&mut self, key: Option<Fingerprint>) {
         self.since = Instant::now();
         self.tenancy = Tenancy::Taken(key);
     }
 }
 
 impl Sandboxes {
+    /// The gate has taken it into use, for this key or for all of its login's.
+    pub(in crate::sandbox::monitor) fn take(&mut self, id: SandboxId, key: Option<Fingerprint>) {
+        if let Some(sandbox) = self.living.get_mut(&id) {
+            sandbox.remains.record.take(key);
+        }
+    }
+
+    /// Ends it by root's word; the gate is told, since it did not ask. Why not, where it can't be.
+    pub(in crate::sandbox::monitor) fn end_for_root(
+        &mut self,
+        context: &mut Context,
+        id: SandboxId,
+        haste: Haste,
+    ) -> Result<Result<(), String>, MonitorError> {
+        if self.unborn.contains_key(&id) {
+            return Ok(Err(format!("sandbox {id} is still being made")));
+        }
+        if let Err(gone) = self.get(id) {
+            return Ok(Err(gone));
+        }
+        self.destroy(context, id, haste)?;
+        announce(context, &Message::Gone(id))?;
+        Ok(Ok(()))
+    }
+
     /// The sandboxes that follow one.
     pub(in crate::sandbox::monitor) fn page(
         &self,

@@ -1,4 +1,4 @@
-//! Taking hold of a sandbox whose root is made.
+//! Takes hold of a sandbox whose root is made and in which nothing of a user's has run yet.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,14 +7,13 @@ use landlock::RulesetCreated;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Pid;
 
-use super::Unborn;
-use crate::model::SandboxId;
+use super::Context;
+use crate::model::{Kind, SandboxId};
 use crate::sandbox::confine::Entrance;
-use crate::sandbox::monitor::Context;
 use crate::sandbox::network::Network;
 use crate::sys::clone::Child;
 
-/// What sessions need of it.
+/// The monitor's handles.
 pub(super) struct Made {
     pub(super) entrance: Entrance,
     pub(super) network: Network,
@@ -22,18 +21,19 @@ pub(super) struct Made {
     pub(super) terminals: OwnedFd,
 }
 
-/// Takes hold of a sandbox whose root is made and in which nothing of a user's has run yet.
-pub(super) fn complete(
+/// Takes hold of a sandbox of this kind, given its init; with its proxy's listener.
+pub(super) fn take_hold(
     context: &Context,
     id: SandboxId,
-    unborn: &Unborn,
+    kind: &Kind,
+    init: &Child,
 ) -> Result<(Made, OwnedFd), String> {
     let blueprint = context
         .charter
         .blueprints
-        .get(&unborn.kind)
+        .get(kind)
         .ok_or("no such kind of sandbox is configured")?;
-    let Child { pid, pidfd } = &unborn.remains.init;
+    let Child { pid, pidfd } = init;
     let hold = || -> io::Result<_> {
         let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
         let (network, listener) = Network::prepare(
