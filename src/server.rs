@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use crate::admin::{self, Place};
-use crate::config::{Activation, Config};
+use crate::config::{Activation, Config, Home, Root};
 use crate::sandbox::{self, CapabilityError, Channel, Lines, Tree, Wants};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
@@ -149,11 +149,15 @@ fn wants(config: &Config, given: bool) -> Wants {
     let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let start = start.ok().and_then(|text| text.trim().parse().ok());
     let low = |address: &SocketAddr| address.port() < start.unwrap_or(1024);
-    let files = || config.logins.values().map(|login| &login.sandbox.files);
+    let kinds = config.kinds();
+    let files = || kinds.values().map(|login| &login.sandbox.files);
     Wants {
         low_ports: !given && config.listen.iter().any(low),
         devices: files().any(|files| !files.devices.is_empty()),
-        files: files().any(|files| files.home.keep.is_some() || !files.denied.is_empty()),
+        files: files().any(|files| {
+            files.root != Root::Host || files.home != Home::default() || !files.denied.is_empty()
+        }),
+        changes: files().any(|files| files.changes.is_some()),
     }
 }
 

@@ -57,11 +57,18 @@ const DEVICES: Needed = Needed {
     set: CapabilitySet::MKNOD,
 };
 
-/// To keep homes usable, and a carved directory as its owner has it.
+/// To give files modes and times that have an owner already.
 const FILES: Needed = Needed {
     name: "FOWNER",
-    purpose: "sets the modes of `files: home: keep` and around `files: deny`",
+    purpose: "sets modes and times of `files: root` and `home`, and of directories around `deny`",
     set: CapabilitySet::FOWNER,
+};
+
+/// For the index of an overlayfs, which finds files by handles.
+const CHANGES: Needed = Needed {
+    name: "DAC_READ_SEARCH",
+    purpose: "finds again what `files: root: keep` keeps",
+    set: CapabilitySet::DAC_READ_SEARCH,
 };
 
 /// What the supervisor keeps: its children have other ids, and the directory at the top of a hierarchy of
@@ -115,15 +122,19 @@ pub struct Wants {
     pub low_ports: bool,
     /// Devices.
     pub devices: bool,
-    /// Kept homes, or denied paths.
+    /// A root filesystem, a home that is kept or filled, or denied paths.
     pub files: bool,
+    /// Changes of a root filesystem that are kept.
+    pub changes: bool,
 }
 
 impl Wants {
     /// What the monitor keeps for them.
     fn lasting(self) -> impl Iterator<Item = Needed> {
         let devices = self.devices.then_some(DEVICES);
-        devices.into_iter().chain(self.files.then_some(FILES))
+        let files = self.files.then_some(FILES);
+        let changes = self.changes.then_some(CHANGES);
+        devices.into_iter().chain(files).chain(changes)
     }
 }
 

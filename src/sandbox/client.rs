@@ -79,12 +79,25 @@ pub struct Attached<F> {
     pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
+/// Before the pool is refilled: those who wait for a session come first.
+const SESSIONS_FIRST: Duration = Duration::from_millis(5);
+
+/// Before a prepared sandbox that ended is replaced: what ends each of them ends one a second.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Sandboxes that wait for their first session.
 #[derive(Debug, Default)]
 struct Pool {
     ready: VecDeque<Lease>,
     building: usize,
     size: usize,
+}
+
+impl Pool {
+    /// The next one that lives: one can have ended before it was put here.
+    fn take(&mut self) -> Option<Lease> {
+        std::iter::from_fn(|| self.ready.pop_front()).find(Lease::lives)
+    }
 }
 
 /// What the other side said can't be: the monitor is gone or broken, and the gate must end.
@@ -198,7 +211,7 @@ impl Monitor {
         drop(old);
         for (kind, size) in pools {
             lock(&self.0.pools).entry(kind.clone()).or_default().size = size;
-            self.refill(&kind);
+            self.refill(&kind, SESSIONS_FIRST);
         }
     }
 
@@ -211,22 +224,32 @@ impl Monitor {
 
     /// A fresh sandbox of this kind, from its pool where one is ready.
     pub async fn lease(&self, kind: &Kind) -> Result<Lease, Refusal> {
-        let ready = lock(&self.0.pools)
-            .get_mut(kind)
-            .and_then(|pool| pool.ready.pop_front());
+        let ready = lock(&self.0.pools).get_mut(kind).and_then(Pool::take);
         let lease = match ready {
             Some(ready) => ready,
             None => self.build(kind).await?,
         };
-        self.refill(kind);
+        self.refill(kind, SESSIONS_FIRST);
         Ok(lease)
     }
 
+    /// A prepared sandbox that has ended by itself gives way to a new one.
+    fn replace(&self, gone: SandboxId) {
+        let holds = |pool: &Pool| pool.ready.iter().any(|lease| lease.id() == gone);
+        let kind = lock(&self.0.pools)
+            .iter()
+            .find_map(|(kind, pool)| holds(pool).then(|| kind.clone()));
+        if let Some(kind) = kind {
+            self.refill(&kind, AGAIN);
+        }
+    }
+
     /// Builds in the background what the pool lacks. A failure is logged; the next lease tries again.
-    fn refill(&self, kind: &Kind) {
+    fn refill(&self, kind: &Kind, after: Duration) {
         let missing = {
             let mut pools = lock(&self.0.pools);
             let pool = pools.entry(kind.clone()).or_default();
+            pool.ready.retain(Lease::lives);
             let missing = pool.size.saturating_sub(pool.ready.len() + pool.building);
             pool.building += missing;
             missing
@@ -234,8 +257,7 @@ impl Monitor {
         for _ in 0..missing {
             let (monitor, kind) = (self.clone(), kind.clone());
             tokio::spawn(async move {
-                // Those who wait for a session come first.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(after).await;
                 let built = monitor.build(&kind).await;
                 let mut pools = lock(&monitor.0.pools);
                 let pool = pools.entry(kind).or_default();
@@ -339,9 +361,7 @@ impl Monitor {
                 if let Some(gone) = lock(&self.0.leased).get(&sandbox) {
                     gone.cancel();
                 }
-                for pool in lock(&self.0.pools).values_mut() {
-                    pool.ready.retain(|lease| lease.id() != sandbox);
-                }
+                self.replace(sandbox);
             }
             Message::Reloaded => {
                 let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {

@@ -42,14 +42,14 @@ pub enum CheckError {
     Holders(#[source] std::io::Error),
     /// A bound that the operator wrote and that this host can't hold.
     #[error(
-        "{}: logins.{login}.sandbox.bounds.{}: this host can't hold it: {}; or accept that by `unheld: accept`",
+        "{}: {whose}.bounds.{}: this host can't hold it: {}; or accept that by `unheld: accept`",
         source_file.display(), bound.key, bound.mend
     )]
     Unheld {
         /// The configuration.
         source_file: PathBuf,
-        /// Whose.
-        login: LoginName,
+        /// The key of its definition.
+        whose: String,
         /// Which, and the mend.
         bound: Unholdable,
     },
@@ -259,7 +259,10 @@ fn ceiling(
     let (ceiling, unheld) =
         (holders.settle(&login.sandbox.bounds)).map_err(|bound| CheckError::Unheld {
             source_file: config.source.clone(),
-            login: kind.login.clone(),
+            whose: match &kind.definition {
+                Some(name) => format!("sandboxes.{name}"),
+                None => format!("logins.{}.sandbox", kind.login),
+            },
             bound,
         })?;
     let warn = |Unholdable { key, mend }| format!("login {kind}: bounds.{key} is not held: {mend}");

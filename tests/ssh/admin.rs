@@ -90,12 +90,12 @@ fn sandboxes_are_listed_with_what_they_are() {
         lines
             .next()
             .unwrap()
-            .starts_with("ID  LOGIN    NAME  SCOPE"),
+            .starts_with("ID  LOGIN    DEFINITION  SCOPE"),
         "{table}"
     );
     let row = lines.find(|line| line.contains(" used ")).unwrap();
     assert!(
-        row.contains("sandbox  ide   key    used") && row.contains("SHA256:"),
+        row.contains("sandbox  ide         key    used") && row.contains("SHA256:"),
         "{table}"
     );
 }
