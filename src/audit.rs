@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::model::{
-    Destination, Fingerprint, Generation, Identity, LoginName, SandboxId, SessionId,
+    DefinitionName, Destination, Fingerprint, Generation, Identity, LoginName, SandboxId, SessionId,
 };
 
 /// What was decided. Never a secret, a header's value or a query string; a path only where rules judged it.
@@ -92,6 +92,8 @@ pub struct Egress {
     pub sandbox: SandboxId,
     /// The login that the sandbox serves.
     pub login: LoginName,
+    /// The definition that it is made by; `None` is the login's own words.
+    pub definition: Option<DefinitionName>,
     /// The key that logged in; `None` in a sandbox of several keys where the session is not known.
     pub key: Option<Fingerprint>,
     /// Who asked.

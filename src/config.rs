@@ -11,7 +11,9 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod activation;
+mod admin;
 pub mod algorithms;
+mod assign;
 mod authentication;
 mod bounds;
 mod builtin;
@@ -32,6 +34,7 @@ mod text;
 mod unwelcome;
 
 pub use activation::Activation;
+pub use assign::Assignments;
 pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
@@ -86,6 +89,8 @@ pub struct Config {
     pub rules: Option<RuleFiles>,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
+    /// Who gets other sandboxes than a login says.
+    pub assignments: Assignments,
     /// Bounds.
     pub limits: Limits,
     /// How connections are received, watched and ended.
@@ -96,6 +101,8 @@ pub struct Config {
     pub pool: usize,
     /// What this kernel can't enforce and the operator accepts.
     pub accept_weaker: Vec<Gap>,
+    /// Where root asks about sandboxes; `None` is `/run/sandgate/PID.sock`.
+    pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
     /// What the SSH transport may negotiate.

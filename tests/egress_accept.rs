@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandgate::audit::Trail;
 use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
-use sandgate::model::{Fingerprint, Generation, Holder, LoginName, Peer, SandboxId, Subject};
+use sandgate::model::{Fingerprint, Generation, Holder, Kind, LoginName, Peer, SandboxId, Subject};
 use sandgate::policy::Snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,7 +40,10 @@ async fn no_descriptors_is_not_the_end() {
     let proxy = listener.local_addr().unwrap();
     let subject = Subject {
         sandbox: SandboxId(1),
-        login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+        kind: Kind {
+            login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+            definition: None,
+        },
         holder: Holder::Key(Fingerprint("SHA256:test".into())),
     };
     let server = tokio::spawn(serve(listener, subject, policies, Arc::new(door)));

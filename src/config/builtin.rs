@@ -139,6 +139,8 @@ impl Config {
             uids: Uids::default(),
             pool: text::default_pool(),
             accept_weaker: Vec::new(),
+            admin: None,
+            assignments: super::Assignments::default(),
             client_key,
             algorithms: Algorithms::default(),
             inspection: Inspection::default(),

@@ -162,7 +162,8 @@ fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> au
     audit::Egress {
         session: identity.and_then(|identity| identity.session),
         sandbox: subject.sandbox,
-        login: subject.login.clone(),
+        login: subject.kind.login.clone(),
+        definition: subject.kind.definition.clone(),
         key: subject
             .holder
             .key(identity.and_then(|identity| identity.session)),

@@ -153,7 +153,7 @@ fn explain(subject: &Subject, flow: &Flow) -> String {
         .unwrap_or_default();
     format!(
         "sandgate policy explain --login {} --to {}{binary}",
-        subject.login, flow.destination
+        subject.kind.login, flow.destination
     )
 }
 

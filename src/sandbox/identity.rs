@@ -18,12 +18,32 @@ const MOST_DESCRIPTORS: usize = 8192;
 const MOST_ANCESTORS: usize = 64;
 
 /// Names the program among `members` that holds socket `inode`. Several programs holding it at once
-/// are no single owner: a denied one could hide behind an allowed one.
-pub(super) fn find(inode: u32, members: &[Pid], init: Pid, session: Option<SessionId>) -> Peer {
+/// are no single owner: a denied one could hide behind an allowed one. `session` has the cgroup in which
+/// the socket was made; a program that got it from there is another session's, or nobody's.
+pub(super) fn find(
+    inode: u32,
+    members: &[Pid],
+    init: Pid,
+    session: Option<(SessionId, &str)>,
+) -> Peer {
     match holders(inode, members) {
-        Ok(holders) => name(&holders, init, session),
+        Ok(holders) => {
+            let all_in = |group: &str| holders.iter().all(|(pid, _)| is_in(*pid, group));
+            let session = session.filter(|(_, group)| all_in(group));
+            name(&holders, init, session.map(|(id, _)| id))
+        }
         Err(reason) => Peer::Unknown(reason),
     }
+}
+
+/// Whether a process is in the cgroup of this name below the daemon's (cgroups(7), /proc/PID/cgroup).
+fn is_in(pid: Pid, group: &str) -> bool {
+    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    membership
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .and_then(|path| path.strip_suffix(group))
+        .is_some_and(|daemons| daemons.ends_with('/'))
 }
 
 fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Peer {

@@ -18,7 +18,7 @@ use super::{inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
-use crate::model::{Generation, LoginName};
+use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
@@ -257,11 +257,11 @@ fn renew(
     let (config, _) =
         reload::renewed(&running.config, &texts.config).map_err(|error| error.to_string())?;
     let mut policies = BTreeMap::new();
-    for (login, text) in &texts.policies {
-        let name = format!("the policy of {login}");
+    for (kind, text) in &texts.policies {
+        let name = format!("the policy of {kind}");
         let snapshot = Snapshot::under(&name, text, generation, &texts.rules)
             .map_err(|error| super::explain(&error))?;
-        policies.insert(login.clone(), Arc::new(snapshot));
+        policies.insert(kind.clone(), Arc::new(snapshot));
     }
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),
@@ -277,11 +277,11 @@ fn renew(
     })
 }
 
-/// How many sandboxes wait for each login. None for one whose changes are kept: one at a time has them.
-fn pools(config: &Config) -> impl Iterator<Item = (&LoginName, usize)> {
-    config.logins.iter().map(|(name, login)| {
+/// How many sandboxes of each kind wait. None of one whose changes are kept: one at a time has them.
+fn pools(config: &Config) -> impl Iterator<Item = (Kind, usize)> {
+    config.kinds().into_iter().map(|(kind, login)| {
         let kept = login.sandbox.files.changes.is_some();
-        (name, if kept { 0 } else { config.pool })
+        (kind, if kept { 0 } else { config.pool })
     })
 }
 

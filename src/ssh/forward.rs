@@ -107,7 +107,7 @@ impl Forwards {
                 .await;
         };
         let task = async move {
-            let occupied = shared.guest.presence().occupy();
+            let occupied = shared.guest.occupy();
             match dial(&shared.guest, &goal).await {
                 Ok(dialled) => {
                     // The read half is dropped here: its queue would hold up the connection when it is full.
@@ -236,14 +236,10 @@ impl Forwards {
 
 /// Removes a socket that was listened on. Its sandbox may be gone, and then so may be its directory.
 async fn take_down(guest: &Guest, path: SocketPath, place: Place) {
-    let removed = match guest.lease().await {
-        Ok(lease) => lease
-            .remove_path(path, place)
-            .await
-            .map_err(|e| e.to_string()),
-        Err(error) => Err(error.to_string()),
+    let Some(sandbox) = guest.standing().await else {
+        return;
     };
-    if let Err(error) = removed {
+    if let Err(error) = sandbox.remove_path(path, place).await {
         tracing::debug!(%error, "a socket that was listened on stays");
     }
 }

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sandgate::audit::Trail;
 use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
 use sandgate::model::{
-    Fingerprint, Generation, Holder, Identity, LoginName, Peer, SandboxId, SessionId, Subject,
+    Fingerprint, Generation, Holder, Identity, Kind, LoginName, Peer, SandboxId, SessionId, Subject,
 };
 use sandgate::policy::Snapshot;
 use serde_json::Value;
@@ -194,7 +194,10 @@ async fn run<F: Future<Output = ()>>(
     let proxy = listener.local_addr().unwrap();
     let subject = Subject {
         sandbox: SandboxId(3),
-        login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+        kind: Kind {
+            login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+            definition: None,
+        },
         holder: Holder::Key(Fingerprint("SHA256:test".into())),
     };
     let server = tokio::spawn(serve(listener, subject, policies, Arc::new(door)));

@@ -63,6 +63,8 @@ pub(super) fn map(
         uids: settings.first("SandboxUids", uids)?,
         pool,
         accept_weaker: Vec::new(),
+        admin: None,
+        assignments: crate::config::Assignments::default(),
         rules: None,
         client_key: None,
         algorithms: Algorithms {
