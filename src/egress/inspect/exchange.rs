@@ -236,22 +236,7 @@ impl Conversation {
             () = &mut revoked => return Err(Turned::Revoked),
             sent = self.lines.send(request, vetted) => sent.map_err(Turned::Upstream)?,
         };
-        self.pass(response, revoked)
-    }
-
-    fn pass(
-        &self,
-        mut response: Response<Incoming>,
-        revoked: std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
-    ) -> Result<Response<Body>, Turned> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Turned::Upstream(LineError::Switched));
-        }
-        let via = via(response.version());
-        strip(response.headers_mut());
-        response.headers_mut().append(VIA, via);
-        *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(|body| Either::Right(Relayed::new(body, revoked))))
+        pass(response, revoked)
     }
 
     async fn switch(
@@ -273,7 +258,7 @@ impl Conversation {
             sent = self.lines.switch(request, vetted) => sent.map_err(Turned::Upstream)?,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return self.pass(response, revoked);
+            return pass(response, revoked);
         }
         let agreed = response.headers().get(UPGRADE).is_some_and(|named| {
             named
@@ -343,6 +328,21 @@ impl Conversation {
             ),
         }
     }
+}
+
+/// An answer as it comes, without what belongs to the upstream's connection.
+fn pass(
+    mut response: Response<Incoming>,
+    revoked: std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+) -> Result<Response<Body>, Turned> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Turned::Upstream(LineError::Switched));
+    }
+    let via = via(response.version());
+    strip(response.headers_mut());
+    response.headers_mut().append(VIA, via);
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response.map(|body| Either::Right(Relayed::new(body, revoked))))
 }
 
 fn ask_to_switch(headers: &mut hyper::HeaderMap, protocol: &'static str) {
