@@ -12,6 +12,8 @@ use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
+use tokio::sync::Semaphore;
+
 use super::body::Relayed;
 use super::gather::{GatherError, drain, gather};
 use super::head::{Head, Scheme};
@@ -25,12 +27,17 @@ use crate::egress::proxy::Client;
 use crate::model::{Destination, Peer};
 use crate::policy::{Flow, RequestDenial, RequestVerdict, Vetted};
 
+/// Bodies that one connection has read for rules at once; further requests wait.
+const BODIES: usize = 4;
+
 /// One client's inspected connection: where it is for, and the upstream connections that serve it.
 pub(in crate::egress) struct Conversation {
     client: Arc<Client>,
     destination: Destination,
     scheme: Scheme,
     lines: Lines,
+    /// Bodies that are read for rules at once: each holds memory until its request is sent.
+    bodies: Semaphore,
     /// The other protocol's two ends, once a request has switched to it.
     switched: Mutex<Option<Switched>>,
 }
@@ -81,6 +88,7 @@ impl Conversation {
             client,
             destination,
             scheme,
+            bodies: Semaphore::new(BODIES),
             switched: Mutex::default(),
         }
     }
@@ -150,6 +158,8 @@ impl Conversation {
         if let RequestVerdict::NeedsBody { limit } = verdict
             && let Some(unread) = body.take()
         {
+            // It is never closed.
+            let _turn = self.bodies.acquire().await;
             inquiry.held = Held::Body(gather(unread, limit).await.map_err(Turned::Body)?);
             verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
         }
