@@ -28,11 +28,11 @@ fn keep_secret(key: &Path) -> Result<(), InspectError> {
         Ok(metadata) => metadata.permissions().mode() & 0o777,
         Err(source) => return Err(InspectError::Read { path, source }),
     };
-    if mode & 0o077 == 0 {
-        return Ok(());
+    if mode & 0o077 != 0 {
+        let problem = format!("mode {mode:o}: others can read it; chmod 600 it, or make a new one");
+        return Err(InspectError::Pem { path, problem });
     }
-    let problem = format!("mode {mode:o}: others can read it; chmod 600 it, or make a new one");
-    Err(InspectError::Pem { path, problem })
+    Ok(())
 }
 
 /// Tells the monitor what sandboxes trust, and that this is all.

@@ -68,10 +68,8 @@ async fn run(world: &World, input: &Value, case: &Value) -> Result<(), String> {
         head += "Connection: close\r\n";
     }
     if let Some(body) = body {
-        head += &format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n",
-            body.len()
-        );
+        head += "Content-Type: application/json\r\n";
+        head += &["Content-Length: ", &body.len().to_string(), "\r\n"].concat();
     }
     let request = format!("{head}\r\n{}", body.unwrap_or_default());
     let authority = format!("{host}:{}", input["port"]);

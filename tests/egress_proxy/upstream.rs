@@ -233,7 +233,7 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
             response = response.status(StatusCode::NO_CONTENT);
             Full::default().boxed()
         }
-        "/open/endless" | "/public/events" => endless(),
+        "/endless" | "/open/endless" | "/public/events" => endless(),
         "/open/switch" if request.headers().contains_key("upgrade") => {
             tokio::spawn(async move {
                 let stream = hyper::upgrade::on(request).await.unwrap();
@@ -259,7 +259,6 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
             body.with_trailers(std::future::ready(Some(Ok(trailers))))
                 .boxed()
         }
-        "/endless" => endless(),
         // An answer before the body, which is read only then: curl 7 takes a reset for a failure.
         "/open/early" => {
             tokio::spawn(request.into_body().collect());

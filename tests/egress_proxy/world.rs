@@ -179,7 +179,7 @@ async fn run<F: Future<Output = ()>>(
     };
     let resolver = Resolver::new("", HOSTS).unwrap();
     let authority = Authority::make().unwrap();
-    let roots = Roots::read(&[counts.root.path.clone()]).unwrap();
+    let roots = Roots::read(std::slice::from_ref(&counts.root.path)).unwrap();
     let inspector = Inspector::new(authority, &roots).unwrap();
     let bundle = Scratch::new("bundle", inspector.bundle());
     let door = Door::new(

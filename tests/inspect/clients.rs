@@ -62,7 +62,8 @@ fn git_clones_and_a_rule_stops_its_push() {
         .replace("path: /repo.git/git-upload-pack", "path: /repo.git/*");
     let daemon = Daemon::start(&world, &secure.setup(&open));
     let session = daemon.ssh().seconds(30).run(push);
-    assert_eq!(session.code(), 0, "{session}");
+    let denied = requests(&daemon, "deny");
+    assert_eq!(session.code(), 0, "{session} {denied:?}");
 }
 
 #[test]

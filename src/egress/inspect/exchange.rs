@@ -12,6 +12,8 @@ use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
+use tokio::sync::Semaphore;
+
 use super::body::Relayed;
 use super::gather::{GatherError, drain, gather};
 use super::head::{Head, Scheme};
@@ -25,12 +27,17 @@ use crate::egress::proxy::Client;
 use crate::model::{Destination, Peer};
 use crate::policy::{Flow, RequestDenial, RequestVerdict, Vetted};
 
+/// Bodies that one connection has read for rules at once; further requests wait.
+const BODIES: usize = 4;
+
 /// One client's inspected connection: where it is for, and the upstream connections that serve it.
 pub(in crate::egress) struct Conversation {
     client: Arc<Client>,
     destination: Destination,
     scheme: Scheme,
     lines: Lines,
+    /// Bodies that are read for rules at once: each holds memory until its request is sent.
+    bodies: Semaphore,
     /// The other protocol's two ends, once a request has switched to it.
     switched: Mutex<Option<Switched>>,
 }
@@ -81,6 +88,7 @@ impl Conversation {
             client,
             destination,
             scheme,
+            bodies: Semaphore::new(BODIES),
             switched: Mutex::default(),
         }
     }
@@ -150,6 +158,8 @@ impl Conversation {
         if let RequestVerdict::NeedsBody { limit } = verdict
             && let Some(unread) = body.take()
         {
+            // It is never closed.
+            let _turn = self.bodies.acquire().await;
             inquiry.held = Held::Body(gather(unread, limit).await.map_err(Turned::Body)?);
             verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
         }
@@ -236,22 +246,7 @@ impl Conversation {
             () = &mut revoked => return Err(Turned::Revoked),
             sent = self.lines.send(request, vetted) => sent.map_err(Turned::Upstream)?,
         };
-        self.pass(response, revoked)
-    }
-
-    fn pass(
-        &self,
-        mut response: Response<Incoming>,
-        revoked: std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
-    ) -> Result<Response<Body>, Turned> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Turned::Upstream(LineError::Switched));
-        }
-        let via = via(response.version());
-        strip(response.headers_mut());
-        response.headers_mut().append(VIA, via);
-        *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(|body| Either::Right(Relayed::new(body, revoked))))
+        pass(response, revoked)
     }
 
     async fn switch(
@@ -273,7 +268,7 @@ impl Conversation {
             sent = self.lines.switch(request, vetted) => sent.map_err(Turned::Upstream)?,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return self.pass(response, revoked);
+            return pass(response, revoked);
         }
         let agreed = response.headers().get(UPGRADE).is_some_and(|named| {
             named
@@ -343,6 +338,21 @@ impl Conversation {
             ),
         }
     }
+}
+
+/// An answer as it comes, without what belongs to the upstream's connection.
+fn pass(
+    mut response: Response<Incoming>,
+    revoked: std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+) -> Result<Response<Body>, Turned> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Turned::Upstream(LineError::Switched));
+    }
+    let via = via(response.version());
+    strip(response.headers_mut());
+    response.headers_mut().append(VIA, via);
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response.map(|body| Either::Right(Relayed::new(body, revoked))))
 }
 
 fn ask_to_switch(headers: &mut hyper::HeaderMap, protocol: &'static str) {

@@ -68,27 +68,31 @@ impl Header {
         if first & 0x70 != 0 || control || masked != (side == Side::Client) {
             return Err(Code::Protocol);
         }
-        let (length, rest) = match (short, rest) {
-            (126, [a, b, rest @ ..]) => (u64::from(u16::from_be_bytes([*a, *b])), rest),
-            (127, [a, b, c, d, e, f, g, h, rest @ ..]) => {
-                let length = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
-                (length, rest)
-            }
-            (126 | 127, _) => return Ok(None),
+        let (length, rest) = match short {
+            126 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest),
+                None => return Ok(None),
+            },
+            127 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from_be_bytes(*length), rest),
+                None => return Ok(None),
+            },
             _ => (u64::from(short), rest),
         };
         // The shortest form, and no sign bit (§5.2).
-        let least = match short {
+        let shortest = match short {
             126 => 126,
             127 => 65_536,
             _ => 0,
         };
-        if length < least || length >> 63 != 0 {
+        if length < shortest || length >> 63 != 0 {
             return Err(Code::Protocol);
         }
         let (mask, rest) = match (masked, rest) {
-            (true, [a, b, c, d, rest @ ..]) => ([*a, *b, *c, *d], rest),
-            (true, _) => return Ok(None),
+            (true, rest) => match rest.split_first_chunk() {
+                Some((mask, rest)) => (*mask, rest),
+                None => return Ok(None),
+            },
             (false, rest) => ([0; 4], rest),
         };
         Ok(Some(Self {

@@ -34,7 +34,7 @@ impl Roots {
             tracing::warn!(looked = ?SYSTEM, "this host has no bundle of root certificates; no public server will be believed");
         }
         let mut roots = (RootCertStore::empty(), String::new());
-        for path in system.into_iter() {
+        if let Some(path) = system {
             // A root that webpki can't read verifies nothing: the system's bundle may hold some.
             add(&mut roots, path, Unusable::Skipped)?;
         }

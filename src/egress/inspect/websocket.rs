@@ -12,7 +12,7 @@ use super::watch::{Held, Inquiry, Watch};
 use crate::policy::RequestVerdict;
 
 /// The longest text message, in bytes. It is held whole, because rules ask about all of it.
-const MESSAGE_LIMIT: usize = 1 << 20;
+const MESSAGE_LIMIT: usize = 256 * 1024;
 /// How long the rest of a connection may take once one side has closed.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
