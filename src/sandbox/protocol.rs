@@ -77,6 +77,8 @@ pub enum KeyFiles {
     Revoked,
     /// What codes are made from.
     Secrets,
+    /// Whom certificates have to name.
+    Principals,
 }
 
 /// A key that somebody offers, for the program that knows a login's keys.

@@ -19,6 +19,7 @@ use super::output::{Outlet, Output, OutputError, STDERR};
 use super::presence::{Occupied, Pulse};
 use super::signals;
 use super::spill::{Reader, SpillError};
+use crate::config::ChannelKind;
 use crate::sandbox::Program as Asked;
 use crate::sandbox::{Break, Exit, Session, Spawn, Stdio, WindowSize, resize, send_break};
 
@@ -42,6 +43,9 @@ pub(super) enum Request {
 /// A program to run, and its channel.
 pub(super) struct Program {
     pub(super) guest: Arc<Guest>,
+    /// What was asked for.
+    pub(super) kind: ChannelKind,
+    /// What is run.
     pub(super) spawn: Spawn,
     pub(super) client: Client,
     pub(super) wishes: Wishes,
@@ -117,6 +121,7 @@ impl Failure {
 pub(super) async fn run(program: Program) {
     let Program {
         guest,
+        kind,
         mut spawn,
         client,
         wishes,
@@ -124,7 +129,7 @@ pub(super) async fn run(program: Program) {
         place,
         occupied,
     } = program;
-    let pulse = Pulse::new();
+    let pulse = guest.pulse(kind);
     let lines = guest.presence().lines();
     let show = Show {
         motd: guest.motd().filter(|_| spawn.program == Asked::Shell),
@@ -142,7 +147,7 @@ pub(super) async fn run(program: Program) {
             let _agent = agent.map(|agent| agent.serve(session.witness()));
             tokio::select! {
                 end = attend(session, &client, wishes, show, &pulse) => end,
-                () = pulse.stopped(guest.idle_limit()) => End::Idle,
+                () = pulse.stopped() => End::Idle,
             }
         }
         Err(error) => End::Failure(error.into()),

@@ -115,6 +115,8 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
     let prepared = Prepared {
         entrance: &place.entrance,
         account: place.account,
+        joins: context.tree.joins(place.group(), place.group())?,
+        limits: place.bounds.process,
         open_files: context.session_files,
         ruleset: place.ruleset.try_clone()?,
         filter: &context.session_filter,
@@ -128,7 +130,7 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
         report: write,
     };
     let child = inside_pid_namespace(context, place, || {
-        clone::fork(&context.one_thread, 0, Some(place.group().as_fd()), || {
+        clone::fork(&context.one_thread, 0, Some(place.cradle().as_fd()), || {
             confine::become_session(prepared)
         })
     })?;
