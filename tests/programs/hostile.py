@@ -12,6 +12,7 @@ import paramiko
 from paramiko.common import (
     cMSG_CHANNEL_OPEN,
     cMSG_CHANNEL_OPEN_SUCCESS,
+    cMSG_CHANNEL_REQUEST,
     cMSG_USERAUTH_REQUEST,
 )
 
@@ -92,6 +93,17 @@ def many_places(count):
     return transport.is_active()
 
 
+def forged_log():
+    """Asks for what nobody knows, by a name that looks like a line of the log."""
+    transport = log_in()
+    channel = transport.open_session()
+    name = "x\n2026-01-01T00:00:00.000000Z  INFO forged: logged in"
+    fields = (channel.remote_chanid, name, False)
+    transport._send_user_message(message(cMSG_CHANNEL_REQUEST, *fields))
+    channel.exec_command("exit 3")
+    return channel.recv_exit_status()
+
+
 class Probes:
     """Counts what the server says to offers."""
 
@@ -137,6 +149,7 @@ def variables(length):
 SCENARIOS = {
     "shut-window": shut_window,
     "own-confirmed": own_confirmed,
+    "forged-log": forged_log,
     "many-places": many_places,
     "offers": offers,
     "variables": variables,
