@@ -183,7 +183,10 @@ fn ways(listed: &[(PathBuf, Access)]) -> Vec<(PathBuf, Access)> {
         (*access == Access::ReadWrite)
             .then(|| between.map(|part| (part.to_owned(), *access)).collect())
     };
-    guarded.filter_map(|(path, _)| way(path)).flatten().collect()
+    guarded
+        .filter_map(|(path, _)| way(path))
+        .flatten()
+        .collect()
 }
 
 /// `/` stands for everything at the top of the host but what a sandbox has of its own.

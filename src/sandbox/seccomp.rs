@@ -183,8 +183,7 @@ fn session_conditions() -> Result<Rules, SeccompError> {
 /// A process's own bounds, and looking at others'. Of one account all would be its to change (prlimit(2)),
 /// and a bound on processor time ends another session's process by a SIGKILL that Landlock does not see.
 fn limits() -> Result<Vec<SeccompRule>, SeccompError> {
-    let unchanged =
-        SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    let unchanged = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     Ok(vec![rule([equal(0, 0)?])?, rule([unchanged])?])
 }
 

@@ -87,7 +87,9 @@ impl Resident {
             Kind::Command => command.arg("--").arg(say),
             Kind::Terminal => command.arg("--").arg(format!("stty -echo; {say}")),
             Kind::Sftp => command.arg("127.0.0.1"),
-            Kind::Forward => command.arg("--").arg(format!("readlink /proc/self/ns/pid; {ECHO}")),
+            Kind::Forward => command
+                .arg("--")
+                .arg(format!("readlink /proc/self/ns/pid; {ECHO}")),
         };
         let known = homes(daemon);
         let mut client = Running::start(&mut command, Duration::from_secs(3600));
@@ -150,7 +152,11 @@ impl Resident {
                 .lines()
                 .any(|line| line.trim_end() == token)
         });
-        assert!(answered, "{kind:?} does not answer: {}", self.client.errors());
+        assert!(
+            answered,
+            "{kind:?} does not answer: {}",
+            self.client.errors()
+        );
     }
 
     fn through_the_door(&self, token: &str) -> std::io::Result<String> {
@@ -186,10 +192,18 @@ impl Resident {
             }
             client.has_ended()
         });
-        assert!(ended, "{kind:?} is not told of the end: {}", client.errors());
+        assert!(
+            ended,
+            "{kind:?} is not told of the end: {}",
+            client.errors()
+        );
         drop(stdin);
         drop(fs::remove_file(door));
-        assert_ne!(client.finish().code(), 0, "{kind:?} ended as if all were well");
+        assert_ne!(
+            client.finish().code(),
+            0,
+            "{kind:?} ended as if all were well"
+        );
     }
 }
 

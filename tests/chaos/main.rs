@@ -158,7 +158,10 @@ impl<'w> Stage<'w> {
                 let mut own = all
                     .iter()
                     .filter(|process| load::pid_namespace(process.pid).as_ref() == Some(home));
-                signal(own.next().expect("a session's process").pid, Signal::SIGKILL);
+                signal(
+                    own.next().expect("a session's process").pid,
+                    Signal::SIGKILL,
+                );
                 return Some(chosen);
             }
         }
@@ -213,8 +216,9 @@ struct Tally {
 
 #[test]
 fn what_is_killed_takes_its_own_with_it_and_nothing_else() {
-    let rounds = from_environment("SANDGATE_CHAOS")
-        .map_or(ROUNDS, |rounds| rounds.try_into().expect("a number of rounds"));
+    let rounds = from_environment("SANDGATE_CHAOS").map_or(ROUNDS, |rounds| {
+        rounds.try_into().expect("a number of rounds")
+    });
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = from_environment("SANDGATE_CHAOS_SEED")
         .unwrap_or_else(|| u64::from(clock.unwrap().subsec_nanos()));
@@ -266,7 +270,37 @@ fn play(stage: &mut Stage<'_>, target: Target, dice: &mut Dice, tally: &mut Tall
     if !target.ends_the_daemon() && target != Target::PreparedInit {
         assert_eq!(cut, 0, "{target:?} cut off logins of others");
     }
-    assert!(cut <= 1 || target.ends_the_daemon(), "{target:?}: {cut} logins were cut off");
+    assert!(
+        cut <= 1 || target.ends_the_daemon(),
+        "{target:?}: {cut} logins were cut off"
+    );
     tally.finished += finished;
     tally.cut += cut;
+}
+
+#[test]
+fn the_census_sees_what_is_left() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &setup());
+    // The client's first call leaves a file of its own.
+    daemon.ssh().run("true").expect_code(0);
+    let before = Census::settled(&daemon);
+    let finds = |kind: &str| before.changes(&daemon).keys().any(|found| found == kind);
+    let resident = Resident::start(&daemon, Kind::Command);
+    for kind in ["process sg-init", "process cat", "cgroups", "gate's socket"] {
+        assert!(finds(kind), "{kind}: {:?}", before.changes(&daemon));
+    }
+    drop(resident);
+    before.comes_again(&daemon, SOON);
+    let link = "ip link add left type veth peer name over";
+    world.outside(link).expect_code(0);
+    assert!(finds("links of the host's network"));
+    world.outside("ip link delete left").expect_code(0);
+    let file = std::path::PathBuf::from(format!("/var/tmp/{}-left", world.id));
+    std::fs::write(&file, "").unwrap();
+    std::os::unix::fs::chown(&file, Some(world.first_uid), None).unwrap();
+    let found = before.changes(&daemon);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    before.comes_again(&daemon, SOON);
 }

@@ -54,7 +54,14 @@ pub(crate) fn copy(world: &World) -> PathBuf {
 pub(crate) fn nobody(world: &World, words: &[&str]) -> Command {
     let uid = nobodys_uid(world).to_string();
     let mut command = Command::new("/usr/bin/setpriv");
-    command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all"]);
+    command.args([
+        "--reuid",
+        &uid,
+        "--regid",
+        &uid,
+        "--clear-groups",
+        "--inh-caps=-all",
+    ]);
     command.args(words).current_dir("/tmp");
     command
 }
@@ -69,7 +76,15 @@ pub(crate) fn as_nobody(world: &World, verbs: &[&str]) -> Answers {
 /// An attack as root in namespaces that are thrown away after it.
 pub(crate) fn root(verb: &str) -> Command {
     let mut command = Command::new("/usr/bin/unshare");
-    command.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"]);
+    command.args([
+        "--mount",
+        "--net",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--mount-proc",
+    ]);
     command.arg(attacker()).arg(verb).current_dir("/tmp");
     command
 }

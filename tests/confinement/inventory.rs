@@ -74,23 +74,74 @@ const NO_PROTOCOL: Control = Differs(&["EPROTONOSUPPORT", "ESOCKTNOSUPPORT"]);
 
 /// The whole suite.
 pub(crate) const AREAS: &[Area] = &[
-    Area { name: "Sockets of other kinds", attempts: SOCKETS },
-    Area { name: "Past the proxy", attempts: DIRECT },
-    Area { name: "Sockets of the host", attempts: HOST_SOCKETS },
-    Area { name: "Mounts and namespaces", attempts: NAMESPACES },
-    Area { name: "System calls", attempts: CALLS },
-    Area { name: "Other sessions of the sandbox", attempts: SESSIONS },
-    Area { name: "Other sandboxes", attempts: NEIGHBOURS },
-    Area { name: "The daemon", attempts: DAEMON },
-    Area { name: "Privileges", attempts: PRIVILEGES },
-    Area { name: "Terminals and what is inherited", attempts: TERMINALS },
-    Area { name: "What policy lists read-only", attempts: READ_ONLY },
-    Area { name: "What policy does not list", attempts: UNLISTED },
-    Area { name: "Devices and the kernel's settings", attempts: DEVICES },
-    Area { name: "Code from memory", attempts: MEMORY },
-    Area { name: "Forwarding as a way out", attempts: FORWARDING },
-    Area { name: "Bombs", attempts: BOMBS },
-    Area { name: "Crashes", attempts: CRASHES },
+    Area {
+        name: "Sockets of other kinds",
+        attempts: SOCKETS,
+    },
+    Area {
+        name: "Past the proxy",
+        attempts: DIRECT,
+    },
+    Area {
+        name: "Sockets of the host",
+        attempts: HOST_SOCKETS,
+    },
+    Area {
+        name: "Mounts and namespaces",
+        attempts: NAMESPACES,
+    },
+    Area {
+        name: "System calls",
+        attempts: CALLS,
+    },
+    Area {
+        name: "Other sessions of the sandbox",
+        attempts: SESSIONS,
+    },
+    Area {
+        name: "Other sandboxes",
+        attempts: NEIGHBOURS,
+    },
+    Area {
+        name: "The daemon",
+        attempts: DAEMON,
+    },
+    Area {
+        name: "Privileges",
+        attempts: PRIVILEGES,
+    },
+    Area {
+        name: "Terminals and what is inherited",
+        attempts: TERMINALS,
+    },
+    Area {
+        name: "What policy lists read-only",
+        attempts: READ_ONLY,
+    },
+    Area {
+        name: "What policy does not list",
+        attempts: UNLISTED,
+    },
+    Area {
+        name: "Devices and the kernel's settings",
+        attempts: DEVICES,
+    },
+    Area {
+        name: "Code from memory",
+        attempts: MEMORY,
+    },
+    Area {
+        name: "Forwarding as a way out",
+        attempts: FORWARDING,
+    },
+    Area {
+        name: "Bombs",
+        attempts: BOMBS,
+    },
+    Area {
+        name: "Crashes",
+        attempts: CRASHES,
+    },
 ];
 
 #[rustfmt::skip]
@@ -102,7 +153,7 @@ const SOCKETS: &[Attempt] = &[
     attempt("raw-socket6", "makes ICMPv6 packets by hand", "seccomp, privileges", Root, EPERM),
     attempt("socket:2,3,255", "makes whole IPv4 packets by hand", "seccomp, privileges", Root, EPERM),
     attempt("socket:10,3,255", "makes whole IPv6 packets by hand", "seccomp, privileges", Root, EPERM),
-    attempt("ping-socket", "pings without a raw socket", "seccomp", Root, EPERM),
+    attempt("ping-socket", "pings without a raw socket", "seccomp, net", Root, EPERM),
     attempt("socket:44,3,0", "AF_XDP: packets past the stack", "seccomp, privileges", Root, EPERM),
     attempt("vsock-socket", "AF_VSOCK: the hypervisor, past every namespace", "seccomp", Differs(&["EAFNOSUPPORT"]), EPERM),
     attempt("vsock-high-bits", "the same, with bits that the kernel ignores", "seccomp", Differs(&["EAFNOSUPPORT"]), EPERM),
@@ -195,15 +246,15 @@ const NAMESPACES: &[Attempt] = &[
     attempt("umount-proc", "uncovers what a mount hides", "seccomp, privileges, landlock", Root, EPERM),
     attempt("chroot", "a root of its own", "seccomp, privileges", Root, EPERM),
     attempt("pivot-root", "another root for everybody", "seccomp, privileges, landlock", Differs(&["EINVAL", "EBUSY"]), EPERM),
-    attempt("open-tree", "a copy of a mount, as a descriptor", "seccomp, privileges, landlock", Root, EPERM),
+    attempt("open-tree", "a copy of a mount, as a descriptor", "seccomp, privileges", Root, EPERM),
     attempt("fsopen", "a file system, as a descriptor", "seccomp, privileges", Root, EPERM),
     attempt("fspick", "a mounted file system, to be set otherwise", "seccomp, privileges", Root, EPERM),
     attempt("move-mount", "fsopen to move_mount, the whole new way", "seccomp, privileges, landlock", Root, EPERM),
-    attempt("mount-setattr", "takes `read-only` off a mount", "seccomp, privileges, landlock", Root, EPERM),
+    attempt("mount-setattr", "takes `read-only` off a mount", "seccomp, privileges", Root, EPERM),
     attempt("listmount", "the mounts, by number", "seccomp", Nobody, EPERM),
     attempt("quotactl", "quotas of the host's file systems", "seccomp", Nobody, EPERM),
     attempt("open-by-handle", "a file by its number, past every directory", "seccomp, privileges", Root, EPERM),
-    attempt("fanotify", "is told of every file that anybody opens", "seccomp", Root, EPERM),
+    attempt("fanotify", "is told of every file that anybody opens", "seccomp, privileges", Root, EPERM),
     attempt("unshare-user", "a user namespace, and every capability in it", "seccomp", Nobody, EPERM),
     attempt("unshare-net", "a network namespace", "seccomp, privileges", Root, EPERM),
     attempt("unshare-mount", "a mount namespace", "seccomp, privileges", Root, EPERM),
@@ -224,7 +275,7 @@ const NAMESPACES: &[Attempt] = &[
     attempt("clone3-user", "a user namespace by clone3(2)", "seccomp", Nobody, ENOSYS),
     attempt("setns", "joins a namespace by /proc/self/ns", "seccomp, privileges", Root, REFUSED),
     attempt("setns-path:/proc/1/ns/mnt", "joins the init's mounts", "seccomp, privileges, landlock", Root, &["EPERM", "EACCES", "ENOENT"]),
-    attempt("setns-pidfd:1", "joins by a pidfd", "seccomp, privileges", Root, EPERM),
+    attempt("setns-pidfd:1", "joins by a pidfd", "seccomp, privileges, landlock", Root, EPERM),
     attempt("sethostname", "names the host", "seccomp, privileges", Root, EPERM),
     attempt("setdomainname", "names its domain", "seccomp, privileges", Root, EPERM),
     attempt("attach-segment", "System V memory of the host", "ipc", Shown("tests/layers.rs", "the_ipc_namespace_holds_shared_memory"), &[]),

@@ -59,8 +59,16 @@ impl Place {
             fs::write(self.0.join(file), "contents").unwrap();
         }
         for path in [
-            "ro", "ro/directory", "ro/file", "rw", "rw/way", "rw/way/guarded", "rw/way/guarded/file",
-            "rw/other", "hidden", "hidden/file",
+            "ro",
+            "ro/directory",
+            "ro/file",
+            "rw",
+            "rw/way",
+            "rw/way/guarded",
+            "rw/way/guarded/file",
+            "rw/other",
+            "hidden",
+            "hidden/file",
         ] {
             let path = self.0.join(path);
             chown(&path, Some(uid), Some(uid)).unwrap();
@@ -142,7 +150,11 @@ impl<'w> Stage<'w> {
         let (victim, victim_pid) = waiting(&mut arena::nobody(world, &sleep));
         let hold = "import os, time; m, s = os.openpty(); print(os.ttyname(s), flush=True); time.sleep(600)";
         let (terminal, pts) = waiting(Command::new("/usr/bin/python3").args(["-I", "-c", hold]));
-        let same = |word, value: String| Name { word, outside: value.clone(), inside: value };
+        let same = |word, value: String| Name {
+            word,
+            outside: value.clone(),
+            inside: value,
+        };
         let names = vec![
             same("{ro}", format!("{root}/ro")),
             same("{rw}", format!("{root}/rw")),
@@ -154,8 +166,16 @@ impl<'w> Stage<'w> {
             same("{gate}", daemon.gate().to_string()),
             same("{monitor}", daemon.monitor().to_string()),
             same("{neighbour}", neighbour_pid.to_string()),
-            Name { word: "{session}", inside: session_pid, outside: victim_pid },
-            Name { word: "{init}", inside: "1".into(), outside: init.to_string() },
+            Name {
+                word: "{session}",
+                inside: session_pid,
+                outside: victim_pid,
+            },
+            Name {
+                word: "{init}",
+                inside: "1".into(),
+                outside: init.to_string(),
+            },
         ];
         Self {
             daemon,
@@ -196,7 +216,10 @@ impl<'w> Stage<'w> {
         let finished = match attempt.control {
             Control::Nobody => {
                 let program = arena::copy(world);
-                run(&mut arena::nobody(world, &[program.to_str().unwrap(), &verb]), 30)
+                run(
+                    &mut arena::nobody(world, &[program.to_str().unwrap(), &verb]),
+                    30,
+                )
             }
             Control::Root | Control::Differs(_) => run(&mut arena::root(&verb), 30),
             Control::Host => run(Command::new(attacker()).arg(&verb).current_dir("/tmp"), 30),
@@ -260,20 +283,78 @@ fn every_attempt_fails_in_a_sandbox_and_succeeds_where_it_is_missing() {
     let mut wrong = String::new();
     for (attempt, here) in all.iter().zip(stage.inside(&all)) {
         if !attempt.stopped.contains(&&*here) {
-            writeln!(wrong, "{} inside: {here}, not {:?}", attempt.attack, attempt.stopped).unwrap();
+            writeln!(
+                wrong,
+                "{} inside: {here}, not {:?}",
+                attempt.attack, attempt.stopped
+            )
+            .unwrap();
         }
     }
     for attempt in &all {
         let there = stage.outside(attempt);
-        let differs = match attempt.control {
-            Control::Differs(answers) => answers.contains(&&*there),
-            _ => false,
-        };
-        if there != "ok" && !differs {
+        if !got_through(attempt, &there) {
             writeln!(wrong, "{} outside (the control): {there}", attempt.attack).unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Whether an attempt got through, by its answer.
+fn got_through(attempt: &Attempt, answer: &str) -> bool {
+    let differs = match attempt.control {
+        Control::Differs(answers) => answers.contains(&answer),
+        _ => false,
+    };
+    answer == "ok" || differs
+}
+
+/// The layers that an attempt names, where ablation knows them all and its target is no other process,
+/// file or network: tests/layers.rs takes those.
+fn layers(attempt: &Attempt) -> Option<Vec<&'static str>> {
+    let outside = matches!(
+        attempt.control,
+        Control::Nobody | Control::Root | Control::Differs(_) | Control::Ablated(_)
+    );
+    let layers: Vec<_> = attempt.by.split(", ").collect();
+    let known = ["seccomp", "privileges", "landlock"];
+    let fits = outside && !attempt.attack.contains('{') && layers.iter().all(|l| known.contains(l));
+    fits.then_some(layers)
+}
+
+#[test]
+fn the_layers_that_an_attempt_names_are_what_stops_it_and_each_alone_would() {
+    let world = World::new();
+    let place = Place(format!("/srv/{}-layers", world.id).into());
+    place.make_programs();
+    let attack = |attempt: &Attempt, without: &[&str]| {
+        let mut command = ablated(&place, &without.join(","), attempt.attack);
+        let out = run(&mut command, 30).expect_code(0).out();
+        answer(out.lines().last().unwrap_or_default(), attempt.attack)
+    };
+    let mut wrong = String::new();
+    let mut tried = 0;
+    for (attempt, layers) in attempts().filter_map(|attempt| Some((attempt, layers(attempt)?))) {
+        tried += 1;
+        let free = attack(attempt, &layers);
+        if !got_through(attempt, &free) {
+            writeln!(wrong, "{}: {free} even without {layers:?}", attempt.attack).unwrap();
+        }
+        // A call that this kernel lacks says nothing of any one layer.
+        for kept in layers.iter().filter(|_| free != "ENOSYS") {
+            let without: Vec<_> = layers
+                .iter()
+                .copied()
+                .filter(|layer| layer != kept)
+                .collect();
+            let held = attack(attempt, &without);
+            if got_through(attempt, &held) {
+                writeln!(wrong, "{}: {held} with {kept} alone", attempt.attack).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(tried > 100, "only {tried} attempts");
 }
 
 #[test]
@@ -281,9 +362,17 @@ fn every_attack_is_one_of_the_suite_and_every_test_that_it_names_is_there() {
     let listed: BTreeSet<&str> = attempts()
         .map(|attempt| attempt.attack.split(':').next().unwrap_or_default())
         .collect();
-    let verbs = run(Command::new(attacker()).arg("--verbs"), 10).expect_code(0).out();
-    let without: Vec<_> = verbs.lines().filter(|verb| !listed.contains(verb)).collect();
-    assert!(without.is_empty(), "attacks without a place in the suite: {without:?}");
+    let verbs = run(Command::new(attacker()).arg("--verbs"), 10)
+        .expect_code(0)
+        .out();
+    let without: Vec<_> = verbs
+        .lines()
+        .filter(|verb| !listed.contains(verb))
+        .collect();
+    assert!(
+        without.is_empty(),
+        "attacks without a place in the suite: {without:?}"
+    );
     for attempt in attempts() {
         if let Control::Shown(file, test) = attempt.control {
             let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
@@ -303,17 +392,30 @@ fn table() -> String {
         line(format!("## {}\n", area.name));
         line("| attempt | what it would give | stopped by | succeeds |".into());
         line("|---|---|---|---|".into());
-        for Attempt { attack, tries, by, control, .. } in area.attempts {
+        for Attempt {
+            attack,
+            tries,
+            by,
+            control,
+            ..
+        } in area.attempts
+        {
             let place = match control {
                 Control::Nobody => "outside, as an ordinary user".to_owned(),
                 Control::Root => "as root in fresh namespaces".to_owned(),
                 Control::Host => "as root of the host".to_owned(),
                 Control::Gate => "in the gate's network".to_owned(),
                 Control::Ablated(layers) => format!("in a sandbox without {layers}"),
-                Control::Differs(answers) => format!("depends on the kernel; {} outside", answers.join(", ")),
+                Control::Differs(answers) => {
+                    format!("depends on the kernel; {} outside", answers.join(", "))
+                }
                 Control::Shown(file, test) => format!("`{file}`: {}", test.replace('_', " ")),
             };
-            let attack = if attack.contains(['`', ' ']) { (*attack).to_owned() } else { format!("`{attack}`") };
+            let attack = if attack.contains(['`', ' ']) {
+                (*attack).to_owned()
+            } else {
+                format!("`{attack}`")
+            };
             line(format!("| {attack} | {tries} | {by} | {place} |"));
         }
         line(String::new());
@@ -326,7 +428,9 @@ fn the_document_lists_what_the_suite_tries() {
     const BEGIN: &str = "<!-- from tests/confinement/inventory.rs -->\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attacks.md");
     let document = fs::read_to_string(&path).unwrap();
-    let (head, listed) = document.split_once(BEGIN).expect("the mark above the tables");
+    let (head, listed) = document
+        .split_once(BEGIN)
+        .expect("the mark above the tables");
     let current = format!("\n{}", table().trim_end()) + "\n";
     if std::env::var_os("SANDGATE_WRITE_DOCS").is_some() {
         fs::write(&path, format!("{head}{BEGIN}{current}")).unwrap();
