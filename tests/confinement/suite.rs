@@ -293,15 +293,68 @@ fn every_attempt_fails_in_a_sandbox_and_succeeds_where_it_is_missing() {
     }
     for attempt in &all {
         let there = stage.outside(attempt);
-        let differs = match attempt.control {
-            Control::Differs(answers) => answers.contains(&&*there),
-            _ => false,
-        };
-        if there != "ok" && !differs {
+        if !got_through(attempt, &there) {
             writeln!(wrong, "{} outside (the control): {there}", attempt.attack).unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Whether an attempt got through, by its answer.
+fn got_through(attempt: &Attempt, answer: &str) -> bool {
+    let differs = match attempt.control {
+        Control::Differs(answers) => answers.contains(&answer),
+        _ => false,
+    };
+    answer == "ok" || differs
+}
+
+/// The layers that an attempt names, where ablation knows them all and its target is no other process,
+/// file or network: tests/layers.rs takes those.
+fn layers(attempt: &Attempt) -> Option<Vec<&'static str>> {
+    let outside = matches!(
+        attempt.control,
+        Control::Nobody | Control::Root | Control::Differs(_) | Control::Ablated(_)
+    );
+    let layers: Vec<_> = attempt.by.split(", ").collect();
+    let known = ["seccomp", "privileges", "landlock"];
+    let fits = outside && !attempt.attack.contains('{') && layers.iter().all(|l| known.contains(l));
+    fits.then_some(layers)
+}
+
+#[test]
+fn the_layers_that_an_attempt_names_are_what_stops_it_and_each_alone_would() {
+    let world = World::new();
+    let place = Place(format!("/srv/{}-layers", world.id).into());
+    place.make_programs();
+    let attack = |attempt: &Attempt, without: &[&str]| {
+        let mut command = ablated(&place, &without.join(","), attempt.attack);
+        let out = run(&mut command, 30).expect_code(0).out();
+        answer(out.lines().last().unwrap_or_default(), attempt.attack)
+    };
+    let mut wrong = String::new();
+    let mut tried = 0;
+    for (attempt, layers) in attempts().filter_map(|attempt| Some((attempt, layers(attempt)?))) {
+        tried += 1;
+        let free = attack(attempt, &layers);
+        if !got_through(attempt, &free) {
+            writeln!(wrong, "{}: {free} even without {layers:?}", attempt.attack).unwrap();
+        }
+        // A call that this kernel lacks says nothing of any one layer.
+        for kept in layers.iter().filter(|_| free != "ENOSYS") {
+            let without: Vec<_> = layers
+                .iter()
+                .copied()
+                .filter(|layer| layer != kept)
+                .collect();
+            let held = attack(attempt, &without);
+            if got_through(attempt, &held) {
+                writeln!(wrong, "{}: {held} with {kept} alone", attempt.attack).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(tried > 100, "only {tried} attempts");
 }
 
 #[test]

@@ -271,9 +271,9 @@ static long mount_overlay(const char *a) {
     mkdir("/tmp/attack-upper", 0777);
     mkdir("/tmp/attack-work", 0777);
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=/tmp/attack-upper,workdir=/tmp/attack-work", a);
-    long mounted = mount("overlay", "/mnt", "overlay", 0, options);
+    long mounted = mount("overlay", "/tmp", "overlay", 0, options);
     int failed = errno;
-    if (mounted == 0) umount("/mnt");
+    if (mounted == 0) umount2("/tmp", MNT_DETACH);
     rmdir("/tmp/attack-work/work");
     rmdir("/tmp/attack-work");
     rmdir("/tmp/attack-upper");
@@ -690,8 +690,8 @@ static long handle_open(const char *a) {
     int mount_id;
     if (name_to_handle_at(AT_FDCWD, "/usr", (struct file_handle *)&handle, &mount_id, 0) < 0 && errno != EPERM)
         handle.head.handle_bytes = 8;
-    int root = open("/", O_RDONLY | O_DIRECTORY);
-    return opened(open_by_handle_at(root, (struct file_handle *)&handle, O_RDONLY));
+    int mount = open("/usr", O_RDONLY | O_DIRECTORY);
+    return opened(open_by_handle_at(mount, (struct file_handle *)&handle, O_RDONLY));
 }
 static long x32_call(const char *a) { (void)a; return syscall(0x40000000 | SYS_getpid); }
 static long int80_call(const char *a) {
