@@ -39,7 +39,7 @@ pub struct Allowed {
     /// The path in canonical form: what was judged, so nothing else may go on the wire. The query
     /// follows it as received.
     pub path: String,
-    /// The protocol of the endpoint that judged it; `None` where only credentials are looked after.
+    /// The protocol of the endpoint that judged it.
     pub protocol: Option<&'static str>,
     /// The rule that allowed it, as the file has it: `rules[0]`, `access: full`. `None` where none was
     /// needed.
@@ -71,8 +71,6 @@ type Refusal = (Box<RequestDenial>, Enforcement);
 /// What a request comes to before rules are asked.
 enum Prepared<'a> {
     Tunnel(Permit),
-    /// Nothing but credentials is looked after there.
-    Unjudged(Permit, String),
     NeedsBody(u64),
     Ready(Permit, Route<'a>, String, Vec<Item>),
 }
@@ -118,7 +116,6 @@ impl Snapshot {
         match self.prepare(destination, admission, request) {
             Err(denial) => RequestVerdict::Deny(denial),
             Ok(Prepared::Tunnel(permit)) => RequestVerdict::Tunnel(permit),
-            Ok(Prepared::Unjudged(permit, path)) => allow(permit, path, None, None, None),
             Ok(Prepared::NeedsBody(limit)) => RequestVerdict::NeedsBody { limit },
             Ok(Prepared::Ready(permit, route, path, items)) => {
                 let protocol = route.requests.processing.protocol.map(Protocol::name);
@@ -179,8 +176,9 @@ impl Snapshot {
         if has_encoded_slash(&path) && !processing.encoded_slash {
             return Err(refuse(request::PathError::EncodedSlash.to_string()));
         }
-        if processing.protocol.is_none() {
-            return Ok(Prepared::Unjudged(permit, path));
+        if processing.wants_credentials() {
+            let problem = "the endpoint wants credentials put into requests, which this build does not do; take them out of it";
+            return Err(refuse(problem.to_owned()));
         }
         match request::read(request, processing, route.messages(self)) {
             Ok(Reading::Items(items)) => Ok(Prepared::Ready(permit, route, path, items)),

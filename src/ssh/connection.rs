@@ -1,6 +1,5 @@
 //! One connection: russh's callbacks, which decide or pass on, and never wait for a program.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,13 +12,14 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Answer as KeyAnswer, Begun, Doorkeeper};
-use super::channels::{Answer, Channels};
+use super::channels::Channels;
 use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::sandbox::{Program, SocketPath};
 
 mod login;
+mod reply;
 
 /// One connection.
 pub(super) struct Connection {
@@ -53,44 +53,6 @@ impl Connection {
             route,
             tasks,
             stage,
-        }
-    }
-
-    /// Lets the channels decide on a request and passes their answer on. Before the login there are none.
-    fn answer(
-        &mut self,
-        id: ChannelId,
-        session: &mut Session,
-        decide: impl FnOnce(&mut Channels) -> Answer,
-    ) -> Result<(), russh::Error> {
-        let answer = match &mut self.stage {
-            Stage::Inside { channels, .. } => decide(channels),
-            Stage::Outside { .. } => Answer::Failure,
-        };
-        match answer {
-            Answer::Success => session.channel_success(id),
-            Answer::Failure => session.channel_failure(id),
-            Answer::Later => Ok(()),
-        }
-    }
-
-    /// Refuses what has no room for a reason in its answer: the log has it, and the client gets it beside
-    /// the answer, as a debug message (RFC 4253 §11.3) that `ssh -v` shows.
-    fn refuse(
-        &self,
-        what: impl fmt::Display,
-        reason: &(dyn std::error::Error + 'static),
-        session: &mut Session,
-    ) -> Result<bool, russh::Error> {
-        tracing::info!(source = %self.source, %what, reason, "refused");
-        session.debug(true, &format!("{what} refused: {reason}"), "")?;
-        Ok(false)
-    }
-
-    /// Tells the channels something that has no answer.
-    fn tell(&mut self, tell: impl FnOnce(&mut Channels)) {
-        if let Stage::Inside { channels, .. } = &mut self.stage {
-            tell(channels);
         }
     }
 }

@@ -265,8 +265,20 @@ fn credentials_alone_open_nothing_beside_rules() {
     allowed(&snapshot, get("GET", "/api/x"));
     denied(&snapshot, get("PUT", "/api/x"));
     denied(&snapshot, get("GET", "/other"));
-    let alone = one("credential_binding: {provider: x}");
-    assert_eq!(allowed(&alone, get("PUT", "/a/../b")).path, "/b");
+}
+
+#[test]
+fn a_request_is_not_sent_without_the_credentials_that_it_is_to_have() {
+    for asked in [
+        "credential_binding: {provider: x}",
+        "protocol: rest, access: full, credential_binding: {provider: x}",
+        "protocol: rest, access: full, credential_signing: sigv4, signing_service: s3",
+        "protocol: rest, access: full, request_body_credential_rewrite: true",
+    ] {
+        let denial = denied(&one(asked), get("GET", "/"));
+        assert!(denial.reason.contains("wants credentials"), "{denial:?}");
+    }
+    allowed(&one("protocol: rest, access: full"), get("GET", "/"));
 }
 
 #[test]
