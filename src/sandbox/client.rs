@@ -65,7 +65,6 @@ struct Shared {
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     /// Programs for keys that may run at once.
     commands: Semaphore,
-    pool_size: usize,
     reloads: mpsc::UnboundedSender<OwnedFd>,
 }
 
@@ -91,6 +90,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 struct Pool {
     ready: VecDeque<Lease>,
     building: usize,
+    size: usize,
 }
 
 impl Pool {
@@ -124,10 +124,7 @@ fn unexpected(given: &Given) -> Refusal {
 
 impl Monitor {
     /// Takes the gate's end.
-    pub(crate) fn attach(
-        channel: Channel,
-        pool_size: usize,
-    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
+    pub(crate) fn attach(channel: Channel) -> io::Result<Attached<impl Future<Output = Lost>>> {
         let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -139,7 +136,6 @@ impl Monitor {
             leased: Mutex::default(),
             turns: Mutex::default(),
             commands: Semaphore::new(MOST_COMMANDS),
-            pool_size,
             reloads: reload,
         });
         let socket = reactor::register(channel.into())?;
@@ -154,6 +150,9 @@ impl Monitor {
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
         let number = self.0.last.fetch_add(1, Ordering::Relaxed);
+        request
+            .check()
+            .map_err(|_| Refusal("the request is out of bounds".into()))?;
         let bytes = encode(&Numbered { number, request })
             .map_err(|_| Refusal("the request is too long".into()))?;
         let (sender, receiver) = oneshot::channel();
@@ -179,20 +178,21 @@ impl Monitor {
         }
     }
 
-    /// Builds every login's pool. Called before the port opens, so that what can't be confined is
-    /// found out by the operator and not by a user.
+    /// Builds every login's pool, of the size beside it. Called before the port opens, so that what can't be
+    /// confined is found out by the operator and not by a user; to this end one is built for an empty pool, too.
     pub async fn fill_pools(
         &self,
-        logins: impl IntoIterator<Item = &LoginName>,
+        pools: impl IntoIterator<Item = (&LoginName, usize)>,
     ) -> Result<(), Refusal> {
-        for login in logins {
-            for _ in 0..self.0.pool_size {
+        for (login, size) in pools {
+            lock(&self.0.pools).entry(login.clone()).or_default().size = size;
+            for _ in 0..size.max(1) {
                 let ready = self.build(login).await?;
-                lock(&self.0.pools)
-                    .entry(login.clone())
-                    .or_default()
-                    .ready
-                    .push_back(ready);
+                let mut pools = lock(&self.0.pools);
+                let pool = pools.entry(login.clone()).or_default();
+                pool.ready.push_back(ready);
+                let over = pool.ready.split_off(pool.ready.len().min(pool.size));
+                drop((pools, over));
             }
         }
         Ok(())
@@ -200,13 +200,17 @@ impl Monitor {
 
     /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
     /// ones in the background.
-    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+    pub fn renew_pools<'a>(&self, pools: impl IntoIterator<Item = (&'a LoginName, usize)>) {
         let old: Vec<_> = lock(&self.0.pools)
             .values_mut()
-            .map(|pool| std::mem::take(&mut pool.ready))
+            .map(|pool| {
+                pool.size = 0;
+                std::mem::take(&mut pool.ready)
+            })
             .collect();
         drop(old);
-        for login in logins {
+        for (login, size) in pools {
+            lock(&self.0.pools).entry(login.clone()).or_default().size = size;
             self.refill(login, SESSIONS_FIRST);
         }
     }
@@ -251,10 +255,7 @@ impl Monitor {
             let mut pools = lock(&self.0.pools);
             let pool = pools.entry(login.clone()).or_default();
             pool.ready.retain(Lease::lives);
-            let missing = self
-                .0
-                .pool_size
-                .saturating_sub(pool.ready.len() + pool.building);
+            let missing = pool.size.saturating_sub(pool.ready.len() + pool.building);
             pool.building += missing;
             missing
         };

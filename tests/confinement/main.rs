@@ -18,10 +18,13 @@
 mod support;
 
 mod arena;
+mod denied;
 mod exhaustion;
 mod files;
+mod homes;
 mod inventory;
 mod namespaces;
 mod neighbours;
 mod privileges;
+mod roots;
 mod suite;
