@@ -11,6 +11,7 @@ use crate::server::{self, Launch};
 
 mod doctor;
 mod policy;
+mod sandboxes;
 mod sshd;
 
 /// An SSH server whose sessions run in sandboxes.
@@ -35,6 +36,10 @@ enum Command {
     /// Work with policies.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// List the sandboxes of a running daemon (needs root).
+    Sandboxes(sandboxes::List),
+    /// End sandboxes of a running daemon, with everything in them (needs root).
+    Kill(sandboxes::Kill),
 }
 
 /// Where the configuration comes from.
@@ -94,6 +99,8 @@ pub fn run() -> ExitCode {
         Command::Doctor(question) => question.answer(),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(command) => command.run(),
+        Command::Sandboxes(list) => sandboxes::list(&list),
+        Command::Kill(kill) => sandboxes::kill(&kill),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("sandgate: {}", server::explain(error.as_ref()));

@@ -11,13 +11,16 @@ use crate::model::LoginName;
 use crate::yaml::Invalid;
 
 mod activation;
+mod admin;
 pub mod algorithms;
+mod assign;
 mod authentication;
 mod bounds;
 mod builtin;
 mod channel;
 mod files;
 mod forwarding;
+mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
@@ -31,12 +34,14 @@ mod text;
 mod unwelcome;
 
 pub use activation::Activation;
+pub use assign::Assignments;
 pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
 pub use channel::ChannelKind;
 pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
+pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use rules::RuleFiles;
@@ -84,6 +89,8 @@ pub struct Config {
     pub rules: Option<RuleFiles>,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
+    /// Who gets other sandboxes than a login says.
+    pub assignments: Assignments,
     /// Bounds.
     pub limits: Limits,
     /// How connections are received, watched and ended.
@@ -94,10 +101,14 @@ pub struct Config {
     pub pool: usize,
     /// What this kernel can't enforce and the operator accepts.
     pub accept_weaker: Vec<Gap>,
+    /// Where root asks about sandboxes; `None` is `/run/sandgate/PID.sock`.
+    pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
     /// What the SSH transport may negotiate.
     pub algorithms: algorithms::Algorithms,
+    /// How connections are looked into.
+    pub inspection: Inspection,
 }
 
 /// One login.

@@ -1,8 +1,9 @@
 //! sandgate: an SSH server whose sessions run in sandboxes.
 //!
 //! The modules form floors and imports only go down (`tests/floors.rs` holds the tree to it):
-//! server, cli | ssh | sandbox, egress | audit | policy | config, model | sys, yaml, sftp.
+//! server, admin, cli | ssh | sandbox, egress | audit | policy | config, model | sys, yaml, sftp.
 
+pub mod admin;
 pub mod audit;
 pub mod cli;
 pub mod config;

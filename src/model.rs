@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+mod kind;
 mod permits;
 
+pub use kind::{DefinitionName, Kind};
 pub use permits::PermitList;
 pub(crate) use permits::glob;
 
@@ -36,20 +38,7 @@ impl TryFrom<String> for LoginName {
     type Error = Invalid;
 
     fn try_from(name: String) -> Result<Self, Invalid> {
-        let head = name
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
-        let tail = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-        if head && tail && name.len() <= 32 {
-            Ok(Self(name))
-        } else {
-            Err(Invalid(format!(
-                "{name:?} is no login name: a lower-case letter or '_', then lower-case letters, digits, '_' or '-', at most 32"
-            )))
-        }
+        kind::plain(name, "login name").map(Self)
     }
 }
 
@@ -96,7 +85,7 @@ impl fmt::Display for Generation {
 }
 
 /// The SHA-256 fingerprint of a public key, as `ssh-keygen -l` prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub String);
 
 impl fmt::Display for Fingerprint {
@@ -273,8 +262,8 @@ pub struct Connection {
 pub struct Subject {
     /// The sandbox.
     pub sandbox: SandboxId,
-    /// The login it serves.
-    pub login: LoginName,
+    /// The login it serves, and its definition.
+    pub kind: Kind,
     /// Which key answers for it.
     pub holder: Holder,
 }
@@ -288,7 +277,10 @@ pub enum Holder {
     Sessions(Arc<Roster>),
 }
 
-/// Who started which session of a shared sandbox.
+/// The most sessions that a roster remembers; the oldest is forgotten first.
+const ROSTER: usize = 4096;
+
+/// Who started which session of a shared sandbox, ended ones included: what they left running is theirs.
 #[derive(Debug, Default)]
 pub struct Roster(Mutex<BTreeMap<SessionId, Fingerprint>>);
 
@@ -305,12 +297,11 @@ impl Holder {
 impl Roster {
     /// Notes a session that has started.
     pub fn enter(&self, session: SessionId, key: Fingerprint) {
-        self.entries().insert(session, key);
-    }
-
-    /// Forgets a session that has ended.
-    pub fn leave(&self, session: SessionId) {
-        self.entries().remove(&session);
+        let mut entries = self.entries();
+        entries.insert(session, key);
+        if entries.len() > ROSTER {
+            entries.pop_first();
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<SessionId, Fingerprint>> {

@@ -12,14 +12,16 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
+use crate::admin::{self, Place};
 use crate::config::{Activation, Config, Home, Root};
-use crate::sandbox::{self, CapabilityError, Channel, Tree, Wants};
+use crate::sandbox::{self, CapabilityError, Channel, Lines, Tree, Wants};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
 pub mod doctor;
 mod files;
 mod gate;
+mod inspection;
 mod key_files;
 mod keys;
 mod launch;
@@ -50,6 +52,14 @@ pub enum ServerError {
         path: PathBuf,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Root could ask nothing.
+    #[error("admin: cannot listen on {}: {source}; name another path", path.display())]
+    Admin {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// Root's powers are not all there.
     #[error("sandgate serve as root needs a few capabilities: {0}")]
@@ -106,12 +116,25 @@ pub fn serve(
     let run = |served| {
         let controllers = &checked.charter().holders.controllers;
         let tree = Tree::create(controllers).map_err(ServerError::Cgroup)?;
+        let configured = checked.config().admin.as_deref();
+        let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
+            path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),
+            source,
+        })?;
+        tracing::debug!(socket = %place.path().display(), "root may ask for sandboxes");
+        let given = Given {
+            tree,
+            sockets,
+            admin,
+        };
         let plan = Plan {
             checked: &checked,
             notifier: &notifier,
             served,
         };
-        start(&plan, tree, sockets, launch).map_err(wrong("start"))
+        let ended = start(&plan, given, launch).map_err(wrong("start"));
+        place.close();
+        ended
     };
     match ground {
         Ground::Foreground => run(None),
@@ -127,7 +150,8 @@ fn wants(config: &Config, given: bool) -> Wants {
     let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let start = start.ok().and_then(|text| text.trim().parse().ok());
     let low = |address: &SocketAddr| address.port() < start.unwrap_or(1024);
-    let files = || config.logins.values().map(|login| &login.sandbox.files);
+    let kinds = config.kinds();
+    let files = || kinds.values().map(|login| &login.sandbox.files);
     Wants {
         low_ports: !given && config.listen.iter().any(low),
         devices: files().any(|files| !files.devices.is_empty()),
@@ -146,12 +170,16 @@ struct Plan<'a> {
     served: Option<OwnedFd>,
 }
 
-fn start(
-    plan: &Plan<'_>,
+/// What the processes get that is opened before them.
+struct Given {
     tree: Tree,
+    /// systemd's.
     sockets: Vec<(SocketAddr, socket2::Socket)>,
-    launch: Launch,
-) -> std::io::Result<ExitCode> {
+    /// The listener for root's questions.
+    admin: OwnedFd,
+}
+
+fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCode> {
     let Plan {
         checked, notifier, ..
     } = plan;
@@ -160,28 +188,32 @@ fn start(
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
+    let (trust, say_trust) = launch::signpost()?;
     let door = gate::Threshold {
-        sockets,
+        sockets: given.sockets,
         entrance: launch.entrance,
         ready: say_ready,
+        trust: say_trust,
     };
-    let given = (tree, gate_end, monitor_end, door);
-    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, monitor_end, door)| {
+    let lines = Lines {
+        gate: monitor_end,
+        trust,
+        admin: given.admin,
+    };
+    let given = (given.tree, gate_end, lines, door);
+    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, lines, door)| {
         drop((gate_end, door));
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
         if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
             supervisor::end_child(Err(error));
         }
         let charter = checked.charter().clone();
-        supervisor::end_child(sandbox::serve_as_monitor(
-            charter,
-            tree,
-            monitor_end,
-            || reload::reload(checked, notifier),
-        ))
+        supervisor::end_child(sandbox::serve_as_monitor(charter, tree, lines, || {
+            reload::reload(checked, notifier)
+        }))
     })?;
-    let (tree, gate_end, monitor_end, door) = given;
-    drop(monitor_end);
+    let (tree, gate_end, lines, door) = given;
+    drop(lines);
     let given = (tree, gate_end, door);
     let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, door)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.

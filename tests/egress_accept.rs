@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandgate::audit::Trail;
-use sandgate::egress::{Door, Resolver, serve};
-use sandgate::model::{Fingerprint, Generation, Holder, LoginName, Peer, SandboxId, Subject};
+use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
+use sandgate::model::{Fingerprint, Generation, Holder, Kind, LoginName, Peer, SandboxId, Subject};
 use sandgate::policy::Snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,14 +27,23 @@ async fn no_descriptors_is_not_the_end() {
         Box::pin(std::future::ready(peer)) as Pin<Box<dyn Future<Output = Peer> + Send>>
     });
     let trail = Arc::new(Trail::open(None).unwrap());
-    let door = Door::new(trail, Resolver::new("", "").unwrap(), whois).unwrap();
+    let door = Door::new(
+        trail,
+        Resolver::new("", "").unwrap(),
+        whois,
+        Inspector::new(Authority::make().unwrap(), &Roots::read(&[]).unwrap()).unwrap(),
+    )
+    .unwrap();
     let policy = Arc::new(Snapshot::parse("test", "version: 1\n", Generation(1)).unwrap());
     let (_policy, policies) = tokio::sync::watch::channel(policy);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = listener.local_addr().unwrap();
     let subject = Subject {
         sandbox: SandboxId(1),
-        login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+        kind: Kind {
+            login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+            definition: None,
+        },
         holder: Holder::Key(Fingerprint("SHA256:test".into())),
     };
     let server = tokio::spawn(serve(listener, subject, policies, Arc::new(door)));

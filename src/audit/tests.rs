@@ -45,6 +45,7 @@ fn egress(host: &str) -> Event {
         session: identity.session,
         sandbox: SandboxId(3),
         login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+        definition: None,
         key: Some(Fingerprint("SHA256:abc".into())),
         origin: Origin::Program,
         process: Some(Process::from(&identity)),
@@ -75,7 +76,7 @@ fn an_event_is_one_json_line_with_every_field() {
     assert_eq!(
         line,
         serde_json::json!({
-            "kind": "egress", "session": 4, "sandbox": 3, "login": "sandbox", "key": "SHA256:abc", "origin": "program",
+            "kind": "egress", "session": 4, "sandbox": 3, "login": "sandbox", "definition": null, "key": "SHA256:abc", "origin": "program",
             "process": {"pid": 77, "binary": "/usr/bin/curl", "ancestors": ["/usr/bin/bash"]},
             "destination": {"host": "example.com", "port": 443}, "addresses": ["203.0.113.2"],
             "verdict": "allow", "rule": "api", "generation": 2, "reason": null,

@@ -1,14 +1,19 @@
-//! Who shares a login's sandboxes, and how long they stay.
+//! Definitions of sandboxes: who shares one, and how long it stays.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_saphyr::{Location, Spanned};
 
 use super::bounds::{self, Bounds, BoundsFile};
 use super::files::{self, Files, FilesFile};
 use super::text::wrong;
+use crate::model::DefinitionName;
 use crate::yaml::Fault;
 
 /// The longest time that can be written, in seconds: thirty days.
@@ -20,11 +25,14 @@ const MOST_SESSIONS: usize = 4096;
 /// A login's sandboxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sharing {
+    /// The definition's name; `None` for a login's own.
+    pub name: Option<DefinitionName>,
     /// Who shares one.
     pub scope: Scope,
     /// How long a shared one stays, with what was left running in it, when nobody is connected.
     pub linger: Duration,
-    /// How long one stays in which no session runs, connections or not; `None` is for ever.
+    /// How long one stays in which no session runs and to which nothing is forwarded, connections or not;
+    /// `None` is for ever.
     pub idle: Option<Duration>,
     /// How old one may become; `None` is for ever. Its terminals are warned.
     pub max_age: Option<Duration>,
@@ -37,7 +45,7 @@ pub struct Sharing {
 }
 
 /// Who shares a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Nobody: each connection has its own, and nothing of it stays.
@@ -48,9 +56,17 @@ pub enum Scope {
     Key,
 }
 
+impl Scope {
+    /// Whether connections share a sandbox.
+    pub fn is_shared(self) -> bool {
+        self != Self::Connection
+    }
+}
+
 impl Default for Sharing {
     fn default() -> Self {
         Self {
+            name: None,
             scope: Scope::Connection,
             linger: Duration::ZERO,
             idle: None,
@@ -62,9 +78,10 @@ impl Default for Sharing {
     }
 }
 
+/// One definition: an entry of `sandboxes`, or a login's own.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SharingFile {
+pub(super) struct DefinitionFile {
     scope: Option<Scope>,
     linger: Option<Spanned<u64>>,
     idle: Option<Spanned<u64>>,
@@ -74,10 +91,112 @@ pub(super) struct SharingFile {
     bounds: BoundsFile,
     #[serde(default)]
     files: FilesFile,
+    policy: Option<PathBuf>,
 }
 
-/// Relative paths count from `base`.
-pub(super) fn check(base: &Path, file: SharingFile) -> Result<Sharing, Fault> {
+/// What a login says of its sandboxes: the name of a definition, or one of its own.
+#[derive(Debug)]
+pub(super) enum Choice {
+    Named(String),
+    Own(Box<DefinitionFile>),
+}
+
+/// By hand: an untagged enum would say of each mistake only that nothing fits.
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Choice;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of one of `sandboxes`, or keys such as `scope: login`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Choice, E> {
+                Ok(Choice::Named(name.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Choice, A::Error> {
+                let own = DefinitionFile::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Choice::Own(Box::new(own)))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A checked definition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Definition {
+    pub(super) sharing: Sharing,
+    /// Its sandboxes' policy; `None` is that of each login.
+    pub(super) policy: Option<PathBuf>,
+}
+
+/// The definitions that logins can name.
+pub(super) type Definitions = BTreeMap<DefinitionName, Definition>;
+
+pub(super) fn check_all(
+    base: &Path,
+    files: BTreeMap<DefinitionName, DefinitionFile>,
+) -> Result<Definitions, Fault> {
+    let mut definitions = Definitions::new();
+    for (name, file) in files {
+        let mut definition = check(base, file)?;
+        definition.sharing.name = Some(name.clone());
+        definitions.insert(name, definition);
+    }
+    Ok(definitions)
+}
+
+/// What a login's sandboxes are.
+pub(super) fn choose(
+    base: &Path,
+    definitions: &Definitions,
+    choice: Option<Spanned<Choice>>,
+) -> Result<Definition, Fault> {
+    let Some(Spanned {
+        value, referenced, ..
+    }) = choice
+    else {
+        return Ok(Definition::default());
+    };
+    match value {
+        Choice::Own(file) => check(base, *file),
+        Choice::Named(name) => find(definitions, &name, referenced).map(|(_, found)| found.clone()),
+    }
+}
+
+/// The definition of this name, which stands there.
+pub(super) fn find<'a>(
+    definitions: &'a Definitions,
+    name: &str,
+    place: Location,
+) -> Result<(&'a DefinitionName, &'a Definition), Fault> {
+    let mut all = definitions.iter();
+    all.find(|(known, _)| known.as_str() == name)
+        .ok_or_else(|| unknown("sandbox", name, definitions.keys(), "sandboxes", place))
+}
+
+/// Something is named that is not there.
+pub(super) fn unknown<N: fmt::Display>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = N>,
+    key: &str,
+    place: Location,
+) -> Fault {
+    let known: Vec<String> = known.map(|name| name.to_string()).collect();
+    let mend = match known.as_slice() {
+        [] => format!("there is no `{key}` that could define it"),
+        known => format!("there is {}", known.join(", ")),
+    };
+    Fault::at(place, format!("no {what} is called {name:?}; {mend}"))
+}
+
+fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
     let scope = file.scope.unwrap_or(Scope::Connection);
     if let (Scope::Connection, Some(linger)) = (scope, &file.linger) {
         return wrong(
@@ -92,7 +211,8 @@ pub(super) fn check(base: &Path, file: SharingFile) -> Result<Sharing, Fault> {
         return wrong(sessions.referenced, problem);
     }
     let linger = file.linger.map(|linger| seconds(&linger, 0)).transpose()?;
-    Ok(Sharing {
+    let sharing = Sharing {
+        name: None,
         scope,
         linger: linger.unwrap_or_default(),
         idle: file.idle.map(|idle| seconds(&idle, 1)).transpose()?,
@@ -100,6 +220,10 @@ pub(super) fn check(base: &Path, file: SharingFile) -> Result<Sharing, Fault> {
         sessions: file.sessions.map(|sessions| sessions.value),
         bounds: bounds::check(file.bounds)?,
         files: files::check(base, scope, file.files)?,
+    };
+    Ok(Definition {
+        sharing,
+        policy: file.policy.map(|path| base.join(path)),
     })
 }
 
@@ -117,9 +241,10 @@ mod tests {
     use super::*;
 
     fn checked(text: &str) -> Result<Sharing, String> {
-        let file =
-            crate::yaml::read(text).map_err(|fault| fault.describe("f", text).to_string())?;
-        check(Path::new(""), file).map_err(|fault| fault.describe("f", text).to_string())
+        let described = |fault: Fault| fault.describe("f", text).to_string();
+        let choice: Spanned<Choice> = crate::yaml::read(text).map_err(described)?;
+        let definition = choose(Path::new("/etc"), &Definitions::new(), Some(choice));
+        Ok(definition.map_err(described)?.sharing)
     }
 
     #[test]
@@ -143,6 +268,53 @@ mod tests {
             "{scope: key, stay: 5}",
         ] {
             assert!(checked(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn logins_name_definitions_and_take_their_policy() {
+        let text = "host_keys: [k]\nsandboxes: {ide: {scope: login, linger: 5, policy: ide.yaml}}\n\
+            logins:\n  a: {authorized_keys: [a], sandbox: ide}\n  b: {authorized_keys: [a], sandbox: ide}\n";
+        let path = Path::new("/etc/sandgate.yaml");
+        let config = crate::config::parse(path, text).unwrap();
+        let policies: Vec<_> = config.logins.values().map(|login| &login.policy).collect();
+        assert_eq!(
+            policies,
+            [&Some("/etc/ide.yaml".into()), &Some("/etc/ide.yaml".into())]
+        );
+        for login in config.logins.values() {
+            let name = login.sandbox.name.as_ref().map(DefinitionName::as_str);
+            assert_eq!(name, Some("ide"));
+            assert_eq!(login.sandbox.scope, Scope::Login);
+        }
+        for (from, to, said) in [
+            (
+                "sandbox: ide}\n",
+                "sandbox: idea}\n",
+                "4:38: logins.a.sandbox: no sandbox is called \"idea\"; there is ide",
+            ),
+            (
+                "sandbox: ide}",
+                "sandbox: [ide]}",
+                "the name of one of `sandboxes`, or keys such as `scope: login`",
+            ),
+            (
+                "sandbox: ide}",
+                "sandbox: {scop: key}}",
+                "did you mean `scope`?",
+            ),
+            (
+                "sandbox: ide}\n",
+                "sandbox: ide, policy: b.yaml}\n",
+                "4:51: logins.a.policy: its sandboxes have another by their definition",
+            ),
+            (", policy: ide.yaml", "", "the key `policy` is missing"),
+            ("{ide: {", "{Ide: {", "\"Ide\" is no name"),
+            ("linger: 5", "linger: -5", "sandboxes.ide.linger"),
+        ] {
+            let text = text.replace(from, to);
+            let error = crate::config::parse(path, &text).unwrap_err().to_string();
+            assert!(error.contains(said), "{to}: {error}");
         }
     }
 }

@@ -9,15 +9,19 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::algorithms::{self, AlgorithmsFile};
+use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
+use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::rules::{self, RulesFile};
-use super::sandbox::{self, SharingFile};
+use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
-use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, set_env, sftp, signatures};
-use crate::model::LoginName;
+use super::{
+    Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures,
+};
+use crate::model::{DefinitionName, LoginName};
 use crate::yaml::{self, Fault, Invalid};
 
 #[derive(Debug, Deserialize)]
@@ -31,9 +35,16 @@ struct File {
     spill: Option<PathBuf>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
+    #[serde(default)]
+    sandboxes: BTreeMap<DefinitionName, DefinitionFile>,
+    #[serde(default)]
+    groups: BTreeMap<String, Spanned<GroupFile>>,
+    #[serde(default)]
+    assign: Vec<AssignmentFile>,
     authentication_methods: Option<Written>,
     rules: Option<RulesFile>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
+    admin: Option<Spanned<PathBuf>>,
     #[serde(default)]
     limits: LimitsFile,
     uids: Option<Spanned<Uids>>,
@@ -53,6 +64,8 @@ struct File {
     banner: Option<PathBuf>,
     motd: Option<PathBuf>,
     drain: Option<Spanned<u64>>,
+    #[serde(default)]
+    inspection: InspectionFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,7 +80,7 @@ struct LoginFile {
     authentication_methods: Option<Written>,
     totp_secrets: Option<Spanned<PathBuf>>,
     authorized_keys_command: Option<KeysCommandFile>,
-    policy: PathBuf,
+    policy: Option<Spanned<PathBuf>>,
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
@@ -77,8 +90,7 @@ struct LoginFile {
     terminal: Option<bool>,
     #[serde(default)]
     forwarding: ForwardingFile,
-    #[serde(default)]
-    sandbox: SharingFile,
+    sandbox: Option<Spanned<Choice>>,
     force_command: Option<Spanned<String>>,
     sftp: Option<Spanned<String>>,
 }
@@ -111,6 +123,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     if file.logins.value.is_empty() {
         return wrong(file.logins.referenced, "name at least one login");
     }
+    let definitions = sandbox::check_all(base, file.sandboxes)?;
     let mut logins = BTreeMap::new();
     let mut strangers = None;
     for (name, mut login) in file.logins.value {
@@ -136,14 +149,16 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authorized_principals: principals,
             authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
-            ..check_login(base, login)?
+            ..check_login(base, &definitions, login)?
         };
         logins.insert(name, login);
     }
     let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
+    let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
     let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
-    let pool = check_pool(file.pool, places, logins.len(), limits.sandboxes)?;
+    let kinds = assignments.kinds(&logins).len();
+    let pool = check_pool(file.pool, places, kinds, limits.sandboxes)?;
     let manners = manners::check(
         base,
         Keys {
@@ -167,13 +182,16 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         authentication: strangers.unwrap_or_default(),
         rules: file.rules.map(|rules| rules::check(base, rules)),
         logins,
+        assignments,
         limits,
         manners,
         uids,
         pool,
         accept_weaker: file.accept_weaker,
+        admin: admin::check(base, file.admin)?,
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
+        inspection: inspection::check(base, file.inspection),
     })
 }
 
@@ -202,7 +220,7 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
     listen.value.into_iter().map(address).collect()
 }
 
-fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
+fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Result<Login, Fault> {
     let keys = login.authorized_keys;
     if keys.value.is_empty() || keys.value.len() > 16 {
         return wrong(keys.referenced, "name 1 to 16 files");
@@ -222,6 +240,20 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         }
         None => None,
     };
+    let definition = sandbox::choose(base, definitions, login.sandbox)?;
+    if let (Some(own), Some(_)) = (&login.policy, &definition.policy) {
+        return wrong(
+            own.referenced,
+            "its sandboxes have another by their definition; take one out",
+        );
+    }
+    let own = login.policy.map(|path| base.join(path.value));
+    let Some(policy) = own.or(definition.policy) else {
+        return wrong(
+            keys.referenced,
+            "the key `policy` is missing; add it beside this one, or to the login's definition in `sandboxes`",
+        );
+    };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
@@ -235,13 +267,13 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .authorized_keys_command
             .map(keys_command::check)
             .transpose()?,
-        policy: Some(base.join(login.policy)),
+        policy: Some(policy),
         shell,
         accept_env: names(login.accept_env)?,
         set_env: set_env::check(login.set_env)?,
         key_env: login.key_env.map_or(Ok(default_key_env()), names)?,
         terminal: login.terminal.unwrap_or(true),
-        sandbox: sandbox::check(base, login.sandbox)?,
+        sandbox: definition.sharing,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
         sftp: login
@@ -310,12 +342,12 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
 fn check_pool(
     pool: Option<Spanned<usize>>,
     sandboxes_at: Option<Location>,
-    logins: usize,
+    kinds: usize,
     sandboxes: usize,
 ) -> Result<usize, Fault> {
     let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
     let size = pool.map_or_else(default_pool, |pool| pool.value);
-    let pooled = size.saturating_mul(logins);
+    let pooled = size.saturating_mul(kinds);
     if size == 0 || pooled >= sandboxes {
         let problem = format!(
             "pool ({size}) is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"

@@ -1,4 +1,4 @@
-//! Every login's way out: the door that all sandboxes share, and the policy that each login has.
+//! Every sandbox's way out: the door that all share, and the policy that each kind of them has.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,16 +8,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::admission::{Refusal, admit};
+use super::admission::{Admitted, Case, Refusal, admit, deny, uninspected};
 use super::tenure::Tenure;
 use super::{Door, dial, serve};
-use crate::model::{Destination, LoginName, Peer, Subject};
+use crate::model::{Destination, Kind, Peer, Subject};
 use crate::policy::{Flow, Snapshot};
 
 /// The ways out; one for the gate.
 pub struct Gateway {
     door: Arc<Door>,
-    policies: BTreeMap<LoginName, Arc<watch::Sender<Arc<Snapshot>>>>,
+    policies: BTreeMap<Kind, Arc<watch::Sender<Arc<Snapshot>>>>,
 }
 
 /// Why a client's connection to the outside was not made.
@@ -54,13 +54,13 @@ impl Granted {
 }
 
 impl Gateway {
-    /// With each login's policy.
-    pub fn new(door: Door, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
+    /// With the policy of each kind of sandbox.
+    pub fn new(door: Door, policies: &BTreeMap<Kind, Arc<Snapshot>>) -> Self {
         let policies = policies
             .iter()
-            .map(|(login, snapshot)| {
+            .map(|(kind, snapshot)| {
                 (
-                    login.clone(),
+                    kind.clone(),
                     Arc::new(watch::Sender::new(Arc::clone(snapshot))),
                 )
             })
@@ -71,21 +71,21 @@ impl Gateway {
         }
     }
 
-    /// With new policies, which sandboxes that run follow at once. A login that is gone keeps its last.
+    /// With new policies, which sandboxes that run follow at once. A kind that is gone keeps its last.
     #[must_use]
-    pub fn renewed(&self, policies: &BTreeMap<LoginName, Arc<Snapshot>>) -> Self {
-        let renew = |(login, snapshot): (&LoginName, &Arc<Snapshot>)| {
-            let policy = match self.policies.get(login) {
+    pub fn renewed(&self, policies: &BTreeMap<Kind, Arc<Snapshot>>) -> Self {
+        let renew = |(kind, snapshot): (&Kind, &Arc<Snapshot>)| {
+            let policy = match self.policies.get(kind) {
                 Some(policy) => Arc::clone(policy),
                 None => Arc::new(watch::Sender::new(Arc::clone(snapshot))),
             };
             policy.send_replace(Arc::clone(snapshot));
-            (login.clone(), policy)
+            (kind.clone(), policy)
         };
         let gone = self
             .policies
             .iter()
-            .map(|(login, policy)| (login.clone(), Arc::clone(policy)));
+            .map(|(kind, policy)| (kind.clone(), Arc::clone(policy)));
         let policies = gone.chain(policies.iter().map(renew)).collect();
         Self {
             door: Arc::clone(&self.door),
@@ -100,8 +100,8 @@ impl Gateway {
         listener: std::net::TcpListener,
     ) -> io::Result<AbortOnDropHandle<()>> {
         let policy = self
-            .policy(&subject.login)
-            .ok_or_else(|| io::Error::other("the login has no policy"))?;
+            .policy(&subject.kind)
+            .ok_or_else(|| io::Error::other("its kind of sandbox has no policy"))?;
         let listener = TcpListener::from_std(listener)?;
         let door = Arc::clone(&self.door);
         let serving = serve(listener, subject, policy, door);
@@ -115,13 +115,25 @@ impl Gateway {
         subject: Subject,
         destination: Destination,
     ) -> Result<Granted, OpenError> {
-        let mut policy = self.policy(&subject.login).ok_or(OpenError::Unavailable)?;
+        let mut policy = self.policy(&subject.kind).ok_or(OpenError::Unavailable)?;
         let snapshot = Arc::clone(&policy.borrow_and_update());
         let flow = Flow {
             peer: Peer::Client,
             destination: destination.clone(),
         };
-        let vetted = match admit(&self.door, &subject, &snapshot, &flow).await {
+        let case = Case {
+            door: &self.door,
+            subject: &subject,
+            flow: &flow,
+            asked: None,
+        };
+        let admitted = match admit(&case, &snapshot).await {
+            // The client's end of it is outside, and trusts no authority of ours.
+            Ok(Admitted::Inspected(permit, _)) => Err(deny(&case, uninspected(&permit))),
+            Ok(Admitted::Through(vetted)) => Ok(vetted),
+            Err(refusal) => Err(refusal),
+        };
+        let vetted = match admitted {
             Ok(vetted) => vetted,
             Err(Refusal::Denied(denial)) => return Err(OpenError::Denied(denial.reason)),
             Err(Refusal::Unresolved) => return Err(OpenError::Unresolved(destination)),
@@ -141,7 +153,7 @@ impl Gateway {
         Ok(Granted { stream, tenure })
     }
 
-    fn policy(&self, login: &LoginName) -> Option<watch::Receiver<Arc<Snapshot>>> {
-        self.policies.get(login).map(|policy| policy.subscribe())
+    fn policy(&self, kind: &Kind) -> Option<watch::Receiver<Arc<Snapshot>>> {
+        self.policies.get(kind).map(|policy| policy.subscribe())
     }
 }

@@ -12,6 +12,8 @@ use crate::model::{Fingerprint, LoginName};
 pub struct ProvedKey {
     pub(super) login: LoginName,
     pub(super) key: Fingerprint,
+    /// Whom its certificate names.
+    pub(super) names: Vec<String>,
     pub(super) grants: Grants,
 }
 
@@ -129,6 +131,7 @@ impl Progress {
         Ok(Principal {
             login: first.login.clone(),
             key: first.key.clone(),
+            names: first.names.clone(),
             grants,
         })
     }
@@ -139,6 +142,7 @@ impl Progress {
 pub struct Principal {
     login: LoginName,
     key: Fingerprint,
+    names: Vec<String>,
     grants: Grants,
 }
 
@@ -151,6 +155,11 @@ impl Principal {
     /// The key that they proved; the first of several.
     pub fn key(&self) -> &Fingerprint {
         &self.key
+    }
+
+    /// Whom that key's certificate names (`ssh-keygen -n`); nobody where it was a key by itself.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// What their keys may be used for.

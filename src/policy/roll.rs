@@ -112,6 +112,10 @@ impl Roll {
         Ok(ProvedKey {
             login: login.clone(),
             key: fingerprint(verified.public_key),
+            names: verified
+                .certificate
+                .map(|certificate| certificate.valid_principals().to_vec())
+                .unwrap_or_default(),
             grants,
         })
     }

@@ -1,11 +1,11 @@
-//! What a login's sandboxes are made of, fixed before the monitor starts.
+//! What sandboxes are made of and who may log in to them, fixed before the monitor starts.
 
 use std::path::{Path, PathBuf};
 
 use super::bounds::Ceiling;
 use super::keys_command::KeysCommand;
-use crate::config::Sftp;
-use crate::model::LoginName;
+use crate::config::{Scope, Sftp};
+use crate::model::{DefinitionName, LoginName};
 
 /// HOME and the working directory inside every sandbox.
 pub const HOME: &str = "/sandbox";
@@ -23,11 +23,9 @@ pub struct Account {
     pub gid: u32,
 }
 
-/// One login's sandboxes.
+/// Where it says who may log in as somebody.
 #[derive(Debug, Clone)]
-pub struct Blueprint {
-    /// The login; also the user name inside.
-    pub login: LoginName,
+pub struct KeySources {
     /// Where its authorized_keys files are.
     pub authorized_keys: Vec<PathBuf>,
     /// Where the keys are whose certificates are taken.
@@ -40,14 +38,24 @@ pub struct Blueprint {
     pub secrets: Vec<PathBuf>,
     /// The program that knows more keys of its.
     pub keys_command: Option<KeysCommand>,
+}
+
+/// One kind of sandboxes.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// The login; also the user name inside.
+    pub login: LoginName,
+    /// The name of their definition, where it has one.
+    pub definition: Option<DefinitionName>,
     /// Its shell, a path inside.
     pub shell: PathBuf,
     /// What serves the subsystem sftp.
     pub sftp: Sftp,
     /// The account that the policy names; `None` takes one of the daemon's own range.
     pub account: Option<Account>,
-    /// Whether what a session leaves behind may stay until the sandbox ends, client or not.
-    pub shared: bool,
+    /// Who shares one of them. Where somebody does, what a session leaves behind may stay until the sandbox
+    /// ends, client or not.
+    pub scope: Scope,
     /// Sessions at once in one of them.
     pub sessions: usize,
     /// What one of them, and a session in it, may use.

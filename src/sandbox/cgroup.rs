@@ -314,6 +314,15 @@ impl Group {
         Ok(pids)
     }
 
+    /// Bytes charged to it and below; `None` where nothing counts them.
+    pub(super) fn memory(&self) -> Option<u64> {
+        let text = match &self.alarm {
+            Some(alarm) => alarm.usage(),
+            None => read(&self.directory, "memory.current"),
+        };
+        text.ok()?.trim_ascii_end().parse().ok()
+    }
+
     /// Signals what is in it and wanted. A pid may be used anew between reading and signalling: only
     /// what is still a member once its pidfd is held gets one. A batch of pidfds at a time: a sandbox
     /// chooses how many processes it has, but not how many descriptors this takes.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{self, Channel, Received};
 use super::monitor::MOST_COMMANDS;
 use super::protocol::{Answer, Exit, Malformed, Message, Numbered, Request, encode};
-use crate::model::{Connection, LoginName, Peer, SandboxId, SessionId};
+use crate::model::{Connection, Kind, Peer, SandboxId, SessionId};
 use crate::sys::reactor;
 
 mod keys;
@@ -59,7 +59,7 @@ struct Shared {
     last: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
-    pools: Mutex<BTreeMap<LoginName, Pool>>,
+    pools: Mutex<BTreeMap<Kind, Pool>>,
     /// Cancelled when the sandbox has ended by itself.
     leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
@@ -178,18 +178,18 @@ impl Monitor {
         }
     }
 
-    /// Builds every login's pool, of the size beside it. Called before the port opens, so that what can't be
+    /// Builds every kind's pool, of the size beside it. Called before the port opens, so that what can't be
     /// confined is found out by the operator and not by a user; to this end one is built for an empty pool, too.
     pub async fn fill_pools(
         &self,
-        pools: impl IntoIterator<Item = (&LoginName, usize)>,
+        pools: impl IntoIterator<Item = (Kind, usize)>,
     ) -> Result<(), Refusal> {
-        for (login, size) in pools {
-            lock(&self.0.pools).entry(login.clone()).or_default().size = size;
+        for (kind, size) in pools {
+            lock(&self.0.pools).entry(kind.clone()).or_default().size = size;
             for _ in 0..size.max(1) {
-                let ready = self.build(login).await?;
+                let ready = self.build(&kind).await?;
                 let mut pools = lock(&self.0.pools);
-                let pool = pools.entry(login.clone()).or_default();
+                let pool = pools.entry(kind.clone()).or_default();
                 pool.ready.push_back(ready);
                 let over = pool.ready.split_off(pool.ready.len().min(pool.size));
                 drop((pools, over));
@@ -200,7 +200,7 @@ impl Monitor {
 
     /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
     /// ones in the background.
-    pub fn renew_pools<'a>(&self, pools: impl IntoIterator<Item = (&'a LoginName, usize)>) {
+    pub fn renew_pools(&self, pools: impl IntoIterator<Item = (Kind, usize)>) {
         let old: Vec<_> = lock(&self.0.pools)
             .values_mut()
             .map(|pool| {
@@ -209,63 +209,58 @@ impl Monitor {
             })
             .collect();
         drop(old);
-        for (login, size) in pools {
-            lock(&self.0.pools).entry(login.clone()).or_default().size = size;
-            self.refill(login, SESSIONS_FIRST);
+        for (kind, size) in pools {
+            lock(&self.0.pools).entry(kind.clone()).or_default().size = size;
+            self.refill(&kind, SESSIONS_FIRST);
         }
     }
 
-    async fn build(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        match self
-            .ask(Request::Build {
-                login: login.clone(),
-            })
-            .await?
-        {
+    async fn build(&self, kind: &Kind) -> Result<Lease, Refusal> {
+        match self.ask(Request::Build { kind: kind.clone() }).await? {
             Given::Sandbox(lease) => Ok(lease),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// A fresh sandbox of the login, from its pool where one is ready.
-    pub async fn lease(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        let ready = lock(&self.0.pools).get_mut(login).and_then(Pool::take);
+    /// A fresh sandbox of this kind, from its pool where one is ready.
+    pub async fn lease(&self, kind: &Kind) -> Result<Lease, Refusal> {
+        let ready = lock(&self.0.pools).get_mut(kind).and_then(Pool::take);
         let lease = match ready {
             Some(ready) => ready,
-            None => self.build(login).await?,
+            None => self.build(kind).await?,
         };
-        self.refill(login, SESSIONS_FIRST);
+        self.refill(kind, SESSIONS_FIRST);
         Ok(lease)
     }
 
     /// A prepared sandbox that has ended by itself gives way to a new one.
     fn replace(&self, gone: SandboxId) {
         let holds = |pool: &Pool| pool.ready.iter().any(|lease| lease.id() == gone);
-        let login = lock(&self.0.pools)
+        let kind = lock(&self.0.pools)
             .iter()
-            .find_map(|(login, pool)| holds(pool).then(|| login.clone()));
-        if let Some(login) = login {
-            self.refill(&login, AGAIN);
+            .find_map(|(kind, pool)| holds(pool).then(|| kind.clone()));
+        if let Some(kind) = kind {
+            self.refill(&kind, AGAIN);
         }
     }
 
     /// Builds in the background what the pool lacks. A failure is logged; the next lease tries again.
-    fn refill(&self, login: &LoginName, after: Duration) {
+    fn refill(&self, kind: &Kind, after: Duration) {
         let missing = {
             let mut pools = lock(&self.0.pools);
-            let pool = pools.entry(login.clone()).or_default();
+            let pool = pools.entry(kind.clone()).or_default();
             pool.ready.retain(Lease::lives);
             let missing = pool.size.saturating_sub(pool.ready.len() + pool.building);
             pool.building += missing;
             missing
         };
         for _ in 0..missing {
-            let (monitor, login) = (self.clone(), login.clone());
+            let (monitor, kind) = (self.clone(), kind.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(after).await;
-                let built = monitor.build(&login).await;
+                let built = monitor.build(&kind).await;
                 let mut pools = lock(&monitor.0.pools);
-                let pool = pools.entry(login).or_default();
+                let pool = pools.entry(kind).or_default();
                 pool.building -= 1;
                 match built {
                     Ok(ready) => pool.ready.push_back(ready),

@@ -107,7 +107,7 @@ impl Kernel {
     ) -> Result<RulesetCreated, LandlockError> {
         // Where sessions share a sandbox on purpose, one finds and ends what another left behind; the pid and
         // network namespaces keep all of it inside.
-        let scopes = if blueprint.shared {
+        let scopes = if blueprint.scope.is_shared() {
             Scopes::None
         } else {
             Scopes::Session

@@ -22,7 +22,9 @@ mod pty;
 mod root;
 mod seccomp;
 
-pub use blueprint::{Access, Account, Blueprint, HOME, Home, Listed, PROXY, RootFilesystem};
+pub use blueprint::{
+    Access, Account, Blueprint, HOME, Home, KeySources, Listed, PROXY, RootFilesystem,
+};
 pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
 pub use capabilities::{
     CapabilityError, MONITOR, Missing, Needed, START, Wants, missing as missing_capabilities,
@@ -40,7 +42,9 @@ pub use keys_command::KeysCommand;
 pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
-pub(crate) use monitor::{Charter, Reload, open_keys, open_secrets, run as serve_as_monitor};
+pub(crate) use monitor::{
+    Charter, Lines, Reload, open_keys, open_secrets, run as serve_as_monitor,
+};
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
     Exit, Family, KeyFiles, LONGEST_COMMAND, OfferedKey, Place, Program, SocketPath, Spawn,

@@ -10,19 +10,21 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, KeySources};
 use super::bounds::Holders;
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
+use super::protocol::admin::{AdminAnswer, AdminRequest, Haste};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
-use crate::model::{LoginName, SandboxId, SessionId};
+use crate::model::{Kind, LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
 
 mod commands;
+mod desk;
 mod errands;
 mod hold;
 mod keys;
@@ -35,6 +37,7 @@ pub(super) use commands::MOST as MOST_COMMANDS;
 pub(crate) use keys::{open_keys, open_secrets};
 
 use commands::Commands;
+use desk::Desk;
 use errands::Errands;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
@@ -66,7 +69,8 @@ impl From<rustix::io::Errno> for MonitorError {
 /// What the monitor may do, fixed before the gate exists.
 #[derive(Debug, Clone)]
 pub(crate) struct Charter {
-    pub(crate) blueprints: BTreeMap<LoginName, Blueprint>,
+    pub(crate) logins: BTreeMap<LoginName, KeySources>,
+    pub(crate) blueprints: BTreeMap<Kind, Blueprint>,
     pub(crate) uids: Uids,
     /// Sandboxes at once.
     pub(crate) sandboxes: usize,
@@ -107,6 +111,9 @@ enum Source {
     /// Its memory ends.
     SandboxAlarm(SandboxId),
     SessionAlarm(SessionId),
+    /// Somebody calls who wants to know about sandboxes, or asks.
+    Desk,
+    Caller(u64),
 }
 
 impl Source {
@@ -123,6 +130,8 @@ impl Source {
             Self::CommandEnd(id) => (8, id),
             Self::SandboxAlarm(id) => (9, id.0),
             Self::SessionAlarm(id) => (10, id.0),
+            Self::Desk => (11, 0),
+            Self::Caller(id) => (12, id),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -142,6 +151,8 @@ impl Source {
             8 => Self::CommandEnd(number),
             9 => Self::SandboxAlarm(SandboxId(number)),
             10 => Self::SessionAlarm(SessionId(number)),
+            11 => Self::Desk,
+            12 => Self::Caller(number),
             _ => return None,
         })
     }
@@ -178,6 +189,8 @@ struct Context {
     /// The bound on open files that sessions get; the monitor's own is raised.
     session_files: Rlimit,
     init_filter: Filter,
+    /// The certificates that sandboxes trust, in PEM.
+    trust: String,
     /// The monitor's own namespaces, and the inode of its mount namespace.
     own_network: OwnedFd,
     own_pids: OwnedFd,
@@ -193,17 +206,35 @@ struct Monitor {
     sessions: Sessions,
     errands: Errands,
     commands: Commands,
+    desk: Desk,
     signals: SignalFd,
 }
 
-/// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
+/// The sockets that the monitor serves.
+pub(crate) struct Lines {
+    /// The gate's.
+    pub(crate) gate: Channel,
+    /// Says which certificates sandboxes trust, once.
+    pub(crate) trust: OwnedFd,
+    /// The listener for root's questions.
+    pub(crate) admin: OwnedFd,
+}
+
+/// Serves the gate until it is gone, once it has said which certificates sandboxes trust; then nothing that
+/// was started is left. With each SIGHUP, which
 /// the caller has blocked, `reload` is asked for what is new; without an answer all stays as it is.
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
-    gate: Channel,
+    Lines { gate, trust, admin }: Lines,
     mut reload: impl FnMut() -> Option<Reload>,
 ) -> Result<(), MonitorError> {
+    let mut bundle = String::new();
+    io::Read::read_to_string(&mut std::fs::File::from(trust), &mut bundle)?;
+    if bundle.is_empty() {
+        // The gate has ended, and said why.
+        return Ok(tree.raze()?);
+    }
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
@@ -221,6 +252,7 @@ pub(crate) fn run(
         session_filter: Filter::session()?,
         session_files: raise_open_files()?,
         init_filter: Filter::init()?,
+        trust: bundle,
         one_thread: SingleThreaded::prove()?,
         own_network: own("net")?,
         own_pids: own("pid")?,
@@ -230,6 +262,7 @@ pub(crate) fn run(
         tree,
         events,
     };
+    let desk = Desk::open(admin, &context)?;
     let sandboxes = Sandboxes::new(context.charter.uids);
     let mut monitor = Monitor {
         context,
@@ -238,6 +271,7 @@ pub(crate) fn run(
         sessions: Sessions::default(),
         errands: Errands::default(),
         commands: Commands::default(),
+        desk,
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -275,6 +309,8 @@ impl Monitor {
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                     Some(Source::SandboxAlarm(id)) => self.sandboxes.alarmed(id)?,
                     Some(Source::SessionAlarm(id)) => self.sessions.alarmed(id)?,
+                    Some(Source::Desk) => self.desk.receive(&self.context),
+                    Some(Source::Caller(id)) => self.advise(id)?,
                     Some(Source::Signal) => {
                         if self
                             .signals
@@ -290,23 +326,49 @@ impl Monitor {
             }
             let now = Instant::now();
             self.sessions.kill_due(now)?;
-            self.sandboxes.kill_due(&mut self.context, now)?;
+            for cleared in self.sandboxes.kill_due(&mut self.context, now)? {
+                self.sessions.forget(cleared);
+            }
             self.commands.kill_due(&self.context, now)?;
             self.errands.kill_due(now)?;
             self.context.outbox.flush()?;
         }
     }
 
-    /// Takes the new charter and hands the gate its texts. Blueprints of logins that are gone stay: what
+    /// Takes the new charter and hands the gate its texts. Logins and blueprints that are gone stay: what
     /// runs was made by them, and the gate, which lets nobody in for them any more, could have asked for
     /// more of the same before.
     fn renew(&mut self, Reload { charter, texts }: Reload) -> Result<(), MonitorError> {
         let old = std::mem::replace(&mut self.context.charter, charter);
-        for (login, blueprint) in old.blueprints {
-            let blueprints = &mut self.context.charter.blueprints;
-            blueprints.entry(login).or_insert(blueprint);
+        let charter = &mut self.context.charter;
+        for (login, sources) in old.logins {
+            charter.logins.entry(login).or_insert(sources);
+        }
+        for (kind, blueprint) in old.blueprints {
+            charter.blueprints.entry(kind).or_insert(blueprint);
         }
         self.context.outbox.send(&Message::Reloaded, vec![texts])
+    }
+
+    /// Answers root.
+    fn advise(&mut self, caller: u64) -> Result<(), MonitorError> {
+        let Some((request, pid)) = self.desk.hear(&self.context, caller, &mut self.buffer) else {
+            return Ok(());
+        };
+        let answer = match request {
+            AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
+            AdminRequest::End { sandbox: id, haste } => {
+                match self.sandboxes.end_for_root(&mut self.context, id, haste)? {
+                    Ok(()) => {
+                        tracing::info!(sandbox = %id, pid, "sandbox ended: root asked for it");
+                        AdminAnswer::Ended
+                    }
+                    Err(refusal) => AdminAnswer::Refused(refusal),
+                }
+            }
+        };
+        self.desk.tell(&self.context, caller, &answer);
+        Ok(())
     }
 
     fn time_to_next(&self) -> Option<Duration> {
@@ -362,7 +424,7 @@ impl Monitor {
                 self.commands
                     .start(context, number, login.as_ref(), &offered)?;
             }
-            Request::Build { login } => self.sandboxes.build(context, number, &login)?,
+            Request::Build { kind } => self.sandboxes.build(context, number, &kind)?,
             Request::Spawn { sandbox, spawn } => match self.sandboxes.get(sandbox) {
                 Ok(place) => self.sessions.start(context, number, place, spawn)?,
                 Err(refusal) => context.outbox.answer(number, Err(refusal))?,
@@ -401,7 +463,7 @@ impl Monitor {
                 context.outbox.answer(number, answer)?;
             }
             Request::Destroy { sandbox } => {
-                self.sandboxes.destroy(context, sandbox)?;
+                self.sandboxes.destroy(context, sandbox, Haste::Gentle)?;
                 context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
             Request::Socket { sandbox, purpose } => {
@@ -411,6 +473,10 @@ impl Monitor {
                 context
                     .outbox
                     .answer(number, socket.map(|socket| (Answer::Socket, vec![socket])))?;
+            }
+            Request::Take { sandbox, key } => {
+                self.sandboxes.take(sandbox, key);
+                context.outbox.answer(number, Ok((Answer::Done, vec![])))?;
             }
         }
         Ok(())

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Connection, Invalid, LoginName, Peer, SandboxId, SessionId};
+use crate::model::{Connection, Fingerprint, Invalid, Kind, LoginName, Peer, SandboxId, SessionId};
+
+pub mod admin;
 
 /// What a session runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,10 +173,10 @@ pub enum Request {
         /// Whose.
         login: Option<LoginName>,
     },
-    /// A new sandbox for a login, with its proxy listener.
+    /// A new sandbox, with its proxy listener.
     Build {
-        /// Whose policy it gets.
-        login: LoginName,
+        /// For whom, and by which definition.
+        kind: Kind,
     },
     /// A session in a sandbox.
     Spawn {
@@ -241,6 +243,13 @@ pub enum Request {
         login: Option<LoginName>,
         /// What its arguments may hold.
         offered: OfferedKey,
+    },
+    /// A sandbox has left the pool; nobody waits for the answer.
+    Take {
+        /// Which.
+        sandbox: SandboxId,
+        /// The key that it is for; `None` where all of its login's share it.
+        key: Option<Fingerprint>,
     },
 }
 
@@ -312,6 +321,9 @@ pub const LONGEST: usize = 512 * 1024;
 /// The largest file of keys, in bytes: the gate reads it whole.
 pub const LARGEST_KEYS: u64 = 1 << 20;
 
+/// The longest fingerprint in bytes; `SHA256:` and 43 of base64 are 50.
+const LONGEST_KEY: usize = 128;
+
 /// The most descriptors beside a message.
 pub const MOST_DESCRIPTORS: usize = 16;
 
@@ -341,6 +353,7 @@ impl Request {
             Self::Spawn { spawn, .. } => spawn.check(),
             Self::Socket { purpose, .. } => purpose.check(),
             Self::KeysCommand { offered, .. } => offered.check(),
+            Self::Take { key: Some(key), .. } if key.0.len() > LONGEST_KEY => Err(Malformed),
             _ => Ok(()),
         }
     }

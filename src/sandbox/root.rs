@@ -10,6 +10,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, Unmou
 
 use super::blueprint::{Account, Blueprint, HOME};
 use super::files;
+use crate::config::Scope;
 use crate::sys::mount::{Depth, add_attributes};
 
 mod devices;
@@ -51,8 +52,13 @@ impl Guarded {
     }
 }
 
-/// Replaces the root of this mount namespace. `host` is the inode of the host's mount namespace.
-pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Result<(), RootError> {
+/// Replaces the root of this mount namespace. `trust` is what its programs trust, in PEM; `host` is the inode of the host's mount namespace.
+pub(super) fn build(
+    blueprint: &Blueprint,
+    account: Account,
+    trust: &str,
+    host: u64,
+) -> Result<(), RootError> {
     let _guarded = Guarded::check(host)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     at(
@@ -71,9 +77,12 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     let moved = rustix::mount::move_mount(&base, "", CWD, WORKPLACE, flags);
     at("attach", WORKPLACE, moved)?;
     let mut place = Place::new(base)?;
-    // Processes of other users are not there: init's command line speaks of the host.
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = filesystem("proc", &[("hidepid", Some("invisible"))], attributes)?;
+    let proc = filesystem(
+        "proc",
+        &[("hidepid", Some(hidden(blueprint.scope)))],
+        attributes,
+    )?;
     place.mount(Path::new("/proc"), &proc, Kind::Directory)?;
     place.mount_own("/tmp", &own.tmp)?;
     if blueprint.home.keep.is_some() {
@@ -86,12 +95,21 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     furnish(&place, &listing)?;
     pivot(&place)?;
     // Links lead within the new root from here on.
-    files::synthesize(&place, blueprint, account)?;
+    files::synthesize(&place, blueprint, account, trust)?;
     at(
         "seal",
         "/",
         add_attributes(place.root(), READ_ONLY, Depth::One),
     )
+}
+
+/// Processes that one may not trace are not there: init, whose command line speaks of the host, and what other
+/// sessions run. Where sessions share a sandbox, they find what another left behind.
+fn hidden(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Connection => "invisible",
+        Scope::Login | Scope::Key => "off",
+    }
 }
 
 fn gather(blueprint: &Blueprint, changes: OwnedFd) -> Result<Listing, RootError> {

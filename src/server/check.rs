@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, TEXT_BYTES};
-use crate::model::{Generation, LoginName};
+use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
+use crate::egress::InspectError;
+use crate::model::{Generation, Kind, LoginName};
 use crate::policy::{LoadError, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
 
-use blueprint::{blueprint, missing_paths};
+use blueprint::{blueprint, key_sources, missing_paths};
 
 /// Why serving would be refused.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +43,14 @@ pub enum CheckError {
     Holders(#[source] std::io::Error),
     /// A bound that the operator wrote and that this host can't hold.
     #[error(
-        "{}: logins.{login}.sandbox.bounds.{}: this host can't hold it: {}; or accept that by `unheld: accept`",
+        "{}: {whose}.bounds.{}: this host can't hold it: {}; or accept that by `unheld: accept`",
         source_file.display(), bound.key, bound.mend
     )]
     Unheld {
         /// The configuration.
         source_file: PathBuf,
-        /// Whose.
-        login: LoginName,
+        /// The key of its definition.
+        whose: String,
         /// Which, and the mend.
         bound: Unholdable,
     },
@@ -61,6 +62,9 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// The operator's authority, or roots.
+    #[error("inspection: {0}")]
+    Inspection(#[from] InspectError),
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -77,7 +81,7 @@ pub enum CheckError {
 #[derive(Debug)]
 pub struct Checked {
     config: Config,
-    policies: BTreeMap<LoginName, Arc<Snapshot>>,
+    policies: BTreeMap<Kind, Arc<Snapshot>>,
     charter: Charter,
     texts: Texts,
     warnings: Vec<String>,
@@ -91,7 +95,7 @@ impl Checked {
 
     /// How many logins it has.
     pub fn logins(&self) -> usize {
-        self.policies.len()
+        self.config.logins.len()
     }
 
     /// What an operator should know and may leave.
@@ -103,7 +107,7 @@ impl Checked {
         &self.config
     }
 
-    pub(super) fn policies(&self) -> &BTreeMap<LoginName, Arc<Snapshot>> {
+    pub(super) fn policies(&self) -> &BTreeMap<Kind, Arc<Snapshot>> {
         &self.policies
     }
 
@@ -132,6 +136,9 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    if config.inspection != Inspection::default() {
+        super::inspection::open(&config.inspection)?;
+    }
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {
@@ -142,15 +149,19 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     let rules = config.rules.as_ref();
     let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
     texts.rules = rules.transpose()?.unwrap_or_default();
+    let mut logins = BTreeMap::new();
+    for (name, login) in &config.logins {
+        logins.insert(name.clone(), key_sources(name, login, config.uids)?);
+    }
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
-    for (name, login) in &config.logins {
+    for (kind, login) in config.kinds() {
         let snapshot = match &login.policy {
             Some(path) => {
                 let text = Snapshot::read(path)?;
                 let file = path.display().to_string();
                 let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
-                texts.policies.insert(name.clone(), text);
+                texts.policies.insert(kind.clone(), text);
                 snapshot
             }
             None => Snapshot::builtin(Generation(1), &texts.rules)?,
@@ -159,17 +170,18 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
             snapshot
                 .warnings()
                 .iter()
-                .map(|warning| format!("login {name}: {warning}")),
+                .map(|warning| format!("login {kind}: {warning}")),
         );
-        let (bounds, unheld) = ceiling(name, login, &holders, &config)?;
+        let (bounds, unheld) = ceiling(&kind, &login, &holders, &config)?;
         warnings.extend(unheld);
-        let blueprint = blueprint(name, login, &snapshot, (&config, bounds))?;
-        warnings.extend(super::files::check(name, &blueprint)?);
+        let blueprint = blueprint(&kind, &login, &snapshot, (&config, bounds))?;
+        warnings.extend(super::files::check(&kind.login, &blueprint)?);
         warnings.extend(missing_paths(&blueprint)?);
-        blueprints.insert(name.clone(), blueprint);
-        policies.insert(name.clone(), Arc::new(snapshot));
+        blueprints.insert(kind.clone(), blueprint);
+        policies.insert(kind, Arc::new(snapshot));
     }
     let charter = Charter {
+        logins,
         blueprints,
         uids: config.uids,
         sandboxes: config.limits.sandboxes,
@@ -236,15 +248,17 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
         move |source| CheckError::Path { key, path, source }
     };
     std::fs::read_dir(&config.spill).map_err(wrong("spill", &config.spill))?;
-    if let Some(audit) = &config.audit {
-        std::fs::read_dir(super::parent(audit)).map_err(wrong("audit", audit))?;
+    for (key, path) in [("audit", &config.audit), ("admin", &config.admin)] {
+        if let Some(path) = path {
+            std::fs::read_dir(super::parent(path)).map_err(wrong(key, path))?;
+        }
     }
     Ok(())
 }
 
 /// The bounds that are enforced, and what is said of those that nothing holds.
 fn ceiling(
-    name: &LoginName,
+    kind: &Kind,
     login: &Login,
     holders: &Holders,
     config: &Config,
@@ -252,10 +266,13 @@ fn ceiling(
     let (ceiling, unheld) =
         (holders.settle(&login.sandbox.bounds)).map_err(|bound| CheckError::Unheld {
             source_file: config.source.clone(),
-            login: name.clone(),
+            whose: match &kind.definition {
+                Some(name) => format!("sandboxes.{name}"),
+                None => format!("logins.{}.sandbox", kind.login),
+            },
             bound,
         })?;
-    let warn = |Unholdable { key, mend }| format!("login {name}: bounds.{key} is not held: {mend}");
+    let warn = |Unholdable { key, mend }| format!("login {kind}: bounds.{key} is not held: {mend}");
     Ok((ceiling, unheld.into_iter().map(warn).collect()))
 }
 

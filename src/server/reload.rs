@@ -21,10 +21,10 @@ pub(super) enum ReloadError {
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(
-        "the pools of {logins} logins ({pool} each) do not fit into limits.sandboxes ({sandboxes}), which both need a restart to change"
+        "the pools of {kinds} kinds of sandboxes ({pool} each) do not fit into limits.sandboxes ({sandboxes}), which both need a restart to change"
     )]
     Pools {
-        logins: usize,
+        kinds: usize,
         pool: usize,
         sandboxes: usize,
     },
@@ -109,13 +109,15 @@ pub(super) fn renewed(
         "uids": uids,
         "pool": pool,
         "accept_weaker": accept_weaker,
+        "admin": admin,
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
+        "inspection": inspection,
     }
-    let (logins, pool, sandboxes) = (config.logins.len(), config.pool, config.limits.sandboxes);
-    if pool.saturating_mul(logins) >= sandboxes {
+    let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
+    if pool.saturating_mul(kinds) >= sandboxes {
         return Err(ReloadError::Pools {
-            logins,
+            kinds,
             pool,
             sandboxes,
         });

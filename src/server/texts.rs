@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use crate::model::LoginName;
+use crate::model::Kind;
 use crate::policy::Rules;
 
 /// Texts as they were found good.
@@ -16,8 +16,8 @@ use crate::policy::Rules;
 pub(super) struct Texts {
     /// The configuration; empty where there was none to read.
     pub(super) config: String,
-    /// Each login's policy; the built-in one is in none of them.
-    pub(super) policies: BTreeMap<LoginName, String>,
+    /// The policy of each kind of sandbox; the built-in one is in none of them.
+    pub(super) policies: BTreeMap<Kind, String>,
     /// What judges by them.
     pub(super) rules: Rules,
     /// What clients see before they log in.

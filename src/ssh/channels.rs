@@ -14,8 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::command::{self, Chosen};
 use super::environment::{Environment, Taken, listed};
 use super::forward::Door;
-use super::guest::Guest;
-use super::presence::Occupied;
+use super::guest::{Guest, Use};
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
 use crate::config::{ChannelKind, Login};
@@ -58,7 +57,7 @@ struct Draft {
     terminal: Option<Terminal>,
     agent: Option<Door>,
     place: OwnedSemaphorePermit,
-    occupied: Occupied,
+    occupied: Use,
 }
 
 /// A channel whose program was asked for. Dropping it ends the program.
@@ -113,7 +112,7 @@ impl Channels {
                 terminal: None,
                 agent: None,
                 place,
-                occupied: self.guest.presence().occupy(),
+                occupied: self.guest.occupy(),
             },
         );
         Ok(())

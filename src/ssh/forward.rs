@@ -90,18 +90,24 @@ impl Forwards {
     }
 
     /// direct-tcpip, direct-streamlocal@openssh.com: the channel opens once its connection is there, or
-    /// fails and says why.
-    pub(super) fn connect(&self, channel: Channel<Msg>, goal: Goal, reply: ChannelOpenHandle) {
+    /// fails and says why. Without a place for it there is no task either: those that wait for a processor
+    /// would be as many as the client asks for.
+    pub(super) async fn connect(
+        &self,
+        channel: Channel<Msg>,
+        goal: Goal,
+        reply: ChannelOpenHandle,
+    ) {
         let shared = self.shared.clone();
+        let Ok(place) = shared.places.clone().try_acquire_owned() else {
+            let reason = "too many forwarded connections".to_owned();
+            let code = RESOURCE_SHORTAGE;
+            return reply
+                .reject(ChannelOpenFailure::Other { code, reason })
+                .await;
+        };
         let task = async move {
-            let Ok(place) = shared.places.clone().try_acquire_owned() else {
-                let reason = "too many forwarded connections".to_owned();
-                let code = RESOURCE_SHORTAGE;
-                return reply
-                    .reject(ChannelOpenFailure::Other { code, reason })
-                    .await;
-            };
-            let occupied = shared.guest.presence().occupy();
+            let occupied = shared.guest.occupy();
             match dial(&shared.guest, &goal).await {
                 Ok(dialled) => {
                     // The read half is dropped here: its queue would hold up the connection when it is full.
@@ -230,14 +236,10 @@ impl Forwards {
 
 /// Removes a socket that was listened on. Its sandbox may be gone, and then so may be its directory.
 async fn take_down(guest: &Guest, path: SocketPath, place: Place) {
-    let removed = match guest.lease().await {
-        Ok(lease) => lease
-            .remove_path(path, place)
-            .await
-            .map_err(|e| e.to_string()),
-        Err(error) => Err(error.to_string()),
+    let Some(sandbox) = guest.standing().await else {
+        return;
     };
-    if let Err(error) = removed {
+    if let Err(error) = sandbox.remove_path(path, place).await {
         tracing::debug!(%error, "a socket that was listened on stays");
     }
 }

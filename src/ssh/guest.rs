@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Host;
-use super::presence::{Limits, Presence, Pulse};
-use super::tenancy::{Entered, Sandbox, Stay};
+use super::presence::{Limits, Occupied, Presence, Pulse};
+use super::tenancy::{Sandbox, Stay};
 use super::visit::Route;
 use crate::config::{ChannelKind, Login};
 use crate::egress::{Granted, OpenError};
-use crate::model::{Destination, Holder, Subject};
+use crate::model::{Destination, Holder, Kind, Subject};
 use crate::policy::Principal;
 use crate::sandbox::{Refusal, Session, Spawn};
 
@@ -16,9 +16,17 @@ use crate::sandbox::{Refusal, Session, Spawn};
 pub(super) struct Guest {
     host: Arc<Host>,
     principal: Principal,
+    kind: Kind,
     route: Route,
     presence: Presence,
     stay: Stay,
+}
+
+/// A session, or a forwarded connection, that is there.
+#[derive(Debug)]
+pub(super) struct Use {
+    _connection: Occupied,
+    _sandbox: Occupied,
 }
 
 /// Why a connection to the outside could not be made.
@@ -56,12 +64,14 @@ impl Guest {
         route: Route,
         presence: Presence,
     ) -> Self {
-        let login = host.config.logins.get(principal.login());
-        let sharing = login.map(|login| login.sandbox.clone()).unwrap_or_default();
-        let stay = host.tenancies.stay(&principal, sharing, presence.clone());
+        let (login, key) = (principal.login(), principal.key());
+        let (kind, sharing) = host.config.sandboxes_for(login, key, principal.names());
+        let tenancies = &host.tenancies;
+        let stay = tenancies.stay(kind.clone(), key.clone(), sharing, presence.clone());
         Self {
             host,
             principal,
+            kind,
             route,
             presence,
             stay,
@@ -103,29 +113,39 @@ impl Guest {
     }
 
     /// Starts a program in the connection's sandbox. A failed lease is tried anew by the next program.
-    pub(super) async fn start(&self, spawn: Spawn) -> Result<(Session, Entered), StartError> {
+    pub(super) async fn start(&self, spawn: Spawn) -> Result<Session, StartError> {
         let sandbox = self.lease().await?;
         let session = sandbox.spawn(spawn).await.map_err(StartError::Spawn)?;
-        let entered = self.stay.enter(&sandbox, session.id(), &self.principal);
-        Ok((session, entered))
+        sandbox.enter(session.id(), &self.principal);
+        Ok(session)
+    }
+
+    /// The connection's sandbox as far as there is one.
+    pub(super) async fn standing(&self) -> Option<Arc<Sandbox>> {
+        self.stay.standing().await
+    }
+
+    /// Counts as use of the connection and of its sandbox until the guard is dropped.
+    pub(super) fn occupy(&self) -> Use {
+        Use {
+            _connection: self.presence.occupy(),
+            _sandbox: self.stay.occupy(),
+        }
     }
 
     /// The connection's sandbox; a new one where there is none, or none that lives.
     pub(super) async fn lease(&self) -> Result<Arc<Sandbox>, StartError> {
         let Host {
-            tenancies,
-            monitor,
-            gateway,
-            ..
+            monitor, gateway, ..
         } = &*self.host;
-        self.stay.sandbox(tenancies, monitor, gateway).await
+        self.stay.sandbox(monitor, gateway).await
     }
 
     /// Connects to the outside, as policy has it.
     pub(super) async fn go_out(&self, destination: Destination) -> Result<Granted, OutError> {
         let subject = Subject {
             sandbox: self.lease().await?.id(),
-            login: self.principal.login().clone(),
+            kind: self.kind.clone(),
             holder: Holder::Key(self.principal.key().clone()),
         };
         Ok(self.host.gateway.open(subject, destination).await?)

@@ -13,10 +13,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::forward::{Agent, Door};
-use super::guest::{Guest, StartError};
+use super::guest::{Guest, StartError, Use};
 use super::input::{Inlet, feed};
 use super::output::{Outlet, Output, OutputError, STDERR};
-use super::presence::{Occupied, Pulse};
+use super::presence::Pulse;
 use super::signals;
 use super::spill::{Reader, SpillError};
 use crate::config::ChannelKind;
@@ -54,7 +54,7 @@ pub(super) struct Program {
     /// The channel's place among those that the connection may have.
     pub(super) place: OwnedSemaphorePermit,
     /// Held until the client has been told how it ended.
-    pub(super) occupied: Occupied,
+    pub(super) occupied: Use,
 }
 
 /// What comes from the client.
@@ -143,7 +143,7 @@ pub(super) async fn run(program: Program) {
         .environment
         .extend(agent.as_ref().map(Agent::variable));
     let end = match guest.start(spawn).await {
-        Ok((session, _entered)) => {
+        Ok(session) => {
             let _agent = agent.map(|agent| agent.serve(session.witness()));
             tokio::select! {
                 end = attend(session, &client, wishes, show, &pulse) => end,

@@ -1,6 +1,7 @@
 //! Which sandbox a connection gets: its own, or one that it shares, and how long that one stays.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::guest::StartError;
 use super::presence::{Occupied, Presence};
 use crate::config::{Scope, Sharing};
 use crate::egress::Gateway;
-use crate::model::{Fingerprint, Holder, LoginName, Roster, SandboxId, SessionId, Subject};
+use crate::model::{Fingerprint, Holder, Kind, Roster, SandboxId, SessionId, Subject};
 use crate::policy::Principal;
 use crate::sandbox::{Lease, Monitor};
 
@@ -28,23 +29,43 @@ pub struct Tenancies {
 /// For whom a sandbox is shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Tenant {
-    login: LoginName,
+    kind: Kind,
     /// In the scope `key`.
     key: Option<Fingerprint>,
 }
 
 /// A place for one sandbox at a time.
 pub(super) struct Place {
-    login: LoginName,
+    kind: Kind,
     /// Whose it is where it is one key's alone.
     key: Option<Fingerprint>,
     sharing: Sharing,
     current: tokio::sync::Mutex<Option<Arc<Sandbox>>>,
     /// Connections that may use it.
     guests: Presence,
-    /// Sessions that run in it.
-    sessions: Presence,
+    /// Sessions that run in it, and forwarded connections.
+    uses: Presence,
     visitors: Mutex<HashMap<u64, Presence>>,
+}
+
+/// Why a sandbox ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Gone,
+    Deserted,
+    Idle,
+    Old,
+}
+
+impl End {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Gone => "it was ended, or its init was",
+            Self::Deserted => "nobody is connected",
+            Self::Idle => "nobody uses it",
+            Self::Old => "it is too old",
+        }
+    }
 }
 
 /// A leased sandbox whose egress is served.
@@ -56,16 +77,11 @@ pub(super) struct Sandbox {
 
 /// A connection's right to a place, counted for as long as it is there.
 pub(super) struct Stay {
+    tenancies: Arc<Tenancies>,
     place: Arc<Place>,
     number: u64,
-    _counted: Occupied,
-}
-
-/// A session's entry in its sandbox's books.
-pub(super) struct Entered {
-    roster: Arc<Roster>,
-    session: SessionId,
-    _counted: Occupied,
+    /// `None` only while it is dropped.
+    counted: Option<Occupied>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,50 +89,58 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tenancies {
-    /// The place for a connection of this principal.
+    /// The place for a connection by this key.
     pub(super) fn stay(
         self: &Arc<Self>,
-        principal: &Principal,
+        kind: Kind,
+        key: Fingerprint,
         sharing: Sharing,
         visitor: Presence,
     ) -> Stay {
-        let (login, key) = (principal.login().clone(), principal.key().clone());
         let tenant = match sharing.scope {
             Scope::Connection => {
-                return Stay::new(Arc::new(Place::new(login, Some(key), sharing)), visitor);
+                let place = Arc::new(Place::new(kind, Some(key), sharing));
+                return Stay::new(Arc::clone(self), place, visitor);
             }
-            Scope::Login => Tenant { login, key: None },
+            Scope::Login => Tenant { kind, key: None },
             Scope::Key => Tenant {
-                login,
+                kind,
                 key: Some(key),
             },
         };
         let mut shared = lock(&self.shared);
         let place = shared.entry(tenant).or_insert_with_key(|tenant| {
-            Arc::new(Place::new(
-                tenant.login.clone(),
-                tenant.key.clone(),
-                sharing,
-            ))
+            Arc::new(Place::new(tenant.kind.clone(), tenant.key.clone(), sharing))
         });
         // Counted under the lock: a place is forgotten under it, too, and only while nobody is counted.
-        Stay::new(Arc::clone(place), visitor)
+        Stay::new(Arc::clone(self), Arc::clone(place), visitor)
     }
 
+    /// Forgets a place with nobody and nothing in it. Where its sandbox cannot be looked at, somebody is about
+    /// to change it, and comes here after that.
     fn forget(&self, place: &Arc<Place>) {
-        lock(&self.shared).retain(|_, known| !Arc::ptr_eq(known, place) || place.guests.in_use());
+        let mut shared = lock(&self.shared);
+        let empty = || {
+            place
+                .current
+                .try_lock()
+                .is_ok_and(|current| current.is_none())
+        };
+        if !place.guests.in_use() && empty() {
+            shared.retain(|_, known| !Arc::ptr_eq(known, place));
+        }
     }
 }
 
 impl Place {
-    fn new(login: LoginName, key: Option<Fingerprint>, sharing: Sharing) -> Self {
+    fn new(kind: Kind, key: Option<Fingerprint>, sharing: Sharing) -> Self {
         Self {
-            login,
+            kind,
             key,
             sharing,
             current: tokio::sync::Mutex::default(),
             guests: Presence::new(),
-            sessions: Presence::new(),
+            uses: Presence::new(),
             visitors: Mutex::default(),
         }
     }
@@ -125,7 +149,7 @@ impl Place {
     fn subject(&self, sandbox: SandboxId, roster: &Arc<Roster>) -> Subject {
         Subject {
             sandbox,
-            login: self.login.clone(),
+            kind: self.kind.clone(),
             holder: match &self.key {
                 Some(key) => Holder::Key(key.clone()),
                 None => Holder::Sessions(Arc::clone(roster)),
@@ -134,13 +158,11 @@ impl Place {
     }
 
     async fn settle(&self, monitor: &Monitor, gateway: &Gateway) -> Result<Sandbox, StartError> {
-        let mut lease = monitor
-            .lease(&self.login)
-            .await
-            .map_err(StartError::Lease)?;
+        let mut lease = monitor.lease(&self.kind).await.map_err(StartError::Lease)?;
         let listener = lease
             .take_listener()
             .ok_or(StartError::Listener(lease.id()))?;
+        lease.take(self.key.clone());
         let roster = Arc::new(Roster::default());
         let subject = self.subject(lease.id(), &roster);
         let proxy = gateway
@@ -153,19 +175,12 @@ impl Place {
         })
     }
 
-    /// Returns, with the reason, when a sandbox has to end although it could go on.
-    async fn over(&self, lease: &Lease) -> &'static str {
-        let Sharing {
-            linger,
-            idle,
-            max_age,
-            ..
-        } = self.sharing;
-        tokio::select! {
-            () = lease.ended() => "it has ended by itself",
-            () = self.guests.unused(linger) => "nobody is connected",
-            () = unused(&self.sessions, idle) => "no session runs in it",
-            () = self.aged(max_age) => "it is too old",
+    /// Whether it still is so: somebody may have come at the last moment.
+    fn stands(&self, end: End) -> bool {
+        match end {
+            End::Gone | End::Old => true,
+            End::Deserted => !self.guests.in_use(),
+            End::Idle => !self.uses.in_use(),
         }
     }
 
@@ -195,29 +210,45 @@ async fn unused(presence: &Presence, limit: Option<Duration>) {
 
 /// Keeps a sandbox for as long as its terms allow.
 async fn keep(tenancies: Arc<Tenancies>, place: Arc<Place>, sandbox: Arc<Sandbox>) {
-    let why = place.over(&sandbox.lease).await;
-    {
+    let Sharing {
+        linger,
+        idle,
+        max_age,
+        ..
+    } = place.sharing;
+    let mut aged = pin!(place.aged(max_age));
+    let why = loop {
+        let end = tokio::select! {
+            () = sandbox.lease.ended() => End::Gone,
+            () = place.guests.unused(linger) => End::Deserted,
+            () = unused(&place.uses, idle) => End::Idle,
+            () = aged.as_mut() => End::Old,
+        };
+        // Who comes is counted before asking for the sandbox: from here on for another.
         let mut current = place.current.lock().await;
-        if current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, &sandbox))
-        {
+        if !place.stands(end) {
+            continue;
+        }
+        let is_this = |current: &Arc<Sandbox>| Arc::ptr_eq(current, &sandbox);
+        if current.as_ref().is_some_and(is_this) {
             *current = None;
         }
-    }
+        break end.reason();
+    };
     let id = sandbox.lease.id();
-    tracing::info!(sandbox = %id, login = %place.login, reason = why, "sandbox ended");
+    tracing::info!(sandbox = %id, kind = %place.kind, reason = why, "sandbox ended");
     sandbox.lease.end();
     tenancies.forget(&place);
 }
 
 impl Stay {
-    fn new(place: Arc<Place>, visitor: Presence) -> Self {
+    fn new(tenancies: Arc<Tenancies>, place: Arc<Place>, visitor: Presence) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         lock(&place.visitors).insert(number, visitor);
         Self {
-            _counted: place.guests.occupy(),
+            counted: Some(place.guests.occupy()),
+            tenancies,
             place,
             number,
         }
@@ -226,7 +257,6 @@ impl Stay {
     /// The sandbox that is there, or a new one. Whoever asks at the same time waits for the same.
     pub(super) async fn sandbox(
         &self,
-        tenancies: &Arc<Tenancies>,
         monitor: &Monitor,
         gateway: &Gateway,
     ) -> Result<Arc<Sandbox>, StartError> {
@@ -243,37 +273,39 @@ impl Stay {
             ..
         } = self.place.sharing;
         if scope != Scope::Connection || idle.is_some() || max_age.is_some() {
-            let (tenancies, place) = (Arc::clone(tenancies), Arc::clone(&self.place));
+            let (tenancies, place) = (Arc::clone(&self.tenancies), Arc::clone(&self.place));
             tokio::spawn(keep(tenancies, place, Arc::clone(&sandbox)));
         }
         Ok(sandbox)
     }
 
-    /// Notes a session in the books of its sandbox: who started it, and that it runs.
-    pub(super) fn enter(
-        &self,
-        sandbox: &Sandbox,
-        session: SessionId,
-        principal: &Principal,
-    ) -> Entered {
-        sandbox.roster.enter(session, principal.key().clone());
-        Entered {
-            roster: Arc::clone(&sandbox.roster),
-            session,
-            _counted: self.place.sessions.occupy(),
-        }
+    /// The sandbox that is there, if it lives.
+    pub(super) async fn standing(&self) -> Option<Arc<Sandbox>> {
+        let current = self.place.current.lock().await;
+        current
+            .as_ref()
+            .filter(|sandbox| sandbox.lease.lives())
+            .map(Arc::clone)
+    }
+
+    /// Counts as use of its sandboxes until the guard is dropped.
+    pub(super) fn occupy(&self) -> Occupied {
+        self.place.uses.occupy()
+    }
+}
+
+impl Sandbox {
+    /// Notes whose a session is.
+    pub(super) fn enter(&self, session: SessionId, principal: &Principal) {
+        self.roster.enter(session, principal.key().clone());
     }
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
         lock(&self.place.visitors).remove(&self.number);
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.roster.leave(self.session);
+        drop(self.counted.take());
+        self.tenancies.forget(&self.place);
     }
 }
 
@@ -282,5 +314,28 @@ impl std::ops::Deref for Sandbox {
 
     fn deref(&self) -> &Lease {
         &self.lease
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LoginName;
+
+    #[test]
+    fn who_comes_at_the_last_moment_keeps_the_sandbox() {
+        let kind = Kind {
+            login: LoginName::try_from("sandbox".to_owned()).unwrap(),
+            definition: None,
+        };
+        let place = Place::new(kind, None, Sharing::default());
+        assert!(place.stands(End::Deserted) && place.stands(End::Idle));
+        let guest = place.guests.occupy();
+        assert!(!place.stands(End::Deserted) && place.stands(End::Idle));
+        let session = place.uses.occupy();
+        assert!(!place.stands(End::Idle));
+        assert!(place.stands(End::Old) && place.stands(End::Gone));
+        drop((guest, session));
+        assert!(place.stands(End::Deserted) && place.stands(End::Idle));
     }
 }

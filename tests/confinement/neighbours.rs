@@ -1,7 +1,9 @@
 //! Sessions beside each other: in one sandbox, and in two.
 
+use std::time::Duration;
+
 use super::arena::{inside, install};
-use super::support::{Daemon, Master, Running, Setup, World};
+use super::support::{Daemon, Master, Running, Setup, World, wait_until};
 
 /// Starts a session that only sleeps, and gives its pid in the sandbox.
 fn sleeper(master: &Master) -> (Running, String) {
@@ -85,6 +87,92 @@ fn sandboxes_do_not_see_each_other() {
     );
     let own = one.ssh().run("ls -A /sandbox /tmp").expect_code(0);
     assert!(own.out().contains("file"), "{own}");
+}
+
+fn shared() -> Setup {
+    Setup {
+        login: "    sandbox: {scope: login}\n".to_owned(),
+        ..Setup::closed()
+    }
+}
+
+/// Where connections share a sandbox on purpose, sessions end and reach one another's programs; memory,
+/// descriptors and environments stay each session's own.
+#[test]
+fn sessions_of_a_shared_sandbox_signal_and_nothing_more() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &shared());
+    let (one, two) = (daemon.ssh().master(), daemon.ssh().master());
+    install(&one);
+    let (mut victim, pid) = sleeper(&two);
+    let verbs = ["ptrace", "read-memory", "steal-descriptor", "environ"];
+    let verbs = verbs.map(|verb| format!("{verb}:{pid}"));
+    let here = inside(&one, &verbs.each_ref().map(String::as_str));
+    for (verb, answer) in &here {
+        assert!(
+            matches!(answer.as_str(), "EPERM" | "EACCES" | "ENOSYS" | "ENOENT"),
+            "{verb}: {answer}"
+        );
+    }
+    assert!(!victim.has_ended(), "the victim was ended");
+    let signal = inside(&one, &[&format!("signal:{pid}")]);
+    assert_eq!(signal["signal"], "ok", "{signal:?}");
+    let _listener = two.ssh().start("/sandbox/attack abstract-listen:met");
+    let listening =
+        "for i in $(seq 50); do grep -q @met /proc/net/unix && exit; sleep 0.1; done; exit 1";
+    one.ssh().run(listening).expect_code(0);
+    let here = inside(&one, &["abstract-connect:met"]);
+    assert_eq!(here["abstract-connect"], "ok", "{here:?}");
+    // Terminals are files of the one account: what is written to another's is shown there. Typing is not.
+    let terminal = two.ssh().option("-tt").start("tty; exec cat");
+    terminal.expect_output("/dev/pts/0");
+    let typed = "import fcntl, termios\n\
+        t = open('/dev/pts/0', 'w')\nt.write('shown'); t.flush()\n\
+        try: fcntl.ioctl(t, termios.TIOCSTI, b'x'); print('typed')\n\
+        except OSError as e: print(e.strerror)";
+    let out = one
+        .ssh()
+        .run(format!("/usr/bin/python3 -I -c \"{typed}\""))
+        .out();
+    assert_eq!(out, "Operation not permitted\n");
+    terminal.expect_output("shown");
+}
+
+/// A shared sandbox is open to its own connections alone: another key's, or another login's, is as far
+/// away as any.
+#[test]
+fn shared_sandboxes_do_not_see_each_other() {
+    let world = World::new();
+    let setup = Setup {
+        login:
+            "    sandbox: {scope: login}\n  other:\n    authorized_keys: [authorized_keys]\n    \
+            policy: policy.yaml\n    sandbox: {scope: login}\n"
+                .to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let (one, two) = (daemon.ssh().master(), daemon.ssh().user("other").master());
+    install(&one);
+    install(&two);
+    two.ssh()
+        .run("echo mine > /tmp/file; chmod -R 777 /sandbox /tmp/file")
+        .expect_code(0);
+    let _listener = two.ssh().start("/sandbox/attack abstract-listen:apart");
+    let (mut victim, _) = sleeper(&two);
+    let look = "ls -A /tmp; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 10[0]'; \
+        grep -c '@apart' /proc/net/unix; true";
+    assert_eq!(one.ssh().run(look).out(), "0\n0\n");
+    let here = inside(&one, &["abstract-connect:apart"]);
+    assert_eq!(here["abstract-connect"], "ECONNREFUSED", "{here:?}");
+    // Everything that it may signal is in its own sandbox.
+    one.ssh().run("kill -9 -1; true");
+    assert!(!victim.has_ended(), "the victim was ended");
+    // The control: the same from beside it.
+    let beside = daemon.ssh().user("other").master();
+    assert_eq!(beside.ssh().run(look).out(), "file\n1\n1\n");
+    beside.ssh().run("kill -9 -1; true");
+    let ended = wait_until(Duration::from_secs(5), || victim.has_ended());
+    assert!(ended, "the victim goes on");
 }
 
 #[test]

@@ -409,7 +409,7 @@ fn table() -> String {
                 Control::Differs(answers) => {
                     format!("depends on the kernel; {} outside", answers.join(", "))
                 }
-                Control::Shown(file, test) => format!("`{file}`: {}", test.replace('_', " ")),
+                Control::Shown(file, name) => format!("`{file}`: {}", name.replace('_', " ")),
             };
             let attack = if attack.contains(['`', ' ']) {
                 (*attack).to_owned()

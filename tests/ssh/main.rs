@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod admin;
 mod agent;
 mod algorithms;
 mod certificates;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::{Daemon, Setup, Ssh, World, make_key, signal, wait_until};
+use super::support::{
+    Daemon, Setup, Ssh, World, cgroups_below, make_key, namespaces_of, signal, wait_until,
+};
 
 fn scoped(sandbox: &str) -> Setup {
     Setup {
@@ -145,7 +147,7 @@ fn an_idle_sandbox_ends_although_somebody_is_connected() {
         .run("touch mark; sleep 3; test -e mark")
         .expect_code(0);
     let ended = wait_until(Duration::from_secs(10), || {
-        daemon.stderr().contains("no session runs in it")
+        daemon.stderr().contains("nobody uses it")
     });
     assert!(ended);
     let again = master.ssh().run("test -e mark");
@@ -220,4 +222,183 @@ fn the_audit_names_the_key_that_asked() {
     assert_eq!(key_of("one.example"), print("client"));
     assert_eq!(key_of("two.example"), print("second"));
     assert_ne!(print("client"), print("second"));
+}
+
+/// One sandbox: the same processes and the same /tmp; the opposite where nothing is shared.
+#[test]
+fn what_is_shared_is_processes_and_files() {
+    for (scope, shared) in [("scope: login", true), ("scope: connection", false)] {
+        let world = World::new();
+        let daemon = Daemon::start(&world, &scoped(scope));
+        let first = daemon
+            .ssh()
+            .start("echo mine > /tmp/file; echo pid=$$.; exec sleep 100");
+        first.expect_output(".");
+        let out = first.output();
+        let pid = out.trim().trim_start_matches("pid=").trim_end_matches('.');
+        let look = format!("cat /tmp/file; tr '\\0' ' ' < /proc/{pid}/cmdline; true");
+        let seen = daemon.ssh().run(look).expect_code(0).out();
+        assert_eq!(seen == "mine\nsleep 100 ", shared, "{scope}: {seen}");
+    }
+}
+
+/// As with sshd: what left its session and its terminal lives on, what did not ends with them.
+#[test]
+fn a_daemonized_program_survives_its_terminal() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60"));
+    let line =
+        "setsid sleep 1001 </dev/null >/dev/null 2>&1 & sleep 1002 & echo on; exec sleep 1003";
+    let mut first = daemon.ssh().option("-tt").start(line);
+    first.expect_output("on");
+    first.kill();
+    let sleepers = "ps -eo args= | grep -o '^sleep 100[0-9]' | sort";
+    let left = wait_until(Duration::from_secs(5), || {
+        daemon.ssh().run(sleepers).out() == "sleep 1001\n"
+    });
+    assert!(left, "{}", daemon.ssh().run(sleepers));
+}
+
+/// The end of a linger takes along what only SIGKILL ends, and leaves neither namespaces nor cgroups.
+#[test]
+fn nothing_of_a_shared_sandbox_leaks() {
+    let world = World::new();
+    let daemon = Daemon::start(
+        &world,
+        &scoped("scope: login, linger: 1").in_system_mounts(),
+    );
+    let cling = "setsid bash -c 'trap \"\" HUP TERM INT; sleep 1001; sleep 1001' </dev/null >/dev/null 2>&1 & sleep 0.3";
+    for terminal in ["-T", "-tt"] {
+        daemon.ssh().option(terminal).run(cling).expect_code(0);
+    }
+    let left = daemon.session_processes();
+    assert!(left.len() >= 4, "{left:?}");
+    let held = namespaces_of(left.iter().map(|process| process.pid));
+    let held = held.without(&namespaces_of([std::process::id(), daemon.id()]));
+    assert!(!held.names.is_empty());
+    let group = |name: &str| {
+        cgroups_below(&world.cgroup)
+            .iter()
+            .any(|path| path.ends_with(name))
+    };
+    assert!(group("s1"), "{:?}", cgroups_below(&world.cgroup));
+    let gone = wait_until(Duration::from_secs(6), || {
+        daemon.session_processes().is_empty() && !group("s1")
+    });
+    assert!(gone, "{:?}", daemon.processes());
+    assert_eq!(held.still_kept(&world.cgroup), Vec::<String>::new());
+}
+
+/// A sandbox that stays for long does not gather the cgroups of its sessions.
+#[test]
+fn ended_sessions_leave_no_cgroups_in_a_sandbox_that_stays() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60"));
+    for _ in 0..6 {
+        daemon
+            .ssh()
+            .run("setsid sleep 0.3 </dev/null >/dev/null 2>&1 &")
+            .expect_code(0);
+    }
+    std::thread::sleep(Duration::from_millis(600));
+    daemon.ssh().run("true").expect_code(0);
+    let sessions = cgroups_below(&world.cgroup)
+        .into_iter()
+        .filter(|path| path.parent().is_some_and(|parent| parent.ends_with("s1")));
+    assert_eq!(
+        sessions.collect::<Vec<_>>(),
+        Vec::<std::path::PathBuf>::new()
+    );
+}
+
+/// What an ended session left running still is its key's.
+#[test]
+fn the_audit_names_the_key_of_what_was_left_running() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60"));
+    let other = second_key(&world, &daemon);
+    let late = "setsid bash -c 'until [ -e go ]; do sleep 0.05; done; \
+        curl -s -o /dev/null http://late.example/' </dev/null >/dev/null 2>&1 &";
+    daemon.ssh().run(late).expect_code(0);
+    other.run("touch go").expect_code(0);
+    let found = || {
+        let events = daemon.audit();
+        let event = events.iter().find(|event| event.is_for("late.example"));
+        event.map(|event| event.text("/key"))
+    };
+    assert!(wait_until(Duration::from_secs(10), || found().is_some()));
+    let logins = daemon.audit();
+    let first = logins.iter().find(|event| event.text("/kind") == "login");
+    assert_eq!(found().unwrap(), first.unwrap().text("/key"));
+}
+
+/// A forwarded connection is use, too: what IDEs hold open for hours.
+#[test]
+fn a_forward_keeps_a_sandbox_from_being_idle() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60, idle: 1"));
+    let master = daemon.ssh().master();
+    let serve = "python3 -uc 'import socket\n\
+        s = socket.create_server((\"127.0.0.1\", 7000))\nprint(\"up\")\n\
+        c = s.accept()[0]\nwhile d := c.recv(9): c.sendall(d)' >/tmp/up 2>&1 </dev/null & \
+        until grep -q up /tmp/up; do sleep 0.05; done";
+    master.ssh().run(serve).expect_code(0);
+    let through = daemon.ssh().option("-W").option("127.0.0.1:7000").command();
+    let script = "import subprocess, sys, time\n\
+        p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n\
+        for _ in range(2):\n\
+        \x20   p.stdin.write(b'x'); p.stdin.flush(); assert p.stdout.read(1) == b'x'; time.sleep(2.5)\n\
+        p.stdin.write(b'y'); p.stdin.flush(); assert p.stdout.read(1) == b'y'; p.kill()";
+    let mut driver = std::process::Command::new("/usr/bin/python3");
+    driver
+        .args(["-I", "-c", script])
+        .arg(through.get_program())
+        .args(through.get_args());
+    driver.envs(
+        through
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    super::support::run(&mut driver, 30).expect_code(0);
+    // The opposite: without it the sandbox ends, although somebody is connected.
+    let ended = wait_until(Duration::from_secs(10), || {
+        daemon.stderr().contains("nobody uses it")
+    });
+    assert!(ended, "{:?}", daemon.session_processes());
+}
+
+/// Who comes as the linger ends gets the old sandbox or a new one, never one that is being ended.
+#[test]
+fn the_end_of_a_linger_cuts_nobody_off() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 1"));
+    daemon.ssh().run("true").expect_code(0);
+    for round in 0..8 {
+        std::thread::sleep(Duration::from_millis(850 + 15 * round));
+        daemon.ssh().run("sleep 0.4; true").expect_code(0);
+    }
+}
+
+/// Logins that name one definition are as apart as any two.
+#[test]
+fn a_definition_is_shared_and_no_sandbox_is() {
+    let world = World::new();
+    let setup = Setup {
+        login:
+            "    sandbox: ide\n  other: {authorized_keys: [authorized_keys], policy: policy.yaml, \
+            sandbox: ide}\nsandboxes:\n  ide: {scope: login, linger: 60}\n"
+                .to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    daemon
+        .ssh()
+        .run("touch mark; echo x > /tmp/mark")
+        .expect_code(0);
+    assert!(found(daemon.ssh()));
+    let other = daemon.ssh().user("other");
+    assert_eq!(
+        other.run("id -un; ls -A . /tmp").out(),
+        "other\n.:\n\n/tmp:\n"
+    );
 }

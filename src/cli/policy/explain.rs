@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::cli::Source;
-use crate::model::{Destination, Generation, Identity, LoginName, Peer};
+use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, LoginName, Peer};
 use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Rules, Snapshot, Verdict};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
@@ -17,6 +17,9 @@ pub(in crate::cli) struct Question {
     /// Whose policy.
     #[arg(long, value_name = "NAME")]
     login: String,
+    /// The definition of its sandboxes [default: the login's own]
+    #[arg(long, value_name = "NAME")]
+    sandbox: Option<String>,
     /// Where to.
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "url")]
     to: Option<String>,
@@ -112,13 +115,21 @@ impl Question {
         let config = self.source.read()?;
         let login = LoginName::try_from(self.login.clone())?;
         let known = config.logins.get(&login);
-        let login = known
+        let own = known
             .with_context(|| format!("{}: no login {}", config.source.display(), self.login))?;
+        let definition = self.sandbox.clone().map(DefinitionName::try_from);
+        let definition = definition.transpose()?.or_else(|| own.sandbox.name.clone());
+        let kind = Kind { login, definition };
+        let kinds = config.kinds();
+        let found = kinds.get(&kind).with_context(|| {
+            let known: Vec<_> = kinds.keys().map(ToString::to_string).collect();
+            format!("nobody gets {kind}; there is {}", known.join(", "))
+        })?;
         let rules = match &config.rules {
             Some(files) => Rules::read(&files.module, files.data.as_deref())?,
             None => Rules::default(),
         };
-        Ok(match &login.policy {
+        Ok(match &found.policy {
             Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
             None => Snapshot::builtin(Generation(1), &rules)?,
         })
@@ -196,6 +207,14 @@ fn connection(snapshot: &Snapshot, flow: &Flow) -> anyhow::Result<ExitCode> {
             );
             println!(
                 "The addresses that its name resolves to are judged as well, when it is dialled."
+            );
+            ExitCode::SUCCESS
+        }
+        Verdict::Inspect(permit, _) => {
+            println!(
+                "allow: policy `{}` lets {} begin, and judges each request: ask with --method",
+                permit.policy(),
+                permit.destination()
             );
             ExitCode::SUCCESS
         }

@@ -62,6 +62,11 @@ impl Alarm {
         Ok(())
     }
 
+    /// Bytes charged to it and below (cgroup-v1/memory.rst).
+    pub(super) fn usage(&self) -> io::Result<String> {
+        read(&self.group, "memory.usage_in_bytes")
+    }
+
     pub(super) fn kills(&self) -> io::Result<u64> {
         kills(&self.group, "memory.oom_control")
     }

@@ -7,7 +7,7 @@ use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 
 use super::{Given, Monitor, Refusal, Session, lock, unexpected};
-use crate::model::SandboxId;
+use crate::model::{Fingerprint, SandboxId};
 use crate::sandbox::protocol::{Family, Purpose, Request, Spawn};
 
 /// A sandbox in use; dropping it ends the sandbox and everything in it.
@@ -55,6 +55,12 @@ impl Lease {
     pub fn end(&self) {
         self.gone.cancel();
         self.monitor.tell(Request::Destroy { sandbox: self.id });
+    }
+
+    /// Says that it is in use now, for this key or for all of its login's; the monitor answers root by it.
+    pub fn take(&self, key: Option<Fingerprint>) {
+        let sandbox = self.id;
+        self.monitor.tell(Request::Take { sandbox, key });
     }
 
     /// Its proxy listener (127.0.0.1:3128 inside), non-blocking; given once.

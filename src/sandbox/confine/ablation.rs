@@ -136,6 +136,7 @@ fn build_and_run(
     let group = tree.group("ablation")?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let birth = Birth {
+        trust: "",
         blueprint: &blueprint,
         account,
         joins: vec![],
@@ -257,16 +258,11 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
     paths.push(listed("/tmp", Access::ReadWrite));
     Ok(Blueprint {
         login: LoginName::try_from("ablation".to_owned())?,
-        authorized_keys: vec![],
-        authorities: vec![],
-        revoked: vec![],
-        principals: vec![],
-        secrets: vec![],
-        keys_command: None,
+        definition: None,
         shell: "/bin/sh".into(),
         sftp: Sftp::default(),
         account: None,
-        shared: false,
+        scope: crate::config::Scope::Connection,
         sessions: 1,
         bounds: Ceiling {
             disk: 64 << 20,

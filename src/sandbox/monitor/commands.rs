@@ -15,7 +15,6 @@ use super::sessions::read_report;
 use super::{Context, MonitorError, Source};
 use crate::config::Offered;
 use crate::model::LoginName;
-use crate::sandbox::blueprint::Blueprint;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::keys_command::{self, KeysCommand, Prepared};
 use crate::sandbox::protocol::{Answer, LARGEST_KEYS, OfferedKey};
@@ -62,14 +61,14 @@ impl Commands {
         login: Option<&LoginName>,
         offered: &OfferedKey,
     ) -> Result<(), MonitorError> {
-        let blueprints = &context.charter.blueprints;
-        let blueprint = match login {
-            Some(login) => blueprints.get(login),
-            None => (blueprints.values()).find(|blueprint| blueprint.keys_command.is_some()),
+        let logins = &context.charter.logins;
+        let sources = match login {
+            Some(login) => logins.get_key_value(login),
+            None => (logins.iter()).find(|(_, sources)| sources.keys_command.is_some()),
         };
         let command =
-            blueprint.and_then(|blueprint| Some((blueprint, blueprint.keys_command.as_ref()?)));
-        let Some((blueprint, command)) = command else {
+            sources.and_then(|(login, sources)| Some((login, sources.keys_command.as_ref()?)));
+        let Some((login, command)) = command else {
             return context.outbox.answer(number, Ok((Answer::Keys, vec![])));
         };
         if self.running.len() >= MOST {
@@ -77,7 +76,7 @@ impl Commands {
             return context.outbox.answer(number, Err(refusal));
         }
         self.last += 1;
-        let started = self.fork(context, number, (blueprint, command), offered);
+        let started = self.fork(context, number, (login, command), offered);
         match started {
             Ok(running) => {
                 if let Some(output) = &running.output {
@@ -100,7 +99,7 @@ impl Commands {
         &self,
         context: &Context,
         number: u64,
-        (blueprint, command): (&Blueprint, &KeysCommand),
+        (login, command): (&LoginName, &KeysCommand),
         offered: &OfferedKey,
     ) -> Result<Running, String> {
         keys_command::examine(&command.program)?;
@@ -112,7 +111,7 @@ impl Commands {
             let (report, write_report) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             let prepared = Prepared {
                 program: CString::new(command.program.as_os_str().as_bytes())?,
-                arguments: arguments(blueprint, command, offered)?,
+                arguments: arguments(login, command, offered)?,
                 account: command.account,
                 open_files: context.session_files,
                 output: write,
@@ -249,12 +248,12 @@ fn name(id: u64) -> String {
 }
 
 fn arguments(
-    blueprint: &Blueprint,
+    login: &LoginName,
     command: &KeysCommand,
     offered: &OfferedKey,
 ) -> io::Result<Vec<CString>> {
     let offered = Offered {
-        login: blueprint.login.as_str(),
+        login: login.as_str(),
         key: &offered.key,
         kind: &offered.kind,
         fingerprint: &offered.fingerprint,

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Pid;
 
 use super::Context;
-use crate::model::{LoginName, SandboxId};
+use crate::model::{Kind, SandboxId};
 use crate::sandbox::confine::Entrance;
 use crate::sandbox::network::Network;
 use crate::sys::clone::Child;
@@ -21,18 +21,18 @@ pub(super) struct Made {
     pub(super) terminals: OwnedFd,
 }
 
-/// Takes hold of a sandbox of `login`, given its init; with its proxy's listener.
+/// Takes hold of a sandbox of this kind, given its init; with its proxy's listener.
 pub(super) fn take_hold(
     context: &Context,
     id: SandboxId,
-    login: &LoginName,
+    kind: &Kind,
     init: &Child,
 ) -> Result<(Made, OwnedFd), String> {
     let blueprint = context
         .charter
         .blueprints
-        .get(login)
-        .ok_or("no such login is configured")?;
+        .get(kind)
+        .ok_or("no such kind of sandbox is configured")?;
     let Child { pid, pidfd } = init;
     let hold = || -> io::Result<_> {
         let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;

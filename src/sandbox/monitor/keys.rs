@@ -7,13 +7,13 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::Charter;
 use crate::model::LoginName;
-use crate::sandbox::blueprint::Blueprint;
+use crate::sandbox::blueprint::KeySources;
 use crate::sandbox::protocol::{KeyFiles, LARGEST_KEYS};
 
 /// The files of a login. An unknown login costs the same: another's files are opened for it, and
 /// the gate, which knows that it asked for nobody's, discards them.
 pub(super) fn open(charter: &Charter, login: Option<&LoginName>) -> Result<Vec<OwnedFd>, String> {
-    blueprint(charter, login)?
+    sources(charter, login)?
         .authorized_keys
         .iter()
         .map(|path| open_one(path))
@@ -28,16 +28,16 @@ pub(super) fn open_others(
     login: Option<&LoginName>,
     kind: KeyFiles,
 ) -> Result<Vec<OwnedFd>, String> {
-    let paths = |blueprint: &'_ Blueprint| match kind {
-        KeyFiles::Authorities => blueprint.authorities.clone(),
-        KeyFiles::Revoked => blueprint.revoked.clone(),
-        KeyFiles::Secrets => blueprint.secrets.clone(),
-        KeyFiles::Principals => blueprint.principals.clone(),
+    let paths = |sources: &'_ KeySources| match kind {
+        KeyFiles::Authorities => sources.authorities.clone(),
+        KeyFiles::Revoked => sources.revoked.clone(),
+        KeyFiles::Secrets => sources.secrets.clone(),
+        KeyFiles::Principals => sources.principals.clone(),
     };
     let paths = match login {
-        Some(_) => paths(blueprint(charter, login)?),
+        Some(_) => paths(sources(charter, login)?),
         // Those of the first login that has any.
-        None => (charter.blueprints.values().map(paths))
+        None => (charter.logins.values().map(paths))
             .find(|paths| !paths.is_empty())
             .unwrap_or_default(),
     };
@@ -57,13 +57,13 @@ pub(super) fn open_others(
     files.collect()
 }
 
-fn blueprint<'a>(
+fn sources<'a>(
     charter: &'a Charter,
     login: Option<&LoginName>,
-) -> Result<&'a Blueprint, &'static str> {
+) -> Result<&'a KeySources, &'static str> {
     login
-        .and_then(|login| charter.blueprints.get(login))
-        .or_else(|| charter.blueprints.values().next())
+        .and_then(|login| charter.logins.get(login))
+        .or_else(|| charter.logins.values().next())
         .ok_or("no login is configured")
 }
 

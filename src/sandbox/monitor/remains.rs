@@ -7,6 +7,7 @@ use std::time::Instant;
 use rustix::process::{WaitId, WaitIdOptions};
 
 use super::Context;
+use super::sandboxes::Record;
 use crate::model::SandboxId;
 use crate::sandbox::cgroup::Group;
 use crate::sys::clone::Child;
@@ -14,6 +15,8 @@ use crate::sys::clone::Child;
 /// What must be cleared away in the end.
 #[derive(Debug)]
 pub(super) struct Remains {
+    /// For root to read.
+    pub(super) record: Record,
     pub(super) group: Group,
     /// Where what is no session's runs, if not in `group` itself.
     pub(super) cradle: Option<Group>,

@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use super::hold::{Made, take_hold};
 use super::remains::{Remains, clear};
 use super::{Context, MonitorError, Sessions, Source, announce};
-use crate::config::Uids;
-use crate::model::{Connection, LoginName, Peer, SandboxId};
+use crate::config::{Scope, Uids};
+use crate::model::{Connection, Kind, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::bounds::Ceiling;
 use crate::sandbox::cgroup::{Alarm, Group};
@@ -21,8 +21,13 @@ use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
+use crate::sandbox::protocol::admin::Haste;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
 use crate::sys::clone;
+
+mod census;
+
+pub(super) use census::Record;
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -51,7 +56,7 @@ struct Unborn {
     late: bool,
     report: OwnedFd,
     remains: Remains,
-    login: LoginName,
+    kind: Kind,
     account: Account,
     bounds: Ceiling,
 }
@@ -60,7 +65,7 @@ struct Unborn {
 #[derive(Debug)]
 pub(super) struct Sandbox {
     pub(super) id: SandboxId,
-    pub(super) login: LoginName,
+    pub(super) kind: Kind,
     pub(super) account: Account,
     /// What held when it was made.
     pub(super) bounds: Ceiling,
@@ -80,6 +85,11 @@ impl Sandbox {
     /// A UNIX socket in its network namespace.
     pub(super) fn unix_socket(&self, own: &OwnedFd) -> io::Result<OwnedFd> {
         self.network.unix(own)
+    }
+
+    /// Who shares it.
+    pub(super) fn scope(&self) -> Scope {
+        self.remains.record.scope
     }
 
     /// The cgroup of what is no session's.
@@ -112,9 +122,9 @@ impl Sandboxes {
         &mut self,
         context: &mut Context,
         number: u64,
-        login: &LoginName,
+        kind: &Kind,
     ) -> Result<(), MonitorError> {
-        match self.conceive(context, number, login) {
+        match self.conceive(context, number, kind) {
             Ok((id, unborn)) => {
                 context.events.watch(&unborn.report, Source::Birth(id))?;
                 self.unborn.insert(id, unborn);
@@ -128,13 +138,13 @@ impl Sandboxes {
         &mut self,
         context: &Context,
         number: u64,
-        login: &LoginName,
+        kind: &Kind,
     ) -> Result<(SandboxId, Unborn), String> {
         let blueprint = context
             .charter
             .blueprints
-            .get(login)
-            .ok_or("no such login is configured")?;
+            .get(kind)
+            .ok_or("no such kind of sandbox is configured")?;
         if self.unborn.len() + self.living.len() + self.dying.len() >= context.charter.sandboxes {
             return Err(format!(
                 "all {} sandboxes are in use (limits.sandboxes)",
@@ -156,6 +166,7 @@ impl Sandboxes {
                 blueprint,
                 account,
                 joins: context.tree.joins(&group, &group)?,
+                trust: &context.trust,
                 host_mounts: context.own_mounts,
                 filter: &context.init_filter,
                 seal_memory_files: context.charter.seal_memory_files,
@@ -172,6 +183,7 @@ impl Sandboxes {
         match born() {
             Ok((group, cradle, report, init)) => {
                 let remains = Remains {
+                    record: Record::new(id, blueprint, account),
                     group,
                     cradle,
                     slot,
@@ -186,7 +198,7 @@ impl Sandboxes {
                         late: false,
                         report,
                         remains,
-                        login: login.clone(),
+                        kind: kind.clone(),
                         account,
                         bounds: blueprint.bounds,
                     },
@@ -228,7 +240,7 @@ impl Sandboxes {
                 "its root was not made within {BIRTH:?}: a listed path does not answer"
             ))
         } else if problem.is_empty() {
-            take_hold(context, id, &unborn.login, &unborn.remains.init)
+            take_hold(context, id, &unborn.kind, &unborn.remains.init)
         } else {
             Err(problem)
         };
@@ -248,7 +260,7 @@ impl Sandboxes {
                 } = made;
                 let Unborn {
                     remains,
-                    login,
+                    kind,
                     account,
                     bounds,
                     ..
@@ -257,7 +269,7 @@ impl Sandboxes {
                     id,
                     Sandbox {
                         id,
-                        login,
+                        kind,
                         account,
                         bounds,
                         entrance,
@@ -324,11 +336,12 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// Hangs up what runs in it; kills all of it soon after, at once where nothing runs.
+    /// Hangs up what runs in it and kills all of it soon after; at once in haste, and where nothing runs.
     pub(super) fn destroy(
         &mut self,
         context: &mut Context,
         id: SandboxId,
+        haste: Haste,
     ) -> Result<(), MonitorError> {
         let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
             return Ok(());
@@ -338,14 +351,15 @@ impl Sandboxes {
             .group
             .processes()
             .is_ok_and(|members| members.len() <= 1);
-        if !idle {
+        let at_once = idle || haste == Haste::Now;
+        if !at_once {
             // What is not reached by this is killed soon after.
             if let Err(error) = remains.group.signal(&[Signal::HUP, Signal::CONT], |_| true) {
                 tracing::warn!(sandbox = %id, %error, "cannot hang up");
             }
         }
         let now = Instant::now();
-        self.bury(remains, if idle { now } else { now + GRACE });
+        self.bury(remains, if at_once { now } else { now + GRACE });
         Ok(())
     }
 
@@ -366,12 +380,13 @@ impl Sandboxes {
         dying.chain(unborn).chain(alarms).min()
     }
 
-    /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids.
+    /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids. Names those of
+    /// which nothing is left.
     pub(super) fn kill_due(
         &mut self,
         context: &mut Context,
         now: Instant,
-    ) -> Result<(), MonitorError> {
+    ) -> Result<Vec<SandboxId>, MonitorError> {
         self.end_starved(context, now)?;
         for late in self
             .unborn
@@ -383,13 +398,16 @@ impl Sandboxes {
             late.deadline = now + BIRTH;
             late.late = true;
         }
+        let mut cleared = Vec::new();
         for remains in std::mem::take(&mut self.dying) {
-            if let Some(remains) = clear(context, remains, now)? {
-                self.dying.push(remains);
+            let id = remains.record.id;
+            match clear(context, remains, now)? {
+                Some(remains) => self.dying.push(remains),
+                None => cleared.push(id),
             }
         }
         self.taken = self.slots();
-        Ok(())
+        Ok(cleared)
     }
 
     fn slots(&self) -> BTreeSet<u32> {
@@ -433,11 +451,7 @@ impl Sandboxes {
             .processes()
             .map_err(|e| format!("cgroup.procs: {e}"))?;
         let session = owner.cgroup.and_then(|cgroup| sessions.by_cgroup(cgroup));
-        Ok(identity::find(
-            owner.inode,
-            &members,
-            sandbox.remains.init.pid,
-            session,
-        ))
+        let init = sandbox.remains.init.pid;
+        Ok(identity::find(owner.inode, &members, init, session))
     }
 }

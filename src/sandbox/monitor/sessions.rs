@@ -29,6 +29,10 @@ use crate::sandbox::protocol::{Answer, Exit, Malformed, Message, Program, Spawn}
 use crate::sandbox::pty;
 use crate::sys::clone::{self, Child};
 
+mod left;
+
+use left::Left;
+
 /// From SIGHUP to SIGKILL when a channel is gone.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -39,7 +43,9 @@ const START: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     last: u64,
-    sessions: BTreeMap<SessionId, Session>,
+    started: BTreeMap<SessionId, Session>,
+    /// What ended sessions left running, by the id of its cgroup: it still is theirs.
+    left: BTreeMap<u64, Left>,
 }
 
 #[derive(Debug)]
@@ -89,10 +95,10 @@ impl Sessions {
         place: &Sandbox,
         spawn: Spawn,
     ) -> Result<(), MonitorError> {
-        let blueprint = context.charter.blueprints.get(&place.login);
+        let blueprint = context.charter.blueprints.get(&place.kind);
         let most = blueprint.map_or(0, |blueprint| blueprint.sessions);
         let running = self
-            .sessions
+            .started
             .values()
             .filter(|session| session.sandbox == place.id)
             .count();
@@ -102,6 +108,7 @@ impl Sessions {
                 Err(format!("{running} sessions run in sandbox {}", place.id)),
             );
         }
+        self.sweep(context, place.id);
         self.last += 1;
         let id = SessionId(self.last);
         match fork_session(context, id, number, place, spawn) {
@@ -115,7 +122,7 @@ impl Sessions {
                 if let Some(alarm) = session.group.alarm() {
                     context.events.watch(alarm, Source::SessionAlarm(id))?;
                 }
-                self.sessions.insert(id, session);
+                self.started.insert(id, session);
                 Ok(())
             }
             Err(e) => context
@@ -130,7 +137,7 @@ impl Sessions {
         context: &mut Context,
         id: SessionId,
     ) -> Result<(), MonitorError> {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.started.get_mut(&id) else {
             return Ok(());
         };
         match std::mem::replace(&mut session.phase, Phase::Running) {
@@ -166,7 +173,7 @@ impl Sessions {
         id: SessionId,
     ) -> Result<(), MonitorError> {
         self.started(context, id)?;
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.started.get_mut(&id) else {
             return Ok(());
         };
         let leader = WaitId::PidFd(session.leader.pidfd.as_fd());
@@ -186,15 +193,19 @@ impl Sessions {
         };
         let failed = matches!(session.phase, Phase::Failed);
         session.phase = Phase::Ended;
-        // What it left in the background keeps the directory; the sandbox's end removes both.
         if let Some(alarm) = session.group.alarm() {
             context.events.forget(alarm)?;
         }
-        if let Err(error) = context.tree.remove(session.group.path()) {
-            tracing::warn!(session = %id, %error, "its cgroup stays until its sandbox ends");
-        }
+        let left = Left {
+            sandbox: session.sandbox,
+            session: id,
+            group: session.group.path().to_owned(),
+        };
+        self.left.insert(session.cgroup, left);
+        let sandbox = session.sandbox;
+        self.sweep(context, sandbox);
         if failed {
-            self.sessions.remove(&id);
+            self.started.remove(&id);
             return Ok(());
         }
         announce(context, &Message::Exited { session: id, exit })
@@ -204,7 +215,7 @@ impl Sessions {
     /// started, or alone where the sandbox is shared, since nothing tells a server that was put into the
     /// background from a helper. What an ended one left behind lives as long as its sandbox.
     pub(super) fn hang_up(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.started.get_mut(&id) else {
             return;
         };
         session.forgotten = true;
@@ -232,7 +243,7 @@ impl Sessions {
     ) -> Result<Result<(), String>, MonitorError> {
         let signal = Signal::from_named_raw(number).ok_or(Malformed)?;
         let Some(session) = self
-            .sessions
+            .started
             .get(&id)
             .filter(|session| matches!(session.phase, Phase::Running))
         else {
@@ -253,8 +264,8 @@ impl Sessions {
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         let alarm = |session: &Session| session.group.alarm().and_then(Alarm::next_due);
-        let alarms = self.sessions.values().filter_map(alarm);
-        self.sessions
+        let alarms = self.started.values().filter_map(alarm);
+        self.started
             .values()
             .filter_map(|session| session.kill_at)
             .chain(alarms)
@@ -263,7 +274,7 @@ impl Sessions {
 
     /// A session's end of memory is near.
     pub(super) fn alarmed(&mut self, id: SessionId) -> io::Result<()> {
-        let session = self.sessions.get_mut(&id);
+        let session = self.started.get_mut(&id);
         match session.and_then(|session| session.group.alarm_mut()) {
             Some(alarm) => alarm.rung(Instant::now()),
             None => Ok(()),
@@ -272,7 +283,7 @@ impl Sessions {
 
     pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
         let due = |session: &Session| session.kill_at.is_some_and(|at| at <= now);
-        for session in self.sessions.values_mut().filter(|session| due(session)) {
+        for session in self.started.values_mut().filter(|session| due(session)) {
             session.kill_at = None;
             if session.shared {
                 cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
@@ -280,7 +291,7 @@ impl Sessions {
                 session.group.kill()?;
             }
         }
-        for (id, session) in &mut self.sessions {
+        for (id, session) in &mut self.started {
             if let Some(alarm) = session.group.alarm_mut()
                 && alarm.is_over(now)
             {
@@ -288,7 +299,7 @@ impl Sessions {
                 session.group.kill()?;
             }
         }
-        self.sessions.retain(|_, session| {
+        self.started.retain(|_, session| {
             !(session.forgotten
                 && session.kill_at.is_none()
                 && matches!(session.phase, Phase::Ended))
@@ -299,18 +310,10 @@ impl Sessions {
     /// Whether a process is in the session's cgroup, which nothing that it started can leave.
     pub(super) fn holds(&self, id: SessionId, pid: u32) -> bool {
         let member = |member: &Pid| u32::try_from(member.as_raw_pid()) == Ok(pid);
-        self.sessions
+        self.started
             .get(&id)
             .and_then(|session| session.group.processes().ok())
             .is_some_and(|members| members.iter().any(member))
-    }
-
-    /// The session whose cgroup has this id.
-    pub(super) fn by_cgroup(&self, cgroup: u64) -> Option<SessionId> {
-        self.sessions
-            .iter()
-            .find(|(_, session)| session.cgroup == cgroup)
-            .map(|(id, _)| *id)
     }
 }
 
@@ -325,8 +328,8 @@ fn fork_session(
     let blueprint = context
         .charter
         .blueprints
-        .get(&place.login)
-        .ok_or_else(|| io::Error::other("no such login"))?;
+        .get(&place.kind)
+        .ok_or_else(|| io::Error::other("no such kind of sandbox"))?;
     let group = (context.tree).session(place.group(), &name, &place.bounds.session)?;
     let Stdio {
         child,
@@ -364,7 +367,7 @@ fn fork_session(
         cgroup,
         group,
         has_terminal,
-        shared: blueprint.shared,
+        shared: place.scope().is_shared(),
         phase: Phase::Starting {
             number,
             report,

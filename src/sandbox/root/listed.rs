@@ -50,7 +50,7 @@ pub(super) struct Listing {
 pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, RootError> {
     let denied = denied(source, &blueprint.denied)?;
     let mut links = merged_usr_links(source)?;
-    let mut found = Shown::new();
+    let mut found: BTreeMap<PathBuf, (OwnedFd, Access)> = BTreeMap::new();
     for entry in &blueprint.paths {
         for path in expand(source, &entry.path)? {
             let Some(Found { file, path: real }) = find(source, blueprint, &path)? else {
@@ -69,8 +69,12 @@ pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, 
             *access = entry.access.max(*access);
         }
     }
-    let ways = ways(source, blueprint, &found)?;
-    found.extend(ways);
+    for path in ways(&found) {
+        // Sessions may have put a link there: it leads nowhere.
+        if let Some(way) = find(source, blueprint, &path)?.filter(|way| way.path == path) {
+            found.entry(path).or_insert((way.file, Access::ReadWrite));
+        }
+    }
     let mut carver = Carver {
         denied,
         listed: found.keys().cloned().collect(),
@@ -88,6 +92,25 @@ pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, 
         .trees
         .sort_by(|one, other| one.path.cmp(&other.path));
     Ok(listing)
+}
+
+/// The directories on the way from a tree that may be written to one in it that may not. Each becomes a mount
+/// of its own, which cannot be renamed or replaced (rename(2), EBUSY): the next sandbox finds at its path
+/// what is there now, and not what somebody put in its place.
+fn ways(found: &BTreeMap<PathBuf, (OwnedFd, Access)>) -> Vec<PathBuf> {
+    let guarded = found
+        .iter()
+        .filter(|(_, (_, access))| *access == Access::ReadOnly);
+    let way = |path: &Path| -> Option<Vec<PathBuf>> {
+        let mut above = path.ancestors().skip(1);
+        let (outer, (_, access)) = above.find_map(|part| found.get_key_value(part))?;
+        let between = path.ancestors().skip(1).take_while(|part| part != outer);
+        (*access == Access::ReadWrite).then(|| between.map(Path::to_owned).collect())
+    };
+    guarded
+        .filter_map(|(path, _)| way(path))
+        .flatten()
+        .collect()
 }
 
 /// Follows links but where a tree that sandboxes write to has begun: one of theirs would say what the next
@@ -108,33 +131,6 @@ fn find(source: &Source, blueprint: &Blueprint, path: &Path) -> Result<Option<Fo
         },
     };
     at("resolve", path, found)
-}
-
-type Shown = BTreeMap<PathBuf, (OwnedFd, Access)>;
-
-/// The directories on the way from a tree that may be written to one in it that may not. Each becomes a mount
-/// of its own, which cannot be renamed or replaced (rename(2), EBUSY): the next sandbox finds at the path what
-/// is there now, and not what somebody put in its place.
-fn ways(source: &Source, blueprint: &Blueprint, found: &Shown) -> Result<Shown, RootError> {
-    let mut ways = Shown::new();
-    for (path, _) in found
-        .iter()
-        .filter(|(_, (_, access))| *access == Access::ReadOnly)
-    {
-        let above = path.ancestors().skip(1);
-        let nearest = above
-            .clone()
-            .find_map(|outer| Some((outer, found.get(outer)?.1)));
-        let Some((outer, Access::ReadWrite)) = nearest else {
-            continue;
-        };
-        for way in above.take_while(|way| *way != outer) {
-            if let Some(Found { file, path }) = find(source, blueprint, way)? {
-                ways.insert(path, (file, Access::ReadWrite));
-            }
-        }
-    }
-    Ok(ways)
 }
 
 /// `/` stands for everything at the top of the source but what a sandbox has of its own.

@@ -3,15 +3,31 @@
 use std::path::{Path, PathBuf};
 
 use super::CheckError;
-use crate::config::{Config, Login, Scope, Sftp, Uids};
-use crate::model::LoginName;
+use crate::config::{Config, Login, Sftp, Uids};
+use crate::model::{Kind, LoginName};
 use crate::policy::{self, RunAs, Snapshot};
 use crate::sandbox::{
-    Access, Account, Blueprint, Ceiling, HOME, Home, KeysCommand, Listed, Source,
+    Access, Account, Blueprint, Ceiling, HOME, Home, KeySources, KeysCommand, Listed, Source,
 };
 
-pub(super) fn blueprint(
+/// Where it says who may log in as this.
+pub(super) fn key_sources(
     name: &LoginName,
+    login: &Login,
+    uids: Uids,
+) -> Result<KeySources, CheckError> {
+    Ok(KeySources {
+        authorized_keys: login.authorized_keys.clone(),
+        authorities: login.trusted_user_ca_keys.clone(),
+        revoked: login.revoked_keys.clone(),
+        principals: (login.authorized_principals_file.iter().cloned()).collect(),
+        secrets: login.totp_secrets.clone().into_iter().collect(),
+        keys_command: keys_command(name, login, uids)?,
+    })
+}
+
+pub(super) fn blueprint(
+    kind: &Kind,
     login: &Login,
     snapshot: &Snapshot,
     (config, bounds): (&Config, Ceiling),
@@ -39,21 +55,16 @@ pub(super) fn blueprint(
     let account = account(snapshot.run_as())
         .and_then(|account| keep_apart(account.or(base.account), config.uids))
         .map_err(|problem| CheckError::Account {
-            login: name.clone(),
+            login: kind.login.clone(),
             problem,
         })?;
     Ok(Blueprint {
-        login: name.clone(),
-        authorized_keys: login.authorized_keys.clone(),
-        authorities: login.trusted_user_ca_keys.clone(),
-        revoked: login.revoked_keys.clone(),
-        principals: (login.authorized_principals_file.iter().cloned()).collect(),
-        secrets: login.totp_secrets.clone().into_iter().collect(),
-        keys_command: keys_command(name, login, config.uids)?,
+        login: kind.login.clone(),
+        definition: kind.definition.clone(),
         shell: login.shell.clone(),
         sftp: login.sftp.clone(),
         account,
-        shared: login.sandbox.scope != Scope::Connection,
+        scope: login.sandbox.scope,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         bounds,
         paths,

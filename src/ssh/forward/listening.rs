@@ -237,7 +237,7 @@ pub(super) async fn carry_offered(
             // The read half is dropped here: its queue would hold up the connection when it is full.
             let (_, client) = channel.split();
             let line = shared.lines.take(client.id());
-            let _occupied = shared.guest.presence().occupy();
+            let _occupied = shared.guest.occupy();
             carry(wire, line, &client, shared.guest.pulse(kind)).await;
             close(&client, place).await;
         }

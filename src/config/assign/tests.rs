@@ -1,0 +1,120 @@
+use std::path::Path;
+
+use super::*;
+
+const KEY: &str = "SHA256:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ";
+
+const TEXT: &str = "host_keys: [k]
+sandboxes:
+  ide: {scope: login}
+  ci: {policy: ci.yaml}
+  locked: {policy: locked.yaml}
+groups:
+  contractors: {principals: [contractor], keys: ['SHA256:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ']}
+assign:
+  - {groups: [contractors], sandbox: locked}
+  - {logins: [ci], principals: [release, nightly], sandbox: ci}
+logins:
+  dev: {authorized_keys: [a], policy: dev.yaml, sandbox: ide}
+  ci: {authorized_keys: [a], policy: dev.yaml}
+";
+
+fn parsed(text: &str) -> Result<Config, String> {
+    crate::config::parse(Path::new("/etc/sandgate.yaml"), text).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_first_rule_that_fits_decides() {
+    let config = parsed(TEXT).unwrap();
+    let kind = |login: &str, key: &str, principals: &[&str]| {
+        let login = LoginName::try_from(login.to_owned()).unwrap();
+        let principals: Vec<String> = principals.iter().map(|&name| name.to_owned()).collect();
+        let key = Fingerprint(key.to_owned());
+        config
+            .sandboxes_for(&login, &key, &principals)
+            .0
+            .to_string()
+    };
+    assert_eq!(kind("dev", "SHA256:x", &[]), "dev (ide)");
+    assert_eq!(kind("dev", "SHA256:x", &["release"]), "dev (ide)");
+    assert_eq!(kind("dev", KEY, &[]), "dev (locked)");
+    assert_eq!(
+        kind("dev", "SHA256:x", &["a", "contractor"]),
+        "dev (locked)"
+    );
+    assert_eq!(kind("ci", "SHA256:x", &[]), "ci");
+    assert_eq!(kind("ci", "SHA256:x", &["nightly"]), "ci (ci)");
+    assert_eq!(
+        kind("ci", "SHA256:x", &["nightly", "contractor"]),
+        "ci (locked)"
+    );
+}
+
+#[test]
+fn each_kind_has_its_own_policy() {
+    let config = parsed(TEXT).unwrap();
+    let kinds = config.kinds().into_iter().map(|(kind, login)| {
+        let policy = login.policy.unwrap();
+        format!("{kind}: {}", policy.file_name().unwrap().to_str().unwrap())
+    });
+    let expected = [
+        "ci: dev.yaml",
+        "ci (ci): ci.yaml",
+        "ci (locked): locked.yaml",
+        "dev (ide): dev.yaml",
+        "dev (locked): locked.yaml",
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_is_not_there_is_refused_where_it_stands() {
+    for (from, to, said) in [
+        (
+            "sandbox: locked",
+            "sandbox: lokced",
+            "9:38: assign[0].sandbox: no sandbox is called \"lokced\"; there is ci, ide, locked",
+        ),
+        (
+            "groups: [contractors]",
+            "groups: [staff]",
+            "9:15: assign[0].groups[0]: no group is called \"staff\"; there is contractors",
+        ),
+        (
+            "logins: [ci]",
+            "logins: [cl]",
+            "10:15: assign[1].logins[0]: no login is called \"cl\"; there is ci, dev",
+        ),
+        ("groups: [contractors], ", "", "is for nobody"),
+        ("groups: [contractors]", "groups: []", "name at least one"),
+        ("abcdefgh", "abc", "groups.contractors.keys[0]: "),
+        (
+            "{policy: ci.yaml}",
+            "{polcy: ci.yaml}",
+            "did you mean `policy`?",
+        ),
+        ("[release, nightly]", "['']", "empty principal"),
+        (
+            "host_keys: [k]",
+            "host_keys: [k]\nlimits: {sandboxes: 8}",
+            "pool (2)",
+        ),
+        (
+            "locked: {policy",
+            "Locked: {policy",
+            "\"Locked\" is no name",
+        ),
+    ] {
+        let text = TEXT.replacen(from, to, 1);
+        assert_ne!(text, TEXT);
+        let error = parsed(&text).unwrap_err();
+        assert!(error.contains(said), "{to}: {error}");
+    }
+    let text = TEXT.replace("policy: dev.yaml, sandbox: ide", "sandbox: ci");
+    let text = text.replace("locked: {policy: locked.yaml}", "locked: {}");
+    let error = parsed(&text).unwrap_err();
+    assert!(
+        error.contains("9:38: assign[0].sandbox: neither sandbox locked nor login dev names"),
+        "{error}"
+    );
+}

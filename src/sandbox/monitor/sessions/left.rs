@@ -1,0 +1,54 @@
+//! What ended sessions left running, and whose it is.
+
+use super::{Phase, Session, Sessions};
+use crate::model::{SandboxId, SessionId};
+use crate::sandbox::monitor::Context;
+
+/// A cgroup that outlived its session's leader.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) sandbox: SandboxId,
+    pub(super) session: SessionId,
+    /// From the daemon's directory.
+    pub(super) group: String,
+}
+
+impl Sessions {
+    /// Removes the cgroups of ended sessions in which nothing is left: a sandbox that stays for long would
+    /// gather them. What a session left in the background keeps its own.
+    pub(super) fn sweep(&mut self, context: &Context, sandbox: SandboxId) {
+        self.left.retain(|_, left| {
+            left.sandbox != sandbox
+                || !context.tree.remove(&left.group).unwrap_or_else(|error| {
+                    let session = left.session;
+                    tracing::warn!(%session, %error, "its cgroup stays until its sandbox ends");
+                    true
+                })
+        });
+    }
+
+    /// Nothing of a sandbox is left.
+    pub(in crate::sandbox::monitor) fn forget(&mut self, sandbox: SandboxId) {
+        self.left.retain(|_, left| left.sandbox != sandbox);
+    }
+
+    /// How many sessions run in a sandbox.
+    pub(in crate::sandbox::monitor) fn running_in(&self, sandbox: SandboxId) -> usize {
+        let running = |session: &&Session| {
+            let runs = matches!(session.phase, Phase::Starting { .. } | Phase::Running);
+            session.sandbox == sandbox && runs
+        };
+        self.started.values().filter(running).count()
+    }
+
+    /// The session whose cgroup has this id, ended or not, and that cgroup's path below the daemon's.
+    pub(in crate::sandbox::monitor) fn by_cgroup(&self, cgroup: u64) -> Option<(SessionId, &str)> {
+        let running = self.started.iter().find_map(|(id, session)| {
+            (session.cgroup == cgroup).then_some((*id, session.group.path()))
+        });
+        running.or_else(|| {
+            let left = self.left.get(&cgroup)?;
+            Some((left.session, left.group.as_str()))
+        })
+    }
+}
