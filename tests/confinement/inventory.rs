@@ -478,6 +478,10 @@ const UNLISTED: &[Attempt] = &[
     attempt("through-dots:{hidden}/file", "above the root", "mnt, landlock", Nobody, ABSENT),
     attempt("read:/proc/self/root{hidden}/file", "by its own root", "mnt, landlock", Nobody, ABSENT),
     attempt("read:/proc/{gate}/root{hidden}/file", "by the gate's root", "pid, landlock, privileges", Host, ABSENT),
+    attempt("a denied path by links, moves, mounts of its parent", "what is denied inside of what is listed", "mnt", Shown("tests/confinement/denied.rs", "no_trick_of_a_session_leads_to_a_denied_path"), &[]),
+    attempt("a denied path that is made later", "the same, by waiting for it", "mnt", Shown("tests/confinement/denied.rs", "what_the_host_makes_later_is_denied_too"), &[]),
+    attempt("a link left where the next sandbox looks", "what it leads to on the host", "mnt", Shown("tests/confinement/denied.rs", "a_link_left_in_a_writable_tree_shows_nothing_more_of_the_host"), &[]),
+    attempt("a device that another login's definition lists", "the device", "mnt, landlock", Shown("tests/confinement/roots.rs", "a_listed_device_is_there_for_sessions_and_no_other"), &[]),
     attempt("the host's keys, /etc/shadow, /root and fourteen more", "the host's secrets", "mnt, landlock", Shown("tests/confinement/namespaces.rs", "the_hosts_files_are_not_there"), &[]),
 ];
 
@@ -520,6 +524,13 @@ const FORWARDING: &[Attempt] = &[
 
 #[rustfmt::skip]
 const BOMBS: &[Attempt] = &[
+    attempt("a fork bomb", "the host's processes", "bounds", Shown("tests/bounds.rs", "a_fork_bomb_stops_at_the_sandboxes_bound"), &[]),
+    attempt("a memory bomb", "the host's memory", "bounds", Shown("tests/bounds.rs", "a_memory_bomb_ends_its_sandbox_and_only_that"), &[]),
+    attempt("a memory bomb in one session of two", "the other's memory", "bounds", Shown("tests/bounds.rs", "a_session_out_of_memory_ends_whole_and_alone"), &[]),
+    attempt("a full disk", "the neighbours' files", "bounds", Shown("tests/bounds.rs", "a_full_disk_is_full_for_its_sandbox_alone"), &[]),
+    attempt("files without end, all empty", "the kernel's memory", "bounds", Shown("tests/bounds.rs", "files_are_counted"), &[]),
+    attempt("open files and one long file", "the host's tables, its disk", "bounds", Shown("tests/bounds.rs", "open_files_and_long_files_are_bounded"), &[]),
+    attempt("a processor kept busy", "the neighbours' time", "bounds", Shown("tests/bounds.rs", "processor_time_is_bounded"), &[]),
     attempt("700 processes that do not hang up", "the daemon's descriptors", "the monitor", Shown("tests/confinement/exhaustion.rs", "more_processes_than_the_daemon_has_descriptors_end_nobody_else"), &[]),
     attempt("7,200 descriptors, 200 questions of the proxy", "the monitor's time", "bounds on the search", Shown("tests/confinement/exhaustion.rs", "a_crowd_of_descriptors_and_questions_does_not_stop_the_monitor"), &[]),
     attempt("every terminal", "the kernel's terminals", "devpts' max", Shown("tests/confinement/exhaustion.rs", "terminals_of_one_sandbox_leave_some_for_others"), &[]),
