@@ -15,7 +15,7 @@ use crate::model::{
     DefinitionName, Destination, Fingerprint, Generation, Identity, LoginName, SandboxId, SessionId,
 };
 
-/// What was decided. Never a secret, a header's value, a path or a query string.
+/// What was decided. Never a secret, a header's value or a query string; a path only where rules judged it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
@@ -25,6 +25,8 @@ pub enum Event {
     Refused(Refused),
     /// A program asked to go somewhere.
     Egress(Egress),
+    /// A program asked for something on a connection that is looked into.
+    Request(Request),
 }
 
 /// The answer, as the trail writes it.
@@ -110,6 +112,48 @@ pub struct Egress {
     pub generation: Generation,
     /// Why not; `None` when allowed.
     pub reason: Option<String>,
+}
+
+/// A request on an inspected connection: one event for each, written before it is sent.
+#[derive(Debug, Clone, Serialize)]
+pub struct Request {
+    /// Who, where to, and the verdict; its `rule` is the network policy.
+    #[serde(flatten)]
+    pub egress: Egress,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub asked: Asked,
+}
+
+/// What a request asks for, as far as rules judge it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Asked {
+    /// What judged it: always `l7`.
+    pub engine: &'static str,
+    /// The protocol of the endpoint that judged it, if it came that far.
+    pub protocol: Option<&'static str>,
+    /// The method.
+    pub method: String,
+    /// The path in canonical form; `None` where it has none.
+    pub path: Option<String>,
+    /// The rule that decided, as the policy has it: `rules[0]`.
+    pub request_rule: Option<String>,
+    /// What `enforcement: audit` let pass although rules refuse it.
+    pub would_deny: Option<String>,
+}
+
+impl Asked {
+    /// A request of which nothing but its method is known yet.
+    pub fn about(method: &str) -> Self {
+        Self {
+            engine: "l7",
+            protocol: None,
+            method: method.to_owned(),
+            path: None,
+            request_rule: None,
+            would_deny: None,
+        }
+    }
 }
 
 /// Who wants to leave a sandbox.

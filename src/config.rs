@@ -20,6 +20,7 @@ mod builtin;
 mod channel;
 mod files;
 mod forwarding;
+mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
@@ -40,6 +41,7 @@ pub use builtin::{ClientKey, Invoker};
 pub use channel::ChannelKind;
 pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
+pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use rules::RuleFiles;
@@ -105,6 +107,8 @@ pub struct Config {
     pub client_key: Option<ClientKey>,
     /// What the SSH transport may negotiate.
     pub algorithms: algorithms::Algorithms,
+    /// How connections are looked into.
+    pub inspection: Inspection,
 }
 
 /// One login.

@@ -21,6 +21,7 @@ mod check;
 pub mod doctor;
 mod files;
 mod gate;
+mod inspection;
 mod key_files;
 mod keys;
 mod launch;
@@ -187,13 +188,16 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
+    let (trust, say_trust) = launch::signpost()?;
     let door = gate::Threshold {
         sockets: given.sockets,
         entrance: launch.entrance,
         ready: say_ready,
+        trust: say_trust,
     };
     let lines = Lines {
         gate: monitor_end,
+        trust,
         admin: given.admin,
     };
     let given = (given.tree, gate_end, lines, door);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandgate::audit::Trail;
-use sandgate::egress::{Door, Resolver, serve};
+use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
 use sandgate::model::{Fingerprint, Generation, Holder, Kind, LoginName, Peer, SandboxId, Subject};
 use sandgate::policy::Snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,13 @@ async fn no_descriptors_is_not_the_end() {
         Box::pin(std::future::ready(peer)) as Pin<Box<dyn Future<Output = Peer> + Send>>
     });
     let trail = Arc::new(Trail::open(None).unwrap());
-    let door = Door::new(trail, Resolver::new("", "").unwrap(), whois).unwrap();
+    let door = Door::new(
+        trail,
+        Resolver::new("", "").unwrap(),
+        whois,
+        Inspector::new(Authority::make().unwrap(), &Roots::read(&[]).unwrap()).unwrap(),
+    )
+    .unwrap();
     let policy = Arc::new(Snapshot::parse("test", "version: 1\n", Generation(1)).unwrap());
     let (_policy, policies) = tokio::sync::watch::channel(policy);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
-use super::{Chains, Config, Forwarding, Login, Sftp, Sharing, Signatures, Uids, manners, text};
+use super::{
+    Chains, Config, Forwarding, Inspection, Login, Sftp, Sharing, Signatures, Uids, manners, text,
+};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -141,6 +143,7 @@ impl Config {
             assignments: super::Assignments::default(),
             client_key,
             algorithms: Algorithms::default(),
+            inspection: Inspection::default(),
         })
     }
 }

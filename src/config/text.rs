@@ -12,6 +12,7 @@ use super::algorithms::{self, AlgorithmsFile};
 use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
+use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
 use super::rules::{self, RulesFile};
@@ -63,6 +64,8 @@ struct File {
     banner: Option<PathBuf>,
     motd: Option<PathBuf>,
     drain: Option<Spanned<u64>>,
+    #[serde(default)]
+    inspection: InspectionFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -188,6 +191,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         admin: admin::check(base, file.admin)?,
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
+        inspection: inspection::check(base, file.inspection),
     })
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Door;
 use crate::audit::{self, Endpoint, Event, Origin, Process};
 use crate::model::{Generation, Host, Peer, Subject};
-use crate::policy::{Denial, Flow, Permit, Snapshot, Verdict, Vetted};
+use crate::policy::{Denial, Flow, Permit, Snapshot, Tls, Verdict, Vetted};
 
 /// Why a request goes nowhere.
 #[derive(Debug)]
@@ -18,29 +18,47 @@ pub(super) enum Refusal {
     Unavailable,
 }
 
-/// Decides where a flow may be dialled, and leaves exactly one event. The name is resolved after the
-/// judgement, so that a denied name never leaves as a DNS question.
-pub(super) async fn admit(
-    door: &Door,
-    subject: &Subject,
-    policy: &Snapshot,
-    flow: &Flow,
-) -> Result<Vetted, Refusal> {
-    let permit = match policy.judge(flow) {
-        Verdict::Allow(permit) => permit,
-        Verdict::Deny(denial) => return Err(deny(door, subject, flow, denial)),
-    };
-    let addresses = match &flow.destination.host {
+/// What is decided about, and what its event says.
+pub(super) struct Case<'a> {
+    pub(super) door: &'a Door,
+    pub(super) subject: &'a Subject,
+    pub(super) flow: &'a Flow,
+    /// The request, where one is judged and not a connection.
+    pub(super) asked: Option<&'a audit::Asked>,
+}
+
+/// A flow that may begin.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// Its bytes pass, once these addresses are dialled.
+    Through(Vetted),
+    /// Each of its requests is judged, and leaves its own event.
+    Inspected(Permit, Tls),
+}
+
+/// Decides where a flow may be dialled, and leaves exactly one event; none where its requests will.
+pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted, Refusal> {
+    match policy.judge(case.flow) {
+        Verdict::Allow(permit) => reach(case, permit).await.map(Admitted::Through),
+        Verdict::Inspect(permit, tls) => Ok(Admitted::Inspected(permit, tls)),
+        Verdict::Deny(denial) => Err(deny(case, denial)),
+    }
+}
+
+/// The addresses of what policy allows. The name is resolved after the judgement, so that a denied name
+/// never leaves as a DNS question.
+pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Refusal> {
+    let addresses = match &case.flow.destination.host {
         Host::Address(address) => vec![*address],
-        Host::Name(name) => match door.resolver.lookup(name).await {
+        Host::Name(name) => match case.door.resolver.lookup(name).await {
             Ok(addresses) => addresses,
             Err(error) => {
-                tracing::debug!(sandbox = %subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
-                return Err(unresolved(door, subject, flow, &permit));
+                tracing::debug!(sandbox = %case.subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
+                return Err(unresolved(case, &permit));
             }
         },
     };
-    let own = door.own.current().map_err(|error| {
+    let own = case.door.own.current().map_err(|error| {
         tracing::error!(%error, "cannot read the host's own addresses; refusing");
         Refusal::Unavailable
     })?;
@@ -48,7 +66,7 @@ pub(super) async fn admit(
     let generation = permit.generation();
     let vetted = permit
         .vet(&addresses, &own)
-        .map_err(|denial| deny(door, subject, flow, denial))?;
+        .map_err(|denial| deny(case, denial))?;
     let event = audit::Egress {
         addresses: vetted
             .addresses()
@@ -56,9 +74,9 @@ pub(super) async fn admit(
             .map(std::net::SocketAddr::ip)
             .collect(),
         rule: Some(rule),
-        ..event(subject, flow, audit::Verdict::Allow, generation)
+        ..event(case, audit::Verdict::Allow, generation)
     };
-    if record(door, event) {
+    if record(case, event) {
         Ok(vetted)
     } else {
         Err(Refusal::Unavailable)
@@ -67,17 +85,12 @@ pub(super) async fn admit(
 
 /// Whether a policy that came later still grants a flow to the address that it was given.
 /// Leaves an event when it does not.
-pub(super) fn readmit(
-    door: &Door,
-    subject: &Subject,
-    policy: &Snapshot,
-    flow: &Flow,
-    address: IpAddr,
-) -> bool {
-    let denial = match policy.judge(flow) {
+pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: IpAddr) -> bool {
+    let denial = match policy.judge(case.flow) {
         Verdict::Deny(denial) => denial,
+        Verdict::Inspect(permit, _) => uninspected(&permit),
         Verdict::Allow(permit) => {
-            let Ok(own) = door.own.current() else {
+            let Ok(own) = case.door.own.current() else {
                 return false;
             };
             match permit.vet(&[address], &own) {
@@ -86,42 +99,58 @@ pub(super) fn readmit(
             }
         }
     };
-    deny(door, subject, flow, denial);
+    deny(case, denial);
     false
 }
 
-fn deny(door: &Door, subject: &Subject, flow: &Flow, denial: Denial) -> Refusal {
+/// For a connection that nobody looks into.
+pub(super) fn uninspected(permit: &Permit) -> Denial {
+    Denial {
+        reason: format!(
+            "policy `{}` has requests to {} judged one by one, and nobody looks into this connection",
+            permit.policy(),
+            permit.destination()
+        ),
+        rule: Some(permit.policy().to_owned()),
+        generation: permit.generation(),
+    }
+}
+
+/// Writes a denial down.
+pub(super) fn deny(case: &Case<'_>, denial: Denial) -> Refusal {
     let event = audit::Egress {
         rule: denial.rule.clone(),
         reason: Some(denial.reason.clone()),
-        ..event(subject, flow, audit::Verdict::Deny, denial.generation)
+        ..event(case, audit::Verdict::Deny, denial.generation)
     };
-    if record(door, event) {
+    if record(case, event) {
         Refusal::Denied(denial)
     } else {
         Refusal::Unavailable
     }
 }
 
-fn unresolved(door: &Door, subject: &Subject, flow: &Flow, permit: &Permit) -> Refusal {
+/// Writes down that something passes which was not dialled for; whether that could be done.
+pub(super) fn note(case: &Case<'_>, rule: Option<String>, generation: Generation) -> bool {
+    let allowed = event(case, audit::Verdict::Allow, generation);
+    record(case, audit::Egress { rule, ..allowed })
+}
+
+fn unresolved(case: &Case<'_>, permit: &Permit) -> Refusal {
     let event = audit::Egress {
         rule: Some(permit.policy().to_owned()),
-        reason: Some(format!("{} does not resolve", flow.destination.host)),
-        ..event(subject, flow, audit::Verdict::Deny, permit.generation())
+        reason: Some(format!("{} does not resolve", case.flow.destination.host)),
+        ..event(case, audit::Verdict::Deny, permit.generation())
     };
-    if record(door, event) {
+    if record(case, event) {
         Refusal::Unresolved
     } else {
         Refusal::Unavailable
     }
 }
 
-fn event(
-    subject: &Subject,
-    flow: &Flow,
-    verdict: audit::Verdict,
-    generation: Generation,
-) -> audit::Egress {
+fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> audit::Egress {
+    let Case { subject, flow, .. } = case;
     let identity = match &flow.peer {
         Peer::Known(identity) => Some(identity),
         Peer::Unknown(_) | Peer::Client => None,
@@ -150,8 +179,15 @@ fn event(
 }
 
 /// Whether the event was written; the caller goes nowhere when it was not.
-fn record(door: &Door, event: audit::Egress) -> bool {
-    let written = door.trail.record(&Event::Egress(event));
+fn record(case: &Case<'_>, event: audit::Egress) -> bool {
+    let event = match case.asked {
+        None => Event::Egress(event),
+        Some(asked) => Event::Request(audit::Request {
+            egress: event,
+            asked: asked.clone(),
+        }),
+    };
+    let written = case.door.trail.record(&event);
     if let Err(error) = &written {
         tracing::error!(%error, "cannot write the audit trail; refusing");
     }

@@ -1,18 +1,19 @@
 //! What the proxy itself says: JSON that names host, port, rule and how to ask why.
 
 use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::admission::Refusal;
+use super::inspect::Relayed;
 use super::intake::{Malformed, Target};
 use crate::model::{Destination, Peer, Subject};
-use crate::policy::{Denial, Flow};
+use crate::policy::{Denial, Flow, RequestDenial};
 
 /// A body of ours, or the upstream's.
-pub(super) type Body = Either<Full<Bytes>, Incoming>;
+pub(super) type Body = Either<Full<Bytes>, Relayed>;
 
 /// The request is none that can be judged: 400, and the connection ends.
 pub(super) fn malformed(error: &Malformed) -> Response<Body> {
@@ -87,6 +88,55 @@ fn denied(denial: &Denial, asked: &str, subject: &Subject, flow: &Flow) -> Respo
     answer(StatusCode::FORBIDDEN, &body)
 }
 
+/// A request on an inspected connection was judged, and is not sent. Names its path, never its query.
+pub(super) fn request_denied(
+    denial: &RequestDenial,
+    method: &str,
+    scheme: &str,
+    subject: &Subject,
+    flow: &Flow,
+) -> Response<Body> {
+    let destination = &flow.destination;
+    let path = denial.path.as_deref();
+    let binary = match &flow.peer {
+        Peer::Known(identity) => Some(identity.binary.to_string_lossy()),
+        Peer::Unknown(_) | Peer::Client => None,
+    };
+    let missing = denial.rule.is_none().then(|| {
+        json!({
+            "method": method, "path": path, "host": destination.host.to_string(),
+            "port": destination.port, "binary": binary,
+        })
+    });
+    let mut steps = vec![match &denial.rule {
+        Some(rule) => format!("{rule} of the policy denies it: ask for another way to do this"),
+        None => "if this is needed, ask the operator for a rule that allows it".to_owned(),
+    }];
+    let url = format!("{scheme}://{destination}{}", path.unwrap_or("/"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:~%[]".contains(&byte);
+    if url.bytes().chain(method.bytes()).all(plain) {
+        let explain = explain(subject, flow).replace(&format!(" --to {destination}"), "");
+        steps.push(format!("{explain} --method {method} {url}"));
+    }
+    let body = json!({
+        "error": "policy_denied",
+        "layer": "l7",
+        "policy": denial.policy,
+        "rule": denial.rule,
+        "detail": denial.reason,
+        "protocol": denial.protocol,
+        "method": method,
+        "path": path,
+        "host": destination.host.to_string(),
+        "port": destination.port,
+        "binary": binary,
+        "rule_missing": missing,
+        "generation": denial.generation,
+        "next_steps": steps,
+    });
+    answer(StatusCode::FORBIDDEN, &body)
+}
+
 /// The command by which an operator asks why. It gets pasted into shells, so a binary whose path
 /// would need quoting is left out.
 fn explain(subject: &Subject, flow: &Flow) -> String {
@@ -107,7 +157,8 @@ fn explain(subject: &Subject, flow: &Flow) -> String {
     )
 }
 
-fn failed(
+/// The request went nowhere, or came to nothing there.
+pub(super) fn failed(
     status: StatusCode,
     error: &str,
     detail: &str,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{OwnAddresses, Resolver, Whois};
+use super::{Inspector, OwnAddresses, Resolver, Whois};
 use crate::audit::Trail;
 
 /// The shared half of a proxy; one for the gate, by `Arc`.
@@ -12,16 +12,23 @@ pub struct Door {
     pub(super) resolver: Resolver,
     pub(super) own: OwnAddresses,
     pub(super) whois: Whois,
+    pub(super) inspector: Inspector,
 }
 
 impl Door {
     /// Fails when the host's own addresses cannot be read: they could not be refused then.
-    pub fn new(trail: Arc<Trail>, resolver: Resolver, whois: Whois) -> io::Result<Self> {
+    pub fn new(
+        trail: Arc<Trail>,
+        resolver: Resolver,
+        whois: Whois,
+        inspector: Inspector,
+    ) -> io::Result<Self> {
         Ok(Self {
             trail,
             resolver,
             own: OwnAddresses::read()?,
             whois,
+            inspector,
         })
     }
 }

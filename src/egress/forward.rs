@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::answer::Body;
+use super::inspect::Relayed;
 use super::tenure::Tenure;
 use crate::model::Destination;
 
@@ -57,7 +58,8 @@ pub(super) async fn forward(
     strip(response.headers_mut());
     response.headers_mut().append(VIA, via);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(Either::Right))
+    // The connection itself ends when policy takes the flow back.
+    Ok(response.map(|body| Either::Right(Relayed::new(body, Box::pin(std::future::pending())))))
 }
 
 fn onward(
@@ -87,7 +89,7 @@ fn onward(
 }
 
 /// RFC 9110 §7.6.3: the protocol as received, and a pseudonym that says nothing of the host.
-fn via(received: Version) -> HeaderValue {
+pub(super) fn via(received: Version) -> HeaderValue {
     HeaderValue::from_static(if received == Version::HTTP_10 {
         "1.0 sandgate"
     } else {
@@ -97,7 +99,7 @@ fn via(received: Version) -> HeaderValue {
 
 /// Takes out what belongs to one connection (RFC 9110 §7.6.1): the fields that Connection names, the
 /// known ones whether named or not, and everything that is said to or by a proxy.
-fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

@@ -19,7 +19,7 @@ const CHUNK_LINE_LIMIT: usize = 256;
 
 /// A stream whose reader sees only requests that can be framed in one way.
 ///
-/// After the head of a CONNECT it reads as silent: what follows belongs to the tunnel and is
+/// After the head of a CONNECT, or of an upgrade that is the last request, it reads as silent: what follows belongs to the tunnel and is
 /// had by `into_parts`.
 #[derive(Debug)]
 pub(super) struct Strict<S> {
@@ -29,11 +29,22 @@ pub(super) struct Strict<S> {
     /// How many of them, from the front, may be read.
     cleared: usize,
     framing: Framing,
+    upgrades: Upgrades,
+}
+
+/// What a request to upgrade is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgrades {
+    /// A request like others: the field is not passed on.
+    Ignored,
+    /// The last request: what follows it belongs to the other protocol.
+    Last,
 }
 
 impl<S> Strict<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub(super) fn new(inner: S, upgrades: Upgrades) -> Self {
         Self {
+            upgrades,
             inner,
             held: BytesMut::new(),
             cleared: 0,
@@ -61,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 this.cleared -= count;
                 return Poll::Ready(Ok(()));
             }
-            match this.framing.advance(&this.held) {
+            match this.framing.advance(&this.held, this.upgrades) {
                 Ok(Step::Clear(count)) => {
                     this.cleared = count;
                     continue;
@@ -133,6 +144,9 @@ pub(super) enum Violation {
     /// RFC 9112 §6.1.
     #[error("Transfer-Encoding is not a single `chunked`, or stands beside Content-Length")]
     Coding,
+    /// RFC 9112 §3.2: a fragment stays with the client; hyper would cut it off unseen.
+    #[error("the target holds a `#`")]
+    Fragment,
     /// RFC 9110 §9.3.6.
     #[error("CONNECT with content")]
     ConnectContent,
@@ -171,7 +185,7 @@ enum Step {
 }
 
 impl Framing {
-    fn advance(&mut self, held: &[u8]) -> Result<Step, Violation> {
+    fn advance(&mut self, held: &[u8], upgrades: Upgrades) -> Result<Step, Violation> {
         if held.is_empty() && !matches!(self, Self::Tunnel | Self::Over) {
             return Ok(Step::More);
         }
@@ -180,7 +194,7 @@ impl Framing {
                 // A blank line before the request line is skipped (RFC 9112 §2.2).
                 Some(end @ 2) => Ok(self.pass(end, Self::Head(Lines::default()))),
                 Some(end) => {
-                    let next = Self::after_head(held.get(..end).unwrap_or_default())?;
+                    let next = Self::after_head(held.get(..end).unwrap_or_default(), upgrades)?;
                     Ok(self.pass(end, next))
                 }
                 // Let through as it is: hyper has the same limit, and answers 431.
@@ -228,15 +242,18 @@ impl Framing {
     }
 
     /// What follows a request head (RFC 9112 §6.3). Names and values are hyper's to check.
-    fn after_head(head: &[u8]) -> Result<Self, Violation> {
+    fn after_head(head: &[u8], upgrades: Upgrades) -> Result<Self, Violation> {
         let mut lines = head
             .split(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let connect = lines
-            .next()
-            .is_some_and(|line| line.starts_with(b"CONNECT "));
+        let line = lines.next().unwrap_or_default();
+        if line.contains(&b'#') {
+            return Err(Violation::Fragment);
+        }
+        let connect = line.starts_with(b"CONNECT ");
         let mut length = None;
         let mut chunked = false;
+        let mut upgrade = false;
         for line in lines {
             if line.starts_with(b" ") || line.starts_with(b"\t") {
                 return Err(Violation::Folded);
@@ -256,6 +273,8 @@ impl Framing {
                     return Err(Violation::Coding);
                 }
                 chunked = true;
+            } else if name.eq_ignore_ascii_case(b"upgrade") {
+                upgrade = upgrades == Upgrades::Last;
             }
         }
         match (connect, chunked, length) {
@@ -264,6 +283,7 @@ impl Framing {
             (true, false, _) => Ok(Self::Tunnel),
             (false, true, None) => Ok(Self::ChunkSize(Lines::default())),
             (false, false, Some(length @ 1..)) => Ok(Self::Content(length)),
+            (false, false, _) if upgrade => Ok(Self::Tunnel),
             (false, false, _) => Ok(Self::Head(Lines::default())),
         }
     }

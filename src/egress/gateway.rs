@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::admission::{Refusal, admit};
+use super::admission::{Admitted, Case, Refusal, admit, deny, uninspected};
 use super::tenure::Tenure;
 use super::{Door, dial, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
@@ -121,7 +121,19 @@ impl Gateway {
             peer: Peer::Client,
             destination: destination.clone(),
         };
-        let vetted = match admit(&self.door, &subject, &snapshot, &flow).await {
+        let case = Case {
+            door: &self.door,
+            subject: &subject,
+            flow: &flow,
+            asked: None,
+        };
+        let admitted = match admit(&case, &snapshot).await {
+            // The client's end of it is outside, and trusts no authority of ours.
+            Ok(Admitted::Inspected(permit, _)) => Err(deny(&case, uninspected(&permit))),
+            Ok(Admitted::Through(vetted)) => Ok(vetted),
+            Err(refusal) => Err(refusal),
+        };
+        let vetted = match admitted {
             Ok(vetted) => vetted,
             Err(Refusal::Denied(denial)) => return Err(OpenError::Denied(denial.reason)),
             Err(Refusal::Unresolved) => return Err(OpenError::Unresolved(destination)),

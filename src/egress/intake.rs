@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 
-use super::framing::{HEAD_LIMIT, Strict};
+use super::framing::{HEAD_LIMIT, Strict, Upgrades};
 use crate::model::{Destination, Invalid};
 
 /// The most header fields in a request.
@@ -51,6 +51,15 @@ pub enum Malformed {
     /// RFC 9112 §3.2.2.
     #[error("the Host header is not the target's")]
     HostDiffers,
+    /// On an inspected connection: a target that is neither a path nor this connection's own origin.
+    #[error("the target is no path on the host that this connection is for")]
+    Origin,
+    /// RFC 9110 §7.8; what is not a WebSocket could carry anything, h2c above all.
+    #[error("only a GET without content upgrades here, and only to websocket")]
+    Upgrade,
+    /// A field that is judged, and of which two readers could take different ones.
+    #[error("{0} stands more than once, or is no text")]
+    Repeated(&'static str),
     /// Connection names a field that is not the connection's to drop.
     #[error("Connection names a field that frames or routes the message")]
     Connection,
@@ -105,7 +114,7 @@ impl Target {
 }
 
 /// `host[:port]`, with the scheme's port where none is given.
-fn with_port(authority: &str, default: u16) -> Result<Destination, Invalid> {
+pub(super) fn with_port(authority: &str, default: u16) -> Result<Destination, Invalid> {
     match authority.rsplit_once(':') {
         Some((_, port)) if !port.ends_with(']') => Destination::parse(authority),
         _ => Destination::parse(&format!("{authority}:{default}")),
@@ -130,7 +139,7 @@ fn check_host(head: &Parts, destination: &Destination, default: u16) -> Result<(
 }
 
 /// A Connection field that names Content-Length or the like would have a proxy drop what framed the message.
-fn check_connection(head: &Parts) -> Result<(), Malformed> {
+pub(super) fn check_connection(head: &Parts) -> Result<(), Malformed> {
     let forbidden = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING];
     let names_one = |value: &HeaderValue| {
         let mut options = value.as_bytes().split(|byte| *byte == b',');
@@ -180,7 +189,7 @@ pub fn targets(bytes: &[u8]) -> Vec<Result<Target, Malformed>> {
             Ok::<_, Infallible>(response)
         }
     });
-    let client = Strict::new(tokio::io::join(bytes, tokio::io::sink()));
+    let client = Strict::new(tokio::io::join(bytes, tokio::io::sink()), Upgrades::Ignored);
     {
         let mut connection = pin!(parser().serve_connection(TokioIo::new(client), service));
         // Every read and write is ready at once: what is pending only yielded.

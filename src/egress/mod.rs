@@ -6,6 +6,7 @@ mod door;
 mod forward;
 mod framing;
 mod gateway;
+mod inspect;
 mod intake;
 mod peer;
 mod proxy;
@@ -15,6 +16,7 @@ mod upstream;
 
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError};
+pub use inspect::{Authority, InspectError, Inspector, Roots};
 pub use intake::{Malformed, Target, targets};
 pub use peer::Whois;
 pub use proxy::serve;

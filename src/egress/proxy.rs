@@ -5,8 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,25 +17,26 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Door;
-use super::admission::admit;
+use super::admission::{Admitted, Case, admit};
 use super::answer::{self, Body};
 use super::forward::forward;
-use super::framing::Strict;
+use super::framing::{Strict, Upgrades};
+use super::inspect::{Conversation, Scheme, inspect};
 use super::intake::{Target, parser};
 use super::peer::Caller;
 use super::tenure::Tenure;
 use super::upstream::dial;
 use crate::model::{Connection, Subject};
-use crate::policy::{Flow, Snapshot};
+use crate::policy::{Flow, Snapshot, Tls};
 
 /// Connections of one sandbox at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 256;
 /// The time for a request's head, also the longest that an idle connection is kept.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed; the usual cause (EMFILE) lasts.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Each direction of a tunnel, in bytes.
-const TUNNEL_BUFFER: usize = 64 * 1024;
+pub(super) const TUNNEL_BUFFER: usize = 64 * 1024;
 
 /// Serves one sandbox until the future is dropped, which ends its connections too.
 pub async fn serve(
@@ -93,7 +95,10 @@ async fn converse(
     let http = parser()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .serve_connection(TokioIo::new(Strict::new(stream)), service)
+        .serve_connection(
+            TokioIo::new(Strict::new(stream, Upgrades::Ignored)),
+            service,
+        )
         .without_shutdown();
     // Boxed: hyper's state is large, and a tunnel outlives it.
     let parts = match Box::pin(http).await {
@@ -101,7 +106,7 @@ async fn converse(
         Err(error) => return tracing::debug!(%error, "proxy connection ended"),
     };
     let (stream, early) = parts.io.into_inner().into_parts();
-    if let Err(error) = client.finish(stream, &early).await {
+    if let Err(error) = client.finish(stream, early).await {
         tracing::debug!(%error, "proxy connection ended");
     }
 }
@@ -115,17 +120,25 @@ fn ends(stream: &TcpStream) -> io::Result<Connection> {
 }
 
 /// The proxy's side of one connection.
-struct Client {
-    caller: Caller,
-    subject: Arc<Subject>,
-    policy: watch::Receiver<Arc<Snapshot>>,
-    door: Arc<Door>,
-    /// The upstream of a CONNECT that was granted; taken when hyper is done with the connection.
-    tunnel: Mutex<Option<(TcpStream, Tenure)>>,
+pub(super) struct Client {
+    pub(super) caller: Caller,
+    pub(super) subject: Arc<Subject>,
+    pub(super) policy: watch::Receiver<Arc<Snapshot>>,
+    pub(super) door: Arc<Door>,
+    /// What a CONNECT was granted; taken when hyper is done with the connection.
+    tunnel: Mutex<Option<Tunnel>>,
+}
+
+/// What follows a CONNECT.
+enum Tunnel {
+    /// Bytes, to this upstream.
+    Through(TcpStream, Tenure),
+    /// Requests, each of which is judged.
+    Inspected(Flow, Tls),
 }
 
 impl Client {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let connect = request.method() == Method::CONNECT;
         let mut response = self.relay(request).await;
         // What follows a CONNECT was meant for the tunnel, and is no request.
@@ -137,8 +150,8 @@ impl Client {
         response
     }
 
-    async fn relay(&self, request: Request<Incoming>) -> Response<Body> {
-        let (head, body) = request.into_parts();
+    async fn relay(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let (mut head, body) = request.into_parts();
         let target = match Target::read(&head) {
             Ok(target) => target,
             Err(error) => return answer::malformed(&error),
@@ -151,8 +164,28 @@ impl Client {
             peer,
             destination: destination.clone(),
         };
-        let vetted = match admit(&self.door, &self.subject, &snapshot, &flow).await {
-            Ok(vetted) => vetted,
+        let case = Case {
+            door: &self.door,
+            subject: &self.subject,
+            flow: &flow,
+            asked: None,
+        };
+        let vetted = match admit(&case, &snapshot).await {
+            Ok(Admitted::Through(vetted)) => vetted,
+            Ok(Admitted::Inspected(_, tls)) => match target {
+                Target::Tunnel(_) => {
+                    self.open(Tunnel::Inspected(flow, tls));
+                    return answer::connected();
+                }
+                Target::Exchange(_) => {
+                    // As for other plain exchanges: who wants a WebSocket asks with CONNECT.
+                    head.headers.remove(UPGRADE);
+                    let request = Request::from_parts(head, body);
+                    let conversation =
+                        Conversation::new(Arc::clone(self), destination, Scheme::Plain);
+                    return conversation.answer(request, flow.peer).await;
+                }
+            },
             Err(refusal) => {
                 return answer::refused(
                     &refusal,
@@ -182,7 +215,7 @@ impl Client {
         };
         match target {
             Target::Tunnel(_) => {
-                *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upstream, tenure));
+                self.open(Tunnel::Through(upstream, tenure));
                 answer::connected()
             }
             Target::Exchange(_) => {
@@ -194,19 +227,27 @@ impl Client {
         }
     }
 
+    fn open(&self, tunnel: Tunnel) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
     /// Runs the tunnel, if there is one; `early` is what the client sent after its CONNECT.
-    async fn finish(&self, mut stream: TcpStream, early: &[u8]) -> io::Result<()> {
+    async fn finish(self: Arc<Self>, mut stream: TcpStream, early: BytesMut) -> io::Result<()> {
         let tunnel = self
             .tunnel
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let Some((mut upstream, tenure)) = tunnel else {
-            return stream.shutdown().await;
+        let (mut upstream, tenure) = match tunnel {
+            Some(Tunnel::Through(upstream, tenure)) => (upstream, tenure),
+            Some(Tunnel::Inspected(flow, tls)) => {
+                return inspect(stream, early, self, flow, tls).await;
+            }
+            None => return stream.shutdown().await,
         };
         let sandbox = self.subject.sandbox;
         let relayed = tenure.hold(async {
-            upstream.write_all(early).await?;
+            upstream.write_all(&early).await?;
             copy_bidirectional_with_sizes(&mut stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
                 .await
         });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Door;
-use super::admission::readmit;
+use super::admission::{Case, readmit};
 use crate::model::Subject;
 use crate::policy::{Flow, Snapshot};
 
@@ -35,7 +35,13 @@ impl Tenure {
     async fn revoked(&mut self) {
         while self.policy.changed().await.is_ok() {
             let policy = Arc::clone(&self.policy.borrow_and_update());
-            if !readmit(&self.door, &self.subject, &policy, &self.flow, self.address) {
+            let case = Case {
+                door: &self.door,
+                subject: &self.subject,
+                flow: &self.flow,
+                asked: None,
+            };
+            if !readmit(&case, &policy, self.address) {
                 return;
             }
         }

@@ -4,7 +4,7 @@ use super::check::{Condition, Inspection, Requests};
 use super::destination::Permit;
 use super::engine::{Caller, Inquiry, Ruling};
 use super::request::{self, Item, Reading, Request, canonical, has_encoded_slash};
-use super::schema::{Enforcement, Protocol};
+use super::schema::{Enforcement, Protocol, Tls};
 use super::snapshot::{Admission, Denial, Flow, Snapshot, Treatment};
 use crate::model::{Destination, Generation};
 
@@ -39,6 +39,8 @@ pub struct Allowed {
     /// The path in canonical form: what was judged, so nothing else may go on the wire. The query
     /// follows it as received.
     pub path: String,
+    /// The protocol of the endpoint that judged it; `None` where only credentials are looked after.
+    pub protocol: Option<&'static str>,
     /// The rule that allowed it, as the file has it: `rules[0]`, `access: full`. `None` where none was
     /// needed.
     pub rule: Option<String>,
@@ -104,10 +106,11 @@ impl Snapshot {
         admission: Result<Admission, Denial>,
         request: &Request<'_>,
     ) -> RequestVerdict {
-        let allow = |permit, path, rule, would_deny| {
+        let allow = |permit, path, protocol, rule, would_deny| {
             RequestVerdict::Allow(Box::new(Allowed {
                 permit,
                 path,
+                protocol,
                 rule,
                 would_deny,
             }))
@@ -115,15 +118,18 @@ impl Snapshot {
         match self.prepare(destination, admission, request) {
             Err(denial) => RequestVerdict::Deny(denial),
             Ok(Prepared::Tunnel(permit)) => RequestVerdict::Tunnel(permit),
-            Ok(Prepared::Unjudged(permit, path)) => allow(permit, path, None, None),
+            Ok(Prepared::Unjudged(permit, path)) => allow(permit, path, None, None, None),
             Ok(Prepared::NeedsBody(limit)) => RequestVerdict::NeedsBody { limit },
             Ok(Prepared::Ready(permit, route, path, items)) => {
+                let protocol = route.requests.processing.protocol.map(Protocol::name);
                 match self.ask(&route, &path, request, &items) {
                     Ok(Some((policy, rule))) => {
-                        allow(permit.under(&policy), path, Some(rule), None)
+                        allow(permit.under(&policy), path, protocol, Some(rule), None)
                     }
-                    Ok(None) => allow(permit.under(route.policy), path, None, None),
-                    Err((denial, Enforcement::Audit)) => allow(permit, path, None, Some(*denial)),
+                    Ok(None) => allow(permit.under(route.policy), path, protocol, None, None),
+                    Err((denial, Enforcement::Audit)) => {
+                        allow(permit, path, protocol, None, Some(*denial))
+                    }
                     Err((denial, Enforcement::Enforce)) => RequestVerdict::Deny(denial),
                 }
             }
@@ -181,6 +187,14 @@ impl Snapshot {
             Ok(Reading::Unread { limit }) => Ok(Prepared::NeedsBody(limit)),
             Err(problem) => Err(refuse(problem)),
         }
+    }
+
+    /// What becomes of TLS on a connection whose requests are judged; `None` where none are.
+    pub(super) fn looked_into(&self, endpoints: &[usize]) -> Option<Tls> {
+        let inspected = self.inspected(endpoints);
+        let (number, _, _) = inspected.first()?;
+        // Endpoints that meet agree on `tls`: `check::overlap`.
+        Some(self.parts().0.endpoints.get(*number)?.tls)
     }
 
     /// The endpoints that look into requests. One that only puts credentials in opens nothing beside one

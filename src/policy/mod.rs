@@ -47,7 +47,7 @@ pub use revocation::replay as replay_krl;
 pub use revocation::{RevocationError, RevocationProblem, Revocations, Revoked};
 pub use roll::{Claim, Objection, Roll};
 pub use rules::{Rules, VERSION};
-pub use schema::Compatibility;
+pub use schema::{Compatibility, Tls};
 pub use snapshot::{Denial, Flow, Snapshot, Verdict};
 pub use suggest::{Denied, Edit, InsertError, Resolve, SuggestError, Suggestion, suggest};
 pub use totp::{CodeError, Codes, Moment, RightCode, SecretError, Secrets};

@@ -9,9 +9,10 @@ use serde_saphyr::Spanned;
 mod endpoint;
 mod rule;
 
+pub use endpoint::Tls;
 pub(super) use endpoint::{
     CredentialBinding, Endpoint, Enforcement, McpOptions, PersistedQueries, Protocol,
-    RegisteredQuery, RpcOptions, Tls,
+    RegisteredQuery, RpcOptions,
 };
 pub(super) use rule::{Matcher, OperationType, Rule};
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::check::{self, Checked, FORWARD, Filesystem, Inspection, RunAs};
+use super::check::{self, Checked, FORWARD, Filesystem, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
 use super::rules::Rules;
-use super::schema::{self, Compatibility};
+use super::schema::{self, Compatibility, Tls};
 use crate::model::{Destination, Generation, Host, Peer};
 use crate::yaml::Invalid;
 
@@ -33,6 +33,9 @@ pub struct Flow {
 pub enum Verdict {
     /// May be dialled, once its addresses are vetted.
     Allow(Permit),
+    /// May begin, if someone judges each request on it (`judge_request`). Tunnelling it would let through
+    /// what the file wants looked at.
+    Inspect(Permit, Tls),
     /// May not.
     Deny(Denial),
 }
@@ -53,8 +56,8 @@ pub struct Denial {
 pub(super) enum Treatment {
     /// Its bytes pass.
     Tunnel,
-    /// Someone must look into it first; the text says what for.
-    Inspect(String),
+    /// Its requests are judged one by one.
+    Inspect(Tls),
     /// A middleware must have seen it, and none is run.
     Middleware(String),
 }
@@ -183,14 +186,18 @@ impl Snapshot {
                 treatment: Treatment::Tunnel,
                 ..
             }) => Verdict::Allow(permit),
-            // Tunnelling it would let through what the file wants looked at.
             Ok(Admission {
                 permit,
-                treatment: Treatment::Inspect(what) | Treatment::Middleware(what),
+                treatment: Treatment::Inspect(tls),
+                ..
+            }) => Verdict::Inspect(permit, tls),
+            Ok(Admission {
+                permit,
+                treatment: Treatment::Middleware(what),
                 ..
             }) => Verdict::Deny(Denial {
                 reason: format!(
-                    "policy `{}` wants {} inspected ({what}), which this build does not do yet",
+                    "policy `{}` wants {} inspected ({what}), which this build does not do",
                     permit.policy(),
                     permit.destination(),
                 ),
@@ -275,11 +282,11 @@ impl Snapshot {
                 exact: false,
             });
             reach.exact |= endpoint.host.is_exact();
-            if let (Inspection::Requests(requests), Treatment::Tunnel) =
-                (&endpoint.inspection, &treatment)
-            {
-                treatment = Treatment::Inspect(requests.subject().to_owned());
-            }
+        }
+        if treatment == Treatment::Tunnel
+            && let Some(tls) = self.looked_into(endpoints)
+        {
+            treatment = Treatment::Inspect(tls);
         }
         Some(Admission {
             permit: Permit::new(destination.clone(), policy, self.generation, reach?),

@@ -117,7 +117,7 @@ fn wanted<'a>(
         return Err("a policy can't name this program".to_owned());
     }
     let Destination { host, port } = &denied.destination;
-    if let Verdict::Allow(_) = snapshot.judge(&flow(denied)) {
+    if let Verdict::Allow(_) | Verdict::Inspect(..) = snapshot.judge(&flow(denied)) {
         return Err("the policy allows it by now, or denies its addresses".to_owned());
     }
     if let Some(policy) = snapshot.inspects(&denied.destination) {

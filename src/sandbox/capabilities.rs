@@ -117,10 +117,7 @@ fn step<T>(step: &'static str, result: rustix::io::Result<T>) -> Result<T, Capab
 
 /// What a configuration asks for that takes more capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "questions that have nothing to do with one another"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct Wants {
     /// Ports below `ip_unprivileged_port_start`.
     pub low_ports: bool,

@@ -5,6 +5,23 @@ use std::ffi::{CString, NulError};
 use std::os::unix::ffi::OsStrExt;
 
 use super::blueprint::{Blueprint, HOME, PROXY};
+use super::files::BUNDLE;
+
+/// Where programs look for a file of certificates to trust: OpenSSL and what follows it, Node.js, Deno,
+/// Python's requests, curl, git, pip, cargo, the AWS tools, npm, gRPC.
+const TRUST: [&str; 11] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "DENO_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "NPM_CONFIG_CAFILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+];
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -50,6 +67,12 @@ pub(super) fn compose(
         set(name, value.as_bytes());
         set(&name.to_ascii_lowercase(), value.as_bytes());
     }
+    for name in TRUST {
+        set(name, BUNDLE.as_bytes());
+    }
+    // OpenSSL finds nothing there by its hash, and the file beside it; Go reads every file.
+    let directory = BUNDLE.rsplit_once('/').map_or("/", |(parent, _)| parent);
+    set("SSL_CERT_DIR", directory.as_bytes());
     variables
         .into_iter()
         .map(|(name, value)| CString::new([name, b"=".to_vec(), value].concat()))

@@ -12,14 +12,18 @@ use super::root::{Place, READ_ONLY, RootError, at, attach, clone, inside};
 use crate::sys::mount::Depth;
 
 /// What these files are called; a policy that does not list /etc still has them.
-pub(crate) const SYNTHESIZED: [&str; 6] = [
+pub(crate) const SYNTHESIZED: [&str; 7] = [
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
     "/etc/machine-id",
+    BUNDLE,
 ];
+
+/// The certificates that programs trust. At the top, where no tree of the host can lie above it.
+pub(super) const BUNDLE: &str = "/.sandgate/ca-bundle.pem";
 
 /// Writes each file into the tmpfs, or over the one that is there where /etc is shared. The new root is the
 /// process's own, so that links lead nowhere else.
@@ -27,12 +31,10 @@ pub(super) fn synthesize(
     place: &Place,
     blueprint: &Blueprint,
     account: Account,
+    trust: &str,
 ) -> Result<(), RootError> {
-    let contents = contents(
-        blueprint,
-        account,
-        at("read", "random bytes", machine_id())?,
-    );
+    let machine_id = at("read", "random bytes", machine_id())?;
+    let contents = contents(blueprint, account, machine_id, trust);
     for (path, text) in SYNTHESIZED.iter().zip(contents) {
         put(place, Path::new(path), text.as_bytes())?;
     }
@@ -46,7 +48,12 @@ fn machine_id() -> rustix::io::Result<String> {
     Ok(format!("{:032x}\n", u128::from_ne_bytes(bytes)))
 }
 
-fn contents(blueprint: &Blueprint, account: Account, machine_id: String) -> [String; 6] {
+fn contents(
+    blueprint: &Blueprint,
+    account: Account,
+    machine_id: String,
+    trust: &str,
+) -> [String; 7] {
     let Account { uid, gid } = account;
     let (login, shell) = (&blueprint.login, blueprint.shell.display());
     // A login named root has the name to itself: programs take the first of two.
@@ -64,6 +71,7 @@ fn contents(blueprint: &Blueprint, account: Account, machine_id: String) -> [Str
         // Nothing listens there, so that a program that ignores the proxy fails at once.
         "# Names are resolved by the proxy; see HTTPS_PROXY.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
         machine_id,
+        trust.to_owned(),
     ]
 }
 

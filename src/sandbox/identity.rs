@@ -18,7 +18,9 @@ const MOST_DESCRIPTORS: usize = 8192;
 const MOST_ANCESTORS: usize = 64;
 
 /// Names the program among `members` that holds socket `inode`. Several programs holding it at once
-/// are no single owner: a denied one could hide behind an allowed one. `session` has the cgroup in which
+/// are no single owner: a denied one could hide behind an allowed one. But those that descend from one
+/// holder are allowed wherever that one is, by the rule about ancestors, so it may stand for them
+/// (git's helpers for http fork with libcurl's connections open). `session` has the cgroup in which
 /// the socket was made; a program that got it from there is another session's, or nobody's.
 pub(super) fn find(
     inode: u32,
@@ -47,16 +49,23 @@ fn is_in(pid: Pid, group: &str) -> bool {
 }
 
 fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Peer {
-    let Some((pid, binary)) = holders.first() else {
+    let Some((_, first)) = holders.first() else {
         return Peer::Unknown("no process of the sandbox holds the connection".into());
     };
-    if let Some((_, other)) = holders.iter().find(|(_, other)| other != binary) {
+    let stands_for_all = |(pid, binary): &&(Pid, PathBuf)| {
+        let stands_for =
+            |(other, theirs): &(Pid, PathBuf)| theirs == binary || descends(*other, *pid, init);
+        holders.iter().all(stands_for)
+    };
+    let Some((pid, binary)) = holders.iter().find(stands_for_all) else {
+        let other = holders.iter().map(|(_, other)| other);
+        let other = other.rev().find(|other| *other != first);
         return Peer::Unknown(format!(
             "both {} and {} hold the connection",
-            binary.display(),
-            other.display()
+            first.display(),
+            other.unwrap_or(first).display()
         ));
-    }
+    };
     Peer::Known(Identity {
         session,
         pid: pid.as_raw_pid().cast_unsigned(),
@@ -142,6 +151,12 @@ fn ancestors(pid: Pid, init: Pid) -> Vec<PathBuf> {
     chain
 }
 
+/// Whether `pid` comes from `ancestor` by processes that are all still there.
+fn descends(pid: Pid, ancestor: Pid, init: Pid) -> bool {
+    let up = std::iter::successors(Some(pid), |&pid| parent(pid).filter(|&up| up != init));
+    up.skip(1).take(MOST_ANCESTORS).any(|up| up == ancestor)
+}
+
 fn namespace(pid: Pid) -> Option<u64> {
     rustix::fs::stat(Path::new("/proc").join(pid.to_string()).join("ns/pid"))
         .ok()
@@ -191,6 +206,20 @@ mod tests {
             holders(u32::try_from(inode).unwrap(), &[own])
                 .unwrap()
                 .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_holder_stands_for_its_descendants() {
+        let own = rustix::process::getpid();
+        let up = rustix::process::getppid().unwrap();
+        let init = Pid::INIT;
+        let both = [
+            (own, PathBuf::from("/usr/bin/child")),
+            (up, PathBuf::from("/usr/bin/parent")),
+        ];
+        assert!(
+            matches!(name(&both, init, None), Peer::Known(found) if found.binary == Path::new("/usr/bin/parent"))
         );
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Birth<'a> {
     pub(super) account: Account,
     /// Files by which the groups are joined that hold the sandbox's bounds.
     pub(super) joins: Vec<OwnedFd>,
+    /// The certificates that its programs trust, in PEM.
+    pub(super) trust: &'a str,
     /// The inode of the monitor's mount namespace.
     pub(super) host_mounts: u64,
     pub(super) filter: &'a Filter,
@@ -65,7 +67,12 @@ fn prepare(birth: &mut Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
     sys::keyring::join_fresh_session()?;
     privileges::forbid_core_dumps()?;
     nix::unistd::sethostname(birth.blueprint.login.as_str())?;
-    root::build(birth.blueprint, birth.account, birth.host_mounts)?;
+    root::build(
+        birth.blueprint,
+        birth.account,
+        birth.trust,
+        birth.host_mounts,
+    )?;
     if birth.seal_memory_files {
         // memfd_create(2) without MFD_EXEC then gives files that can't be executed; the sysctl is this
         // pid namespace's own. MFD_EXEC itself is refused by the sessions' filter.

@@ -189,6 +189,8 @@ struct Context {
     /// The bound on open files that sessions get; the monitor's own is raised.
     session_files: Rlimit,
     init_filter: Filter,
+    /// The certificates that sandboxes trust, in PEM.
+    trust: String,
     /// The monitor's own namespaces, and the inode of its mount namespace.
     own_network: OwnedFd,
     own_pids: OwnedFd,
@@ -212,18 +214,27 @@ struct Monitor {
 pub(crate) struct Lines {
     /// The gate's.
     pub(crate) gate: Channel,
+    /// Says which certificates sandboxes trust, once.
+    pub(crate) trust: OwnedFd,
     /// The listener for root's questions.
     pub(crate) admin: OwnedFd,
 }
 
-/// Serves the gate until it is gone; then nothing that was started is left. With each SIGHUP, which
+/// Serves the gate until it is gone, once it has said which certificates sandboxes trust; then nothing that
+/// was started is left. With each SIGHUP, which
 /// the caller has blocked, `reload` is asked for what is new; without an answer all stays as it is.
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
-    Lines { gate, admin }: Lines,
+    Lines { gate, trust, admin }: Lines,
     mut reload: impl FnMut() -> Option<Reload>,
 ) -> Result<(), MonitorError> {
+    let mut bundle = String::new();
+    io::Read::read_to_string(&mut std::fs::File::from(trust), &mut bundle)?;
+    if bundle.is_empty() {
+        // The gate has ended, and said why.
+        return Ok(tree.raze()?);
+    }
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
@@ -241,6 +252,7 @@ pub(crate) fn run(
         session_filter: Filter::session()?,
         session_files: raise_open_files()?,
         init_filter: Filter::init()?,
+        trust: bundle,
         one_thread: SingleThreaded::prove()?,
         own_network: own("net")?,
         own_pids: own("pid")?,

@@ -52,8 +52,13 @@ impl Guarded {
     }
 }
 
-/// Replaces the root of this mount namespace. `host` is the inode of the host's mount namespace.
-pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Result<(), RootError> {
+/// Replaces the root of this mount namespace. `trust` is what its programs trust, in PEM; `host` is the inode of the host's mount namespace.
+pub(super) fn build(
+    blueprint: &Blueprint,
+    account: Account,
+    trust: &str,
+    host: u64,
+) -> Result<(), RootError> {
     let _guarded = Guarded::check(host)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     at(
@@ -90,7 +95,7 @@ pub(super) fn build(blueprint: &Blueprint, account: Account, host: u64) -> Resul
     furnish(&place, &listing)?;
     pivot(&place)?;
     // Links lead within the new root from here on.
-    files::synthesize(&place, blueprint, account)?;
+    files::synthesize(&place, blueprint, account, trust)?;
     at(
         "seal",
         "/",

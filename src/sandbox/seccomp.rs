@@ -172,11 +172,19 @@ fn session_conditions() -> Result<Rules, SeccompError> {
             libc::SYS_memfd_create,
             vec![rule([masked(1, MFD_EXEC, 0)?])?],
         ),
+        (libc::SYS_prlimit64, limits()?),
         (
             libc::SYS_personality,
             personalities.collect::<Result<_, _>>()?,
         ),
     ])
+}
+
+/// A process's own bounds, and looking at others'. Of one account all would be its to change (prlimit(2)),
+/// and a bound on processor time ends another session's process by a SIGKILL that Landlock does not see.
+fn limits() -> Result<Vec<SeccompRule>, SeccompError> {
+    let unchanged = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    Ok(vec![rule([equal(0, 0)?])?, rule([unchanged])?])
 }
 
 /// UNIX sockets; TCP and UDP over IPv4 and IPv6; netlink's route family, for getifaddrs(3).
@@ -348,6 +356,9 @@ mod tests {
         assert_eq!(ask(libc::SYS_clone, &[flags(libc::CLONE_THREAD)]), EPERM);
         assert_eq!(ask(libc::SYS_ioctl, &[0, 0x5412]), EPERM);
         assert_eq!(ask(libc::SYS_ioctl, &[0, 0x5413]), ALLOW);
+        assert_eq!(ask(libc::SYS_prlimit64, &[0, 0, 1]), ALLOW);
+        assert_eq!(ask(libc::SYS_prlimit64, &[7, 0, 0]), ALLOW);
+        assert_eq!(ask(libc::SYS_prlimit64, &[7, 0, 1]), EPERM);
         let tcp = flags(libc::SOCK_STREAM | libc::SOCK_CLOEXEC);
         assert_eq!(
             ask(libc::SYS_socket, &[flags(libc::AF_INET), tcp, 0]),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Login, TEXT_BYTES};
+use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
+use crate::egress::InspectError;
 use crate::model::{Generation, Kind, LoginName};
 use crate::policy::{LoadError, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
@@ -61,6 +62,9 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// The operator's authority, or roots.
+    #[error("inspection: {0}")]
+    Inspection(#[from] InspectError),
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -132,6 +136,9 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     }
     let mut warnings = accept_gaps(&config, gaps)?;
     check_paths(&config)?;
+    if config.inspection != Inspection::default() {
+        super::inspection::open(&config.inspection)?;
+    }
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {

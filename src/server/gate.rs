@@ -14,10 +14,10 @@ use super::check::Checked;
 use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
-use super::{keys, reload, supervisor};
+use super::{inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
-use crate::egress::{Door, Gateway, Resolver, Whois};
+use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
 use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
@@ -54,6 +54,7 @@ struct Opened {
     trail: Trail,
     spill: SpillDir,
     resolver: Resolver,
+    inspector: Inspector,
 }
 
 /// Where clients come from, and whom to tell that they are served.
@@ -61,6 +62,8 @@ pub(super) struct Threshold {
     pub(super) sockets: Vec<(SocketAddr, socket2::Socket)>,
     pub(super) entrance: Entrance,
     pub(super) ready: OwnedFd,
+    /// Where the monitor reads what sandboxes trust.
+    pub(super) trust: OwnedFd,
 }
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
@@ -74,10 +77,12 @@ pub(super) fn run(
         sockets,
         entrance,
         ready,
+        trust,
     } = threshold;
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
     let opened = open(checked.config(), sockets)?;
+    inspection::tell(&opened.inspector, trust)?;
     give_up_root(checked, &opened.spill, parent)?;
     // Threads start here and not before: they inherit all of the above.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -122,6 +127,8 @@ fn open(config: &Config, sockets: Vec<(SocketAddr, socket2::Socket)>) -> Result<
         trail: Trail::open(config.audit.as_deref()).map_err(|e| wrong("audit".into())(e.into()))?,
         spill: SpillDir::open(&config.spill).map_err(|e| wrong("spill".into())(e.into()))?,
         resolver: Resolver::from_system().map_err(|e| wrong("resolver".into())(e.into()))?,
+        inspector: inspection::open(&config.inspection)
+            .map_err(|e| wrong("inspection".into())(e.into()))?,
     })
 }
 
@@ -175,6 +182,7 @@ async fn serve(
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
+    let outside = (opened.resolver, opened.inspector);
     let host = Host {
         config: config.clone(),
         transport: ssh::Transport::new(config, &opened.identity),
@@ -185,7 +193,7 @@ async fn serve(
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
         tenancies: Arc::default(),
-        gateway: Arc::new(gateway(checked, trail, opened.resolver, monitor)?),
+        gateway: Arc::new(gateway(checked, trail, outside, monitor)?),
     };
     let (addresses, listeners): (Vec<_>, Vec<_>) = opened.listeners.into_iter().unzip();
     let listeners = listeners
@@ -286,14 +294,14 @@ fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
 fn gateway(
     checked: &Checked,
     trail: Arc<Trail>,
-    resolver: Resolver,
+    (resolver, inspector): (Resolver, Inspector),
     monitor: Monitor,
 ) -> Result<Gateway, GateError> {
     let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Door::new(trail, resolver, whois)?;
+    let door = Door::new(trail, resolver, whois, inspector)?;
     Ok(Gateway::new(door, checked.policies()))
 }
 

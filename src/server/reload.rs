@@ -112,6 +112,7 @@ pub(super) fn renewed(
         "admin": admin,
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
+        "inspection": inspection,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

@@ -288,7 +288,7 @@ impl Doorkeeper {
                 match self.record(claim, methods, Verdict::Allow, None) {
                     Ok(()) => Outcome::Admitted(principal),
                     Err(error) => {
-                        tracing::error!(source = %self.source, login = %claim.login, %error, "login refused: its audit event could not be written");
+                        tracing::error!(source = %self.source, login = ?claim.login, %error, "login refused: its audit event could not be written");
                         Outcome::Refused
                     }
                 }
@@ -329,7 +329,7 @@ impl Doorkeeper {
         self.conduct.failed();
         let method = claim.method.to_string();
         if let Err(error) = self.record(claim, method, Verdict::Deny, Some(ground.to_string())) {
-            tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");
+            tracing::error!(source = %self.source, login = ?claim.login, %ground, %error, "a refused login's audit event could not be written");
         }
     }
 

@@ -225,7 +225,9 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         if let Stage::Inside { forwards, .. } = &self.stage {
-            forwards.connect(channel, Goal::Tcp(host.to_owned(), port), reply);
+            forwards
+                .connect(channel, Goal::Tcp(host.to_owned(), port), reply)
+                .await;
         }
         Ok(())
     }
@@ -314,7 +316,9 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         if let Stage::Inside { forwards, .. } = &self.stage {
-            forwards.connect(channel, Goal::Socket(path.to_vec()), reply);
+            forwards
+                .connect(channel, Goal::Socket(path.to_vec()), reply)
+                .await;
         }
         Ok(())
     }

@@ -90,17 +90,23 @@ impl Forwards {
     }
 
     /// direct-tcpip, direct-streamlocal@openssh.com: the channel opens once its connection is there, or
-    /// fails and says why.
-    pub(super) fn connect(&self, channel: Channel<Msg>, goal: Goal, reply: ChannelOpenHandle) {
+    /// fails and says why. Without a place for it there is no task either: those that wait for a processor
+    /// would be as many as the client asks for.
+    pub(super) async fn connect(
+        &self,
+        channel: Channel<Msg>,
+        goal: Goal,
+        reply: ChannelOpenHandle,
+    ) {
         let shared = self.shared.clone();
+        let Ok(place) = shared.places.clone().try_acquire_owned() else {
+            let reason = "too many forwarded connections".to_owned();
+            let code = RESOURCE_SHORTAGE;
+            return reply
+                .reject(ChannelOpenFailure::Other { code, reason })
+                .await;
+        };
         let task = async move {
-            let Ok(place) = shared.places.clone().try_acquire_owned() else {
-                let reason = "too many forwarded connections".to_owned();
-                let code = RESOURCE_SHORTAGE;
-                return reply
-                    .reject(ChannelOpenFailure::Other { code, reason })
-                    .await;
-            };
             let occupied = shared.guest.occupy();
             match dial(&shared.guest, &goal).await {
                 Ok(dialled) => {

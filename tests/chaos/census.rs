@@ -65,21 +65,25 @@ impl Census {
         last
     }
 
+    /// What there is more or less of than at this census: before and now.
+    pub(crate) fn changes(&self, daemon: &Daemon<'_>) -> BTreeMap<String, (usize, usize)> {
+        let now = Self::take(daemon);
+        let number = |census: &Self, kind| census.0.get(kind).copied().unwrap_or(0);
+        let kinds = self.0.keys().chain(now.0.keys());
+        let both = kinds.map(|kind| (kind.clone(), (number(self, kind), number(&now, kind))));
+        both.filter(|(_, (before, after))| before != after)
+            .collect()
+    }
+
     /// Waits until all is as it was.
     #[track_caller]
     pub(crate) fn comes_again(&self, daemon: &Daemon<'_>, within: Duration) {
-        let mut now = Self::take(daemon);
+        let mut changes = BTreeMap::new();
         wait_until(within, || {
-            now = Self::take(daemon);
-            now == *self
+            changes = self.changes(daemon);
+            changes.is_empty()
         });
-        let kinds = self.0.keys().chain(now.0.keys());
-        let number = |census: &Self, kind| census.0.get(kind).copied().unwrap_or(0);
-        let differing: BTreeMap<_, _> = kinds
-            .map(|kind| (kind, (number(self, kind), number(&now, kind))))
-            .filter(|(_, (before, after))| before != after)
-            .collect();
-        assert!(differing.is_empty(), "before and after: {differing:?}");
+        assert!(changes.is_empty(), "before and now: {changes:?}");
     }
 }
 

@@ -185,11 +185,13 @@ impl Resident {
             door,
             ..
         } = self;
-        if kind == Kind::Sftp {
-            // It looks at its connection when it is told to do something.
-            drop(stdin.write_all(b"ls\n"));
-        }
-        let ended = wait_until(within, || client.has_ended());
+        let ended = wait_until(within, || {
+            if kind == Kind::Sftp {
+                // It looks at its connection when it is told to do something.
+                drop(stdin.write_all(b"ls\n"));
+            }
+            client.has_ended()
+        });
         assert!(
             ended,
             "{kind:?} is not told of the end: {}",

@@ -277,3 +277,30 @@ fn play(stage: &mut Stage<'_>, target: Target, dice: &mut Dice, tally: &mut Tall
     tally.finished += finished;
     tally.cut += cut;
 }
+
+#[test]
+fn the_census_sees_what_is_left() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &setup());
+    // The client's first call leaves a file of its own.
+    daemon.ssh().run("true").expect_code(0);
+    let before = Census::settled(&daemon);
+    let finds = |kind: &str| before.changes(&daemon).keys().any(|found| found == kind);
+    let resident = Resident::start(&daemon, Kind::Command);
+    for kind in ["process sg-init", "process cat", "cgroups", "gate's socket"] {
+        assert!(finds(kind), "{kind}: {:?}", before.changes(&daemon));
+    }
+    drop(resident);
+    before.comes_again(&daemon, SOON);
+    let link = "ip link add left type veth peer name over";
+    world.outside(link).expect_code(0);
+    assert!(finds("links of the host's network"));
+    world.outside("ip link delete left").expect_code(0);
+    let file = std::path::PathBuf::from(format!("/var/tmp/{}-left", world.id));
+    std::fs::write(&file, "").unwrap();
+    std::os::unix::fs::chown(&file, Some(world.first_uid), None).unwrap();
+    let found = before.changes(&daemon);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    before.comes_again(&daemon, SOON);
+}

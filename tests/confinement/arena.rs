@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::support::{Finished, Master, World, attacker, run};
@@ -34,14 +35,24 @@ pub(crate) fn inside(master: &Master, verbs: &[&str]) -> Answers {
     answers(&session.expect_code(0))
 }
 
-/// Runs attacks outside as an ordinary user without any capability: what the kernel alone allows.
-pub(crate) fn as_nobody(world: &World, verbs: &[&str]) -> Answers {
+/// The uid of the ordinary user outside.
+pub(crate) fn nobodys_uid(world: &World) -> u32 {
+    world.first_uid + 200
+}
+
+/// The attacker's program where everybody may run it.
+pub(crate) fn copy(world: &World) -> PathBuf {
     let program = world.dir.join("attack");
     if !program.exists() {
         fs::copy(attacker(), &program).expect("a copy that everybody may run");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
     }
-    let uid = (world.first_uid + 200).to_string();
+    program
+}
+
+/// A command outside as an ordinary user without any capability: what the kernel alone allows.
+pub(crate) fn nobody(world: &World, words: &[&str]) -> Command {
+    let uid = nobodys_uid(world).to_string();
     let mut command = Command::new("/usr/bin/setpriv");
     command.args([
         "--reuid",
@@ -49,78 +60,31 @@ pub(crate) fn as_nobody(world: &World, verbs: &[&str]) -> Answers {
         "--regid",
         &uid,
         "--clear-groups",
-        "--bounding-set=-all",
+        "--inh-caps=-all",
     ]);
+    command.args(words).current_dir("/tmp");
     command
-        .args(["--inh-caps=-all"])
-        .arg(program)
-        .args(verbs)
-        .current_dir("/tmp");
-    answers(&run(&mut command, 60).expect_code(0))
 }
 
-/// Runs each attack as root in namespaces that are thrown away after it.
-pub(crate) fn as_root(verbs: &[&str]) -> Answers {
-    let mut all = Answers::new();
-    for verb in verbs {
-        let mut command = Command::new("/usr/bin/unshare");
-        command.args([
-            "--mount",
-            "--net",
-            "--pid",
-            "--uts",
-            "--ipc",
-            "--fork",
-            "--mount-proc",
-        ]);
-        command.arg(attacker()).arg(verb).current_dir("/tmp");
-        all.extend(answers(&run(&mut command, 60).expect_code(0)));
-    }
-    all
+/// Runs attacks as that user.
+pub(crate) fn as_nobody(world: &World, verbs: &[&str]) -> Answers {
+    let program = copy(world);
+    let words = [&[program.to_str().expect("a UTF-8 path")], verbs].concat();
+    answers(&run(&mut nobody(world, &words), 60).expect_code(0))
 }
 
-/// Who runs an attack outside, and succeeds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// An ordinary user: the sandbox's own layers are all that stops it.
-    Nobody,
-    /// Root only: the loss of privileges stops it, and most often another layer too.
-    Root,
-}
-
-/// An attack, its answer outside, and the answers that count as stopped inside. Several are written
-/// `EPERM|ENOSYS`; outside that is for what some kernels are built or set without.
-pub(crate) struct Attack(
-    pub(crate) &'static str,
-    pub(crate) Who,
-    pub(crate) &'static str,
-    pub(crate) &'static str,
-);
-
-/// Runs a table of attacks on both sides.
-#[track_caller]
-pub(crate) fn hold(world: &World, master: &Master, attacks: &[Attack]) {
-    let verbs_of = |wanted: Option<Who>| -> Vec<&str> {
-        let chosen = attacks
-            .iter()
-            .filter(|attack| wanted.is_none_or(|who| who == attack.1));
-        chosen.map(|attack| attack.0).collect()
-    };
-    let stopped = inside(master, &verbs_of(None));
-    let mut free = as_nobody(world, &verbs_of(Some(Who::Nobody)));
-    free.extend(as_root(&verbs_of(Some(Who::Root))));
-    let mut wrong = Vec::new();
-    for Attack(verb, _, outside, allowed) in attacks {
-        let verb = verb.split(':').next().unwrap_or(verb);
-        let (here, there) = (&stopped[verb], &free[verb]);
-        if !allowed.split('|').any(|answer| answer == here) {
-            wrong.push(format!("{verb} inside: {here}, not {allowed}"));
-        }
-        if !outside.split('|').any(|answer| answer == there) {
-            wrong.push(format!(
-                "{verb} outside (the control): {there}, not {outside}"
-            ));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+/// An attack as root in namespaces that are thrown away after it.
+pub(crate) fn root(verb: &str) -> Command {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args([
+        "--mount",
+        "--net",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--mount-proc",
+    ]);
+    command.arg(attacker()).arg(verb).current_dir("/tmp");
+    command
 }

@@ -156,6 +156,39 @@ fn a_read_write_tree_is_written_to_and_stays() {
 }
 
 #[test]
+fn the_way_to_a_read_only_directory_stays_for_the_next_login() {
+    let world = World::new();
+    let shared = Shared::new(&world, "way");
+    let root = shared.0.display().to_string();
+    let guarded = shared.0.join("one/two/guarded");
+    fs::create_dir_all(&guarded).unwrap();
+    fs::write(guarded.join("file"), "contents").unwrap();
+    for path in ["one", "one/two", "one/two/guarded", "one/two/guarded/file"] {
+        fs::set_permissions(shared.0.join(path), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let attack = format!(
+        "cd {root}; mv one/two one/moved; mv one moved; rm -rf one; \
+         for file in one/two one/moved moved/two; do echo changed > $file/guarded/file; done; true"
+    );
+    let read_only = format!("{}, ", guarded.display());
+    let daemon = Daemon::start(&world, &setup(&read_only, &format!("{root}, ")));
+    for _ in 0..2 {
+        let session = daemon.ssh().run(&attack).expect_code(0);
+        assert!(session.err().contains("busy"), "{session}");
+        let now = fs::read_to_string(guarded.join("file")).expect("the file in its place");
+        assert_eq!(now, "contents");
+    }
+    // What is beside the way is free to change.
+    let beside = format!("cd {root}; mkdir one/new && mv one/new new && rmdir new");
+    daemon.ssh().run(&beside).expect_code(0);
+    drop(daemon);
+    // The control: where policy does not list it, the same is an ordinary user's right.
+    let daemon = Daemon::start(&world, &setup("", &format!("{root}, ")));
+    daemon.ssh().run(&attack).expect_code(0);
+    assert!(!guarded.exists(), "the way stayed by itself");
+}
+
+#[test]
 fn the_system_cannot_be_changed() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());

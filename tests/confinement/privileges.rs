@@ -1,6 +1,6 @@
 //! Privileges are gone and do not come back.
 
-use super::arena::{Attack, Who::Root, hold, install};
+use super::arena::install;
 use super::support::{Daemon, Setup, World};
 
 #[test]
@@ -50,28 +50,6 @@ fn every_process_of_a_session_is_stripped() {
     // The control: here, as root, none of it holds.
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
     assert!(!own.contains("CapEff:\t0000000000000000"));
-}
-
-#[test]
-fn root_is_not_to_be_had() {
-    let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
-    let master = daemon.ssh().master();
-    install(&master);
-    hold(
-        &world,
-        &master,
-        &[
-            Attack("setuid-root", Root, "ok", "EPERM"),
-            Attack("setgid-root", Root, "ok", "EPERM"),
-            Attack("setresuid", Root, "ok", "EPERM"),
-            Attack("setgroups", Root, "ok", "EPERM"),
-            Attack("setfsuid", Root, "ok", "EPERM"),
-            Attack("capset", Root, "ok", "EPERM"),
-            Attack("clear-no-new-privs", Root, "EINVAL", "EINVAL|EPERM"),
-            Attack("raise-priority", Root, "ok", "EACCES|EPERM"),
-        ],
-    );
 }
 
 #[test]

@@ -9,8 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod cases;
 mod decisions;
 mod exchanges;
+mod inspected;
 mod tunnels;
 mod upstream;
 mod world;

@@ -6,14 +6,18 @@ use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::{Read, Seek};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use sandgate::audit::Trail;
-use sandgate::egress::{Door, Resolver, serve};
+use sandgate::egress::{Authority, Door, Inspector, Resolver, Roots, serve};
 use sandgate::model::{
     Fingerprint, Generation, Holder, Identity, Kind, LoginName, Peer, SandboxId, SessionId, Subject,
 };
@@ -22,11 +26,17 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::upstream::{self, Counts};
 
 const HOSTS: &str = "
-20.30.40.2         up.example other.example both.example
+20.30.40.2         up.example other.example both.example tls.example wrong.example
+20.30.40.2         api.example.com star.example.com git.example.com api.query.com api.readwrite.com
+20.30.40.2         api.full.com api.readonly.com jsonrpc.test jsonrpc-all.test mcp.test mcp-all.test h.test
+20.30.40.2         api.graphql.com gql.readonly.com api.github.com github.com api.github.test
+20.30.40.2         ro.ws.example rw.ws.example
 2001:db8::2         six.example both.example
 127.0.0.1           rebind.example mixed.example
 20.30.40.2         mixed.example
@@ -72,8 +82,10 @@ pub(crate) struct World {
     pub(crate) peer: Arc<Mutex<Peer>>,
     /// How often the caller was asked for.
     pub(crate) asked: Arc<AtomicUsize>,
+    /// What clients of the proxy trust.
+    pub(crate) bundle: Scratch,
     trail: File,
-    counts: Arc<Counts>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// What curl got.
@@ -166,10 +178,15 @@ async fn run<F: Future<Output = ()>>(
         })
     };
     let resolver = Resolver::new("", HOSTS).unwrap();
+    let authority = Authority::make().unwrap();
+    let roots = Roots::read(std::slice::from_ref(&counts.root.path)).unwrap();
+    let inspector = Inspector::new(authority, &roots).unwrap();
+    let bundle = Scratch::new("bundle", inspector.bundle());
     let door = Door::new(
         Arc::new(Trail::new(trail.try_clone().unwrap())),
         resolver,
         whois,
+        inspector,
     )
     .unwrap();
     let (policy, policies) = watch::channel(snapshot(POLICY, 1));
@@ -189,6 +206,7 @@ async fn run<F: Future<Output = ()>>(
         policy,
         peer,
         asked,
+        bundle,
         trail,
         counts,
     })
@@ -200,6 +218,7 @@ impl World {
     /// Runs curl through the proxy.
     pub(crate) async fn curl(&self, args: &[&str]) -> Got {
         let mut command = Command::new("curl");
+        command.arg("--cacert").arg(&self.bundle.path);
         command.args([
             "-sS",
             "-m",
@@ -259,6 +278,60 @@ impl World {
         stream
     }
 
+    /// Whether a tunnel is opened at all.
+    pub(crate) async fn connects(&self, authority: &str) -> bool {
+        let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        let mut stream = TcpStream::connect(self.proxy).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        &line == b"HTTP/1.1 200"
+    }
+
+    /// Writes these bytes into a tunnel, or tells why there is none, and reads until its end.
+    pub(crate) async fn raw_tunnel(&self, authority: &str, bytes: &[u8]) -> String {
+        let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        let answer = self.raw(&[head.as_bytes(), bytes].concat()).await;
+        let (connected, rest) = answer.split_once("\r\n\r\n").unwrap();
+        if connected.starts_with("HTTP/1.1 200") {
+            rest.to_owned()
+        } else {
+            answer
+        }
+    }
+
+    /// TLS inside a tunnel, in HTTP/1.1: with the proxy where it looks into it.
+    pub(crate) async fn tls(&self, authority: &str) -> TlsStream<TcpStream> {
+        let stream = self.tunnel(authority, b"").await;
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_file_iter(&self.bundle.path).unwrap() {
+            roots.add(root.unwrap()).ok();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (host, _) = authority.rsplit_once(':').unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, stream).await.unwrap()
+    }
+
+    /// Writes these bytes inside TLS, and reads until the proxy closes.
+    pub(crate) async fn raw_tls(&self, authority: &str, bytes: &[u8]) -> String {
+        let mut stream = self.tls(authority).await;
+        stream.write_all(bytes).await.unwrap();
+        let mut text = Vec::new();
+        stream
+            .read_to_end(&mut text)
+            .await
+            .expect("an end that was announced");
+        String::from_utf8(text).unwrap()
+    }
+
     /// The audit trail so far.
     pub(crate) fn events(&self) -> Vec<Value> {
         let mut file = &self.trail;
@@ -285,6 +358,26 @@ impl World {
     /// How many of them are open.
     pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
+    }
+}
+
+/// A file that goes with its value.
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let (process, thread) = (std::process::id(), std::thread::current().id());
+        let path = std::env::temp_dir().join(format!("sandgate-{name}-{process}-{thread:?}"));
+        std::fs::write(&path, text).unwrap();
+        Self { path }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).ok();
     }
 }
 

@@ -271,9 +271,9 @@ static long mount_overlay(const char *a) {
     mkdir("/tmp/attack-upper", 0777);
     mkdir("/tmp/attack-work", 0777);
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=/tmp/attack-upper,workdir=/tmp/attack-work", a);
-    long mounted = mount("overlay", "/mnt", "overlay", 0, options);
+    long mounted = mount("overlay", "/tmp", "overlay", 0, options);
     int failed = errno;
-    if (mounted == 0) umount("/mnt");
+    if (mounted == 0) umount2("/tmp", MNT_DETACH);
     rmdir("/tmp/attack-work/work");
     rmdir("/tmp/attack-work");
     rmdir("/tmp/attack-upper");
@@ -306,7 +306,6 @@ static long set_domainname(const char *a) { (void)a; return setdomainname("attac
 /* Sends a signal to a pid. */
 static long signal_pid(const char *a) { return kill(atoi(a), SIGUSR1); }
 static long probe_pid(const char *a) { return kill(atoi(a), 0); }
-static long signal_all(const char *a) { (void)a; return kill(-1, 0); }
 static long pidfd_signal(const char *a) {
     int pidfd = syscall(SYS_pidfd_open, atoi(a), 0);
     return pidfd < 0 ? -1 : syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0);
@@ -335,9 +334,9 @@ static long compare_kernel(const char *a) { return syscall(SYS_kcmp, getpid(), a
 static long proc_file(const char *a) {
     char path[300], byte;
     snprintf(path, sizeof path, "/proc/%s", a);
-    int fd = open(path, O_RDONLY);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return -1;
-    return read(fd, &byte, 1) < 0 && errno != EISDIR && errno != EIO ? -1 : 0;
+    return read(fd, &byte, 1) < 0 && errno != EISDIR && errno != EIO && errno != EAGAIN ? -1 : 0;
 }
 /* Where a link of /proc/PID leads. */
 static long proc_link(const char *a) {
@@ -404,11 +403,6 @@ static long link_to_tmp(const char *a) {
 static long through_dots(const char *a) {
     char path[600];
     snprintf(path, sizeof path, "/../../../../tmp/../..%s", a);
-    return opened(open(path, O_RDONLY));
-}
-static long through_root_link(const char *a) {
-    char path[600];
-    snprintf(path, sizeof path, "/proc/1/root%s", a);
     return opened(open(path, O_RDONLY));
 }
 /* Takes PARENT of a guarded file out of the way and comes to it by its new name: PARENT,NEW,FILE. */
@@ -499,20 +493,8 @@ static long ambient(const char *a) {
     return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0);
 }
 static long secure_bits(const char *a) { (void)a; return prctl(PR_SET_SECUREBITS, 1 << 4 /* KEEP_CAPS */, 0, 0, 0); }
-static long raise_limit(const char *a) {
-    (void)a;
-    struct rlimit now;
-    if (getrlimit(RLIMIT_NOFILE, &now) < 0) return -1;
-    now.rlim_max++;
-    return setrlimit(RLIMIT_NOFILE, &now);
-}
 static long real_time(const char *a) { (void)a; return sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}); }
 static long real_time_io(const char *a) { (void)a; return syscall(SYS_ioprio_set, 1, 0, (1 << 13) | 0); }
-static long spare_from_oom(const char *a) {
-    (void)a;
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY);
-    return fd < 0 || write(fd, "-1000", 5) < 0 ? -1 : 0;
-}
 static long clear_no_new_privs(const char *a) { (void)a; return prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0); }
 static long raise_priority(const char *a) { (void)a; return setpriority(0, 0, -20) ? -1 : 0; }
 
@@ -708,8 +690,8 @@ static long handle_open(const char *a) {
     int mount_id;
     if (name_to_handle_at(AT_FDCWD, "/usr", (struct file_handle *)&handle, &mount_id, 0) < 0 && errno != EPERM)
         handle.head.handle_bytes = 8;
-    int root = open("/", O_RDONLY | O_DIRECTORY);
-    return opened(open_by_handle_at(root, (struct file_handle *)&handle, O_RDONLY));
+    int mount = open("/usr", O_RDONLY | O_DIRECTORY);
+    return opened(open_by_handle_at(mount, (struct file_handle *)&handle, O_RDONLY));
 }
 static long x32_call(const char *a) { (void)a; return syscall(0x40000000 | SYS_getpid); }
 static long int80_call(const char *a) {
@@ -819,7 +801,7 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"new-route", new_route}, {"fast-open", fast_open}, {"unix-connect", unix_connect}, {"unix-bind", unix_bind},
     {"move-mount", new_mount}, {"fspick", pick_fs}, {"share-root", share_root}, {"mount", mount_kind},
     {"mount-overlay", mount_overlay}, {"mknod-block", make_block}, {"listmount", list_mounts}, {"quotactl", quota},
-    {"signal-all", signal_all}, {"pidfd-signal", pidfd_signal}, {"sigqueue", queue_signal},
+    {"pidfd-signal", pidfd_signal}, {"sigqueue", queue_signal},
     {"tkill", thread_signal}, {"prlimit", limit_other}, {"seize", seize}, {"trace-me", trace_me},
     {"write-memory", write_memory}, {"kcmp", compare_kernel}, {"proc", proc_file}, {"proc-link", proc_link},
     {"proc-write", proc_write},
@@ -827,12 +809,12 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"tmpfile", unnamed_file}, {"mkfifo", make_fifo}, {"symlink", symlink_path}, {"rmdir", remove_directory},
     {"reopen", reopen}, {"fchmod", chmod_descriptor}, {"futimens", touch_descriptor},
     {"fsetxattr", xattr_descriptor}, {"map", map_for_writing}, {"through-symlink", through_symlink},
-    {"link-to-tmp", link_to_tmp}, {"through-dots", through_dots}, {"through-root-link", through_root_link},
+    {"link-to-tmp", link_to_tmp}, {"through-dots", through_dots},
     {"move-and-write", move_and_write}, {"exchange", exchange_paths}, {"file-capability", file_capability},
     {"execute", execute},
     {"setreuid-root", set_reuid}, {"setregid-root", set_regid}, {"setresgid", set_resgid}, {"setfsgid", set_fsgid},
-    {"ambient", ambient}, {"securebits", secure_bits}, {"raise-limit", raise_limit}, {"real-time", real_time},
-    {"real-time-io", real_time_io}, {"spare-from-oom", spare_from_oom}, {"steal-terminal", steal_terminal},
+    {"ambient", ambient}, {"securebits", secure_bits}, {"real-time", real_time},
+    {"real-time-io", real_time_io}, {"steal-terminal", steal_terminal},
     {"io-uring-enter", io_uring_enter}, {"bpf-program", bpf_program}, {"personality", persona},
     {"modify-ldt", local_descriptors}, {"migrate-pages", migrate}, {"adjtimex", adjust_clock},
     {"settimeofday", set_time}, {"memfd-secret", secret_memory}, {"iopl", io_privilege},

@@ -9,7 +9,12 @@ import sys
 import threading
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_OPEN_SUCCESS, cMSG_USERAUTH_REQUEST
+from paramiko.common import (
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_OPEN_SUCCESS,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_USERAUTH_REQUEST,
+)
 
 ADDRESS = ("127.0.0.1", 2222)
 key = paramiko.Ed25519Key.from_private_key_file(sys.argv[1])
@@ -78,6 +83,27 @@ def own_confirmed(count):
     return [done, transport.is_active()]
 
 
+def many_places(count):
+    """Asks to be connected to as many places as that, one beside the other."""
+    transport = log_in()
+    for number in range(int(count)):
+        fields = ("direct-tcpip", number, 1 << 20, 1 << 15, "example.com", 80, "127.0.0.1", 1)
+        transport._send_message(message(cMSG_CHANNEL_OPEN, *fields))
+    ask("asked")
+    return transport.is_active()
+
+
+def forged_log():
+    """Asks for what nobody knows, by a name that looks like a line of the log."""
+    transport = log_in()
+    channel = transport.open_session()
+    name = "x\n2026-01-01T00:00:00.000000Z  INFO forged: logged in"
+    fields = (channel.remote_chanid, name, False)
+    transport._send_user_message(message(cMSG_CHANNEL_REQUEST, *fields))
+    channel.exec_command("exit 3")
+    return channel.recv_exit_status()
+
+
 class Probes:
     """Counts what the server says to offers."""
 
@@ -123,6 +149,8 @@ def variables(length):
 SCENARIOS = {
     "shut-window": shut_window,
     "own-confirmed": own_confirmed,
+    "forged-log": forged_log,
+    "many-places": many_places,
     "offers": offers,
     "variables": variables,
 }

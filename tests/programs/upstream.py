@@ -18,6 +18,7 @@ PORTS = [80, 443, 6443, 8080]
 # Name -> successive answers; the last one stays. An answer is a list of addresses.
 NAMES = {
     "allowed.example": [["20.30.40.10"]],
+    "secure.example": [["20.30.40.10"]],
     "denied.example": [["20.30.40.11"]],
     "six.example": [["2a00:1:1::10"]],
     "private.example": [["10.9.9.9"]],

@@ -42,7 +42,12 @@ pub(crate) fn venv() -> PathBuf {
         "ansible-core==2.18.7",
         "paramiko==4.0.0",
     ];
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
+    venv_of("venv", &PACKAGES)
+}
+
+/// One with these packages, under a name of its own.
+pub(crate) fn venv_of(name: &str, packages: &[&str]) -> PathBuf {
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let script = r#"set -e
         exec 9>"$1.lock"
         flock 9
@@ -55,7 +60,7 @@ pub(crate) fn venv() -> PathBuf {
     command
         .args(["-c", script, "bash"])
         .arg(&venv)
-        .args(PACKAGES);
+        .args(packages);
     run(&mut command, 300).expect_code(0);
     venv
 }

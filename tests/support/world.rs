@@ -175,6 +175,7 @@ fn make_namespaces(id: &str) {
         route add 169.254.169.254/32 dev wire\n\
         route add 20.30.41.0/24 via 20.30.40.10\n\
         route add fd00:9::9/128 dev wire\n\
+        route add fd00:ec2::254/128 dev wire\n\
         route add 2a00:1:2::/64 via 2a00:1:1::10\n";
     let upstream = "link set lo up\n\
         addr add 20.30.40.10/24 dev wire\n\
@@ -185,6 +186,7 @@ fn make_namespaces(id: &str) {
         addr add 169.254.169.254/32 dev wire\n\
         addr add 2a00:1:1::10/64 dev wire nodad\n\
         addr add fd00:9::9/128 dev wire nodad\n\
+        addr add fd00:ec2::254/128 dev wire nodad\n\
         link set wire up\n";
     // The upstream's link exists once the gate's half has run up to `link add`; routes need the
     // carrier of both ends.

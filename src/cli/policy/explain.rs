@@ -210,6 +210,14 @@ fn connection(snapshot: &Snapshot, flow: &Flow) -> anyhow::Result<ExitCode> {
             );
             ExitCode::SUCCESS
         }
+        Verdict::Inspect(permit, _) => {
+            println!(
+                "allow: policy `{}` lets {} begin, and judges each request: ask with --method",
+                permit.policy(),
+                permit.destination()
+            );
+            ExitCode::SUCCESS
+        }
         Verdict::Deny(denial) => {
             println!("deny: {}", denial.reason);
             ExitCode::FAILURE

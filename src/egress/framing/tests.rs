@@ -15,7 +15,10 @@ async fn read(raw: &[u8], piece: usize) -> Vec<u8> {
             .ok();
     });
     let mut out = Vec::new();
-    Strict::new(theirs).read_to_end(&mut out).await.unwrap();
+    Strict::new(theirs, Upgrades::Ignored)
+        .read_to_end(&mut out)
+        .await
+        .unwrap();
     feeder.await.unwrap();
     out
 }
@@ -68,6 +71,7 @@ async fn a_message_that_frames_in_two_ways_is_stopped() {
     ] {
         stops("", &format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")).await;
     }
+    stops("", "GET /#a HTTP/1.1\r\nHost: x\r\n\r\n").await;
     stops("", "GET / HTTP/1.1\nHost: x\n\n").await;
     stops("", "CONNECT x:1 HTTP/1.1\r\nContent-Length: 1\r\n\r\n").await;
 }
@@ -102,7 +106,7 @@ async fn malformed_chunks_are_stopped() {
 async fn what_follows_a_connect_is_kept_for_the_tunnel() {
     let head = b"CONNECT x:1 HTTP/1.1\r\n\r\n";
     let raw = [&head[..], b"\x16\x03\x01\n\n"].concat();
-    let mut strict = Strict::new(&raw[..]);
+    let mut strict = Strict::new(&raw[..], Upgrades::Ignored);
     let mut got = vec![0; head.len()];
     strict.read_exact(&mut got).await.unwrap();
     assert_eq!(got, head);

@@ -48,15 +48,6 @@ pub(in crate::policy) struct Requests {
     pub(in crate::policy) rules: Rules,
 }
 
-impl Requests {
-    /// What must be understood, for messages.
-    pub(in crate::policy) fn subject(&self) -> &'static str {
-        self.processing
-            .protocol
-            .map_or("credentials", Protocol::name)
-    }
-}
-
 /// All that changes how a request is processed; endpoints that meet must agree on it.
 #[derive(Debug, PartialEq, Eq)]
 #[expect(

@@ -77,13 +77,15 @@ impl Protocol {
     }
 }
 
+/// What an endpoint says about TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::policy) enum Tls {
-    /// The two old names meant the proxy's choice already.
+pub enum Tls {
+    /// It ends at the proxy where requests are judged. The two old names meant the proxy's choice already.
     #[default]
     #[serde(alias = "terminate", alias = "passthrough")]
     Auto,
+    /// It never ends at the proxy.
     Skip,
 }
 

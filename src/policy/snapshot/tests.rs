@@ -38,7 +38,9 @@ fn judge(snapshot: &Snapshot, peer: Peer, destination: &str) -> Verdict {
 fn denial(snapshot: &Snapshot, peer: Peer, destination: &str) -> Denial {
     match judge(snapshot, peer, destination) {
         Verdict::Deny(denial) => denial,
-        Verdict::Allow(permit) => panic!("{destination} is allowed by {}", permit.policy()),
+        Verdict::Allow(permit) | Verdict::Inspect(permit, _) => {
+            panic!("{destination} is allowed by {}", permit.policy())
+        }
     }
 }
 
@@ -364,24 +366,30 @@ fn what_must_be_inspected_is_not_tunnelled() {
         curl(),
         "a.example:443"
     ));
-    for (endpoint, what) in [
-        ("protocol: rest, access: full, enforcement: enforce", "rest"),
-        ("protocol: rest, access: full", "rest"),
-        ("protocol: sql, access: full", "sql"),
-        ("credential_binding: {provider: x}", "credentials"),
+    for (endpoint, tls) in [
+        (
+            "protocol: rest, access: full, enforcement: enforce",
+            Tls::Auto,
+        ),
+        ("protocol: rest, access: full, tls: skip", Tls::Skip),
+        ("credential_binding: {provider: x}", Tls::Auto),
     ] {
-        let denial = denial(
-            &one(&format!("host: a.example, port: 443, {endpoint}"), "/**"),
-            curl(),
-            "a.example:443",
-        );
-        assert_eq!(
-            denial.reason,
-            format!(
-                "policy `p` wants a.example:443 inspected ({what}), which this build does not do yet"
-            )
+        let endpoint = one(&format!("host: a.example, port: 443, {endpoint}"), "/**");
+        let verdict = judge(&endpoint, curl(), "a.example:443");
+        assert!(
+            matches!(&verdict, Verdict::Inspect(_, found) if *found == tls),
+            "{verdict:?}"
         );
     }
+    // Audited without being understood.
+    assert!(allows(
+        &one(
+            "host: a.example, port: 443, protocol: sql, access: full",
+            "/**"
+        ),
+        curl(),
+        "a.example:443"
+    ));
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn build_and_run(
     let group = tree.group("ablation")?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let birth = Birth {
+        trust: "",
         blueprint: &blueprint,
         account,
         joins: vec![],

@@ -166,6 +166,7 @@ impl Sandboxes {
                 blueprint,
                 account,
                 joins: context.tree.joins(&group, &group)?,
+                trust: &context.trust,
                 host_mounts: context.own_mounts,
                 filter: &context.init_filter,
                 seal_memory_files: context.charter.seal_memory_files,

@@ -69,6 +69,12 @@ pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, 
             *access = entry.access.max(*access);
         }
     }
+    for path in ways(&found) {
+        // Sessions may have put a link there: it leads nowhere.
+        if let Some(way) = find(source, blueprint, &path)?.filter(|way| way.path == path) {
+            found.entry(path).or_insert((way.file, Access::ReadWrite));
+        }
+    }
     let mut carver = Carver {
         denied,
         listed: found.keys().cloned().collect(),
@@ -86,6 +92,25 @@ pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, 
         .trees
         .sort_by(|one, other| one.path.cmp(&other.path));
     Ok(listing)
+}
+
+/// The directories on the way from a tree that may be written to one in it that may not. Each becomes a mount
+/// of its own, which cannot be renamed or replaced (rename(2), EBUSY): the next sandbox finds at its path
+/// what is there now, and not what somebody put in its place.
+fn ways(found: &BTreeMap<PathBuf, (OwnedFd, Access)>) -> Vec<PathBuf> {
+    let guarded = found
+        .iter()
+        .filter(|(_, (_, access))| *access == Access::ReadOnly);
+    let way = |path: &Path| -> Option<Vec<PathBuf>> {
+        let mut above = path.ancestors().skip(1);
+        let (outer, (_, access)) = above.find_map(|part| found.get_key_value(part))?;
+        let between = path.ancestors().skip(1).take_while(|part| part != outer);
+        (*access == Access::ReadWrite).then(|| between.map(Path::to_owned).collect())
+    };
+    guarded
+        .filter_map(|(path, _)| way(path))
+        .flatten()
+        .collect()
 }
 
 /// Follows links but where a tree that sandboxes write to has begun: one of theirs would say what the next

@@ -1891,7 +1891,7 @@ impl Session {
                         handler.break_request(channel_num, milliseconds, self).await
                     }
                     x => {
-                        warn!("unknown channel request {x}");
+                        debug!("unknown channel request {x:?}");
                         self.channel_failure(channel_num)?;
                         Ok(())
                     }

@@ -1,0 +1,242 @@
+//! Where an inspected tunnel ends: its first byte tells TLS from plain HTTP, and requests are served from there.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::Acceptor;
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::exchange::{Conversation, Messages, Switched};
+use super::head::Scheme;
+use super::websocket;
+use crate::egress::admission::{Case, deny};
+use crate::egress::answer::Body;
+use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
+use crate::egress::intake::parser;
+use crate::egress::proxy::{Client, HEAD_TIME, TUNNEL_BUFFER};
+use crate::model::Host;
+use crate::policy::{Denial, Flow, Tls};
+
+/// TLS's record type for a handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+/// The longest that a client's rest is read after its last answer.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How much of it is read, in bytes.
+const LINGER_BYTES: u64 = 64 << 20;
+
+type Answering =
+    Pin<Box<dyn Future<Output = Result<Response<Body>, std::convert::Infallible>> + Send>>;
+
+/// Serves what comes through a tunnel whose requests are judged; `early` is what came of it so far.
+pub(in crate::egress) async fn inspect(
+    mut stream: TcpStream,
+    mut early: BytesMut,
+    client: Arc<Client>,
+    flow: Flow,
+    tls: Tls,
+) -> io::Result<()> {
+    if early.is_empty() {
+        let first = tokio::time::timeout(HEAD_TIME, stream.read_buf(&mut early));
+        if first.await?? == 0 {
+            return Ok(());
+        }
+    }
+    let encrypted = early.first() == Some(&HANDSHAKE);
+    let (read, write) = stream.into_split();
+    let stream = tokio::io::join(io::Cursor::new(early.freeze()).chain(read), write);
+    match (encrypted, tls) {
+        (true, Tls::Auto) => terminate(stream, client, flow).await,
+        (true, Tls::Skip) => {
+            let reason = format!(
+                "policy says `tls: skip` and has requests to {} judged, which TLS hides: remove one of them",
+                flow.destination
+            );
+            refuse(&client, &flow, reason);
+            Ok(())
+        }
+        (false, _) => {
+            let conversation = Conversation::new(client.clone(), flow.destination, Scheme::Plain);
+            serve_one(stream, client, Arc::new(conversation)).await
+        }
+    }
+}
+
+fn refuse(client: &Client, flow: &Flow, reason: String) {
+    tracing::debug!(destination = %flow.destination, reason, "tunnel refused");
+    let case = Case {
+        door: &client.door,
+        subject: &client.subject,
+        flow,
+        asked: None,
+    };
+    let generation = client.policy.borrow().generation();
+    let denial = Denial {
+        rule: None,
+        reason,
+        generation,
+    };
+    deny(&case, denial);
+}
+
+async fn terminate<S>(stream: S, client: Arc<Client>, flow: Flow) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+    let start = tokio::time::timeout(HEAD_TIME, hello).await??;
+    let Flow { destination, .. } = &flow;
+    let named = start.client_hello().server_name().map(str::to_owned);
+    let agrees = match (&named, &destination.host) {
+        // An address has no name to send (RFC 6066 §3), and who sends none contradicts nothing.
+        (None, _) => true,
+        (Some(named), Host::Name(name)) => named.eq_ignore_ascii_case(name),
+        (Some(named), Host::Address(address)) => *named == address.to_string(),
+    };
+    if !agrees {
+        let named = named.unwrap_or_default();
+        refuse(
+            &client,
+            &flow,
+            format!("the tunnel is for {destination}, and TLS in it asks for {named}"),
+        );
+        return Ok(());
+    }
+    let config = client
+        .door
+        .inspector
+        .server(&destination.host)
+        .map_err(io::Error::other)?;
+    let stream = tokio::time::timeout(HEAD_TIME, start.into_stream(config)).await??;
+    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let conversation = Conversation::new(client.clone(), flow.destination, Scheme::Tls);
+    if two {
+        serve_two(stream, client, Arc::new(conversation)).await
+    } else {
+        serve_one(stream, client, Arc::new(conversation)).await
+    }
+}
+
+fn answering(
+    client: Arc<Client>,
+    conversation: Arc<Conversation>,
+) -> impl Fn(Request<Incoming>) -> Answering {
+    move |request| {
+        let (client, conversation) = (Arc::clone(&client), Arc::clone(&conversation));
+        Box::pin(async move {
+            let peer = client.caller.identify(&client.door.whois).await;
+            Ok(conversation.answer(request, peer).await)
+        })
+    }
+}
+
+/// HTTP/1, up to the last answer or to the protocol that a request switches to.
+async fn serve_one<S>(
+    stream: S,
+    client: Arc<Client>,
+    conversation: Arc<Conversation>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let service = service_fn(answering(client, Arc::clone(&conversation)));
+    let mut http = parser()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(Strict::new(stream, Upgrades::Last)), service);
+    let served = poll_fn(|cx| http.poll_without_shutdown(cx)).await;
+    let (stream, early) = http.into_parts().io.into_inner().into_parts();
+    match (served, conversation.switched()) {
+        (Ok(()), Some(switched)) => relay(stream, early, switched).await,
+        (served, _) => {
+            linger(stream).await;
+            served.map_err(io::Error::other)
+        }
+    }
+}
+
+/// Reads a client's rest after the last answer: closing with bytes unread resets the connection, and takes
+/// the answer with it (RFC 9112 §9.6).
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let rest = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(LINGER_TIME, rest).await {
+        tracing::trace!(%error, "the client left");
+    }
+}
+
+async fn relay<S>(mut stream: S, early: BytesMut, switched: Switched) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let upstream = switched.upstream.await.map_err(io::Error::other)?;
+    let mut upstream = TokioIo::new(upstream);
+    if switched.messages == Messages::Judged {
+        return websocket::relay(stream, early, upstream, switched.watch).await;
+    }
+    let bytes = async {
+        upstream.write_all(&early).await?;
+        copy_bidirectional_with_sizes(&mut stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
+            .await
+    };
+    tokio::select! {
+        biased;
+        () = switched.watch.revoked() => tracing::info!("an upgraded connection ended: policy no longer allows it"),
+        relayed = bytes => drop(relayed?),
+    }
+    Ok(())
+}
+
+/// HTTP/2, whose requests end with their connection.
+async fn serve_two<S>(
+    stream: S,
+    client: Arc<Client>,
+    conversation: Arc<Conversation>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let ended = CancellationToken::new();
+    let _end = ended.clone().drop_guard();
+    http2::Builder::new(Streams(ended))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(answering(client, conversation)),
+        )
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Runs hyper's streams for as long as their connection is served.
+#[derive(Clone)]
+struct Streams(CancellationToken);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(stream));
+    }
+}

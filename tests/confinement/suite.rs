@@ -1,0 +1,443 @@
+//! The attack suite: every attempt of `inventory.rs`, in a sandbox and where it succeeds.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::arena;
+use super::inventory::{AREAS, Attempt, Control};
+use super::support::{Daemon, Master, Running, Setup, World, attacker, children, run};
+
+/// What is attacked: files, sockets and processes, in sandboxes and outside.
+struct Stage<'w> {
+    daemon: Daemon<'w>,
+    /// The attacker's connection.
+    master: Master,
+    /// A connection with a sandbox of its own.
+    _neighbours: Master,
+    /// Sleepers in the attacker's sandbox and the neighbour's, an ordinary user's outside, and one that
+    /// holds a terminal of the host.
+    _running: Vec<Running>,
+    names: Vec<Name>,
+    place: Place,
+    _listeners: [UnixListener; 2],
+}
+
+/// A word in braces, and what it means in the sandbox and outside.
+struct Name {
+    word: &'static str,
+    inside: String,
+    outside: String,
+}
+
+/// Directories of the host that policy lists in different ways, or not.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+impl Place {
+    /// As far as modes go, everybody may do everything here.
+    fn reset(&self, uid: u32) {
+        for directory in ["ro/directory", "rw/way/guarded", "rw/other", "hidden"] {
+            fs::create_dir_all(self.0.join(directory)).unwrap();
+        }
+        for left in ["ro/new", "hidden/new", "hidden/moved"] {
+            let path = self.0.join(left);
+            drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
+        }
+        drop(fs::remove_file(self.0.join("ro/directory/file")));
+        for file in ["ro/file", "rw/way/guarded/file", "hidden/file"] {
+            fs::write(self.0.join(file), "contents").unwrap();
+        }
+        for path in [
+            "ro",
+            "ro/directory",
+            "ro/file",
+            "rw",
+            "rw/way",
+            "rw/way/guarded",
+            "rw/way/guarded/file",
+            "rw/other",
+            "hidden",
+            "hidden/file",
+        ] {
+            let path = self.0.join(path);
+            chown(&path, Some(uid), Some(uid)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+    }
+
+    /// The attacker's program, with each thing on its file that execve(2) could honour.
+    fn make_programs(&self) {
+        let place = self.0.join("programs");
+        fs::create_dir_all(&place).unwrap();
+        for (name, mode) in [("setuid", 0o4755), ("setgid", 0o2755), ("capable", 0o755)] {
+            let program = place.join(name);
+            fs::copy(attacker(), &program).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        // cap_net_raw, effective, as capabilities(7) and linux/capability.h lay it out (revision 2).
+        let words: [u32; 5] = [0x0200_0001, 1 << 13, 0, 0, 0];
+        let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(place.join("capable"), "security.capability", &value, flags).unwrap();
+    }
+}
+
+/// Says its pid and sleeps; the controls send SIGUSR1 to it.
+const SLEEP: &str = "trap '' USR1; echo $$; exec sleep 600";
+
+/// A session that sleeps, and its pid in the sandbox.
+fn sleeper(master: &Master) -> (Running, String) {
+    let running = master.ssh().seconds(600).start(SLEEP);
+    running.expect_output("\n");
+    let pid = running.output().trim().to_owned();
+    (running, pid)
+}
+
+/// The init and the sleeper of the last sandbox in which one sleeps, by their pids on the host.
+fn sleeper_on_host(daemon: &Daemon<'_>, known: &mut BTreeSet<u32>) -> (u32, u32) {
+    let mut found = daemon.session_processes();
+    found.retain(|process| process.name == "sleep" && !known.contains(&process.pid));
+    let sleeper = found.first().expect("a sleeper").pid;
+    known.insert(sleeper);
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let inits = children(daemon.monitor());
+    let init = inits
+        .iter()
+        .find(|process| process.name == "sg-init" && namespace(process.pid) == namespace(sleeper));
+    (init.expect("its init").pid, sleeper)
+}
+
+/// A program outside that says one line and waits.
+fn waiting(command: &mut Command) -> (Running, String) {
+    let running = Running::start(command, std::time::Duration::from_secs(600));
+    running.expect_output("\n");
+    let said = running.output().trim().to_owned();
+    (running, said)
+}
+
+impl<'w> Stage<'w> {
+    fn set(world: &'w World) -> Self {
+        let place = Place(format!("/srv/{}-attacks", world.id).into());
+        place.reset(0);
+        place.make_programs();
+        let root = place.0.to_str().unwrap().to_owned();
+        let socket = format!("{root}/hidden/socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+        let abstract_name = format!("{}-attacks", world.id);
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        let listeners = [listener, UnixListener::bind_addr(&address).unwrap()];
+        let daemon = Daemon::start(world, &setup(&root));
+        let (master, neighbours) = (daemon.ssh().master(), daemon.ssh().master());
+        arena::install(&master);
+        let mut known = BTreeSet::new();
+        let (session, session_pid) = sleeper(&master);
+        let (init, _) = sleeper_on_host(&daemon, &mut known);
+        let (neighbour, _) = sleeper(&neighbours);
+        let (_, neighbour_pid) = sleeper_on_host(&daemon, &mut known);
+        let sleep = ["/bin/sh", "-c", SLEEP];
+        let (victim, victim_pid) = waiting(&mut arena::nobody(world, &sleep));
+        let hold = "import os, time; m, s = os.openpty(); print(os.ttyname(s), flush=True); time.sleep(600)";
+        let (terminal, pts) = waiting(Command::new("/usr/bin/python3").args(["-I", "-c", hold]));
+        let same = |word, value: String| Name {
+            word,
+            outside: value.clone(),
+            inside: value,
+        };
+        let names = vec![
+            same("{ro}", format!("{root}/ro")),
+            same("{rw}", format!("{root}/rw")),
+            same("{hidden}", format!("{root}/hidden")),
+            same("{programs}", format!("{root}/programs")),
+            same("{socket}", socket),
+            same("{abstract}", abstract_name),
+            same("{pts}", pts),
+            same("{gate}", daemon.gate().to_string()),
+            same("{monitor}", daemon.monitor().to_string()),
+            same("{neighbour}", neighbour_pid.to_string()),
+            Name {
+                word: "{session}",
+                inside: session_pid,
+                outside: victim_pid,
+            },
+            Name {
+                word: "{init}",
+                inside: "1".into(),
+                outside: init.to_string(),
+            },
+        ];
+        Self {
+            daemon,
+            master,
+            _neighbours: neighbours,
+            _running: vec![session, neighbour, victim, terminal],
+            names,
+            place,
+            _listeners: listeners,
+        }
+    }
+
+    fn named(&self, attack: &str, meaning: impl Fn(&Name) -> &str) -> String {
+        let replace = |text: String, name: &Name| text.replace(name.word, meaning(name));
+        self.names.iter().fold(attack.to_owned(), replace)
+    }
+
+    /// What becomes of these in the sandbox, in their order.
+    fn inside(&self, attempts: &[&Attempt]) -> Vec<String> {
+        let uid = self.master.ssh().run("id -u").expect_code(0).out();
+        self.place.reset(uid.trim().parse().unwrap());
+        let verbs: Vec<_> = attempts
+            .iter()
+            .map(|attempt| self.named(attempt.attack, |name| &name.inside))
+            .collect();
+        let line = format!("/sandbox/attack '{}'", verbs.join("' '"));
+        let out = self.master.ssh().seconds(60).run(line).expect_code(0).out();
+        let answers: Vec<_> = out.lines().map(|line| answer(line, line)).collect();
+        assert_eq!(answers.len(), attempts.len(), "{out}");
+        answers
+    }
+
+    /// What becomes of one where nothing stops it.
+    fn outside(&self, attempt: &Attempt) -> String {
+        let world = self.daemon.world;
+        self.place.reset(arena::nobodys_uid(world));
+        let verb = self.named(attempt.attack, |name| &name.outside);
+        let finished = match attempt.control {
+            Control::Nobody => {
+                let program = arena::copy(world);
+                run(
+                    &mut arena::nobody(world, &[program.to_str().unwrap(), &verb]),
+                    30,
+                )
+            }
+            Control::Root | Control::Differs(_) => run(&mut arena::root(&verb), 30),
+            Control::Host => run(Command::new(attacker()).arg(&verb).current_dir("/tmp"), 30),
+            Control::Gate => world.outside(&format!("{} {verb}", attacker().display())),
+            Control::Ablated(layers) => run(&mut ablated(&self.place, layers, &verb), 30),
+            Control::Shown(..) => unreachable!("shown elsewhere"),
+        };
+        let out = finished.expect_code(0).out();
+        answer(out.lines().last().unwrap_or_default(), &verb)
+    }
+}
+
+/// `VERB: ANSWER`.
+fn answer(line: &str, verb: &str) -> String {
+    let said = line.trim_end().split_once(": ");
+    let (_, answer) = said.unwrap_or_else(|| panic!("no answer to {verb}: {line}"));
+    answer.to_owned()
+}
+
+/// The attack in a sandbox without some layers (programs/ablate.rs).
+fn ablated(place: &Place, layers: &str, verb: &str) -> Command {
+    let programs = place.0.join("programs");
+    let ablate = Path::new(env!("CARGO_BIN_EXE_sandgate")).with_file_name("examples/ablate");
+    let mut command = Command::new(ablate);
+    command.arg(layers).arg(&programs).arg("1900009002");
+    command.arg(programs.join("capable")).arg(verb);
+    command
+}
+
+/// A policy that shows `ro`, `programs` and `rw/way/guarded` for reading, `rw` for writing.
+fn setup(root: &str) -> Setup {
+    let policy = super::support::policy_with("")
+        .replace(
+            "read_only: [",
+            &format!("read_only: [{root}/ro, {root}/programs, {root}/rw/way/guarded, "),
+        )
+        .replace("read_write: [", &format!("read_write: [{root}/rw, "));
+    Setup {
+        policy,
+        ..Setup::closed()
+    }
+}
+
+fn attempts() -> impl Iterator<Item = &'static Attempt> {
+    AREAS.iter().flat_map(|area| area.attempts)
+}
+
+fn is_run_here(attempt: &Attempt) -> bool {
+    !matches!(attempt.control, Control::Shown(..))
+}
+
+#[test]
+fn every_attempt_fails_in_a_sandbox_and_succeeds_where_it_is_missing() {
+    let legacy = "/proc/sys/dev/tty/legacy_tiocsti";
+    if fs::read_to_string(legacy).is_ok_and(|value| value.trim() == "0") {
+        fs::write(legacy, "1").unwrap();
+    }
+    let world = World::new();
+    let stage = Stage::set(&world);
+    let all: Vec<_> = attempts().filter(|attempt| is_run_here(attempt)).collect();
+    let mut wrong = String::new();
+    for (attempt, here) in all.iter().zip(stage.inside(&all)) {
+        if !attempt.stopped.contains(&&*here) {
+            writeln!(
+                wrong,
+                "{} inside: {here}, not {:?}",
+                attempt.attack, attempt.stopped
+            )
+            .unwrap();
+        }
+    }
+    for attempt in &all {
+        let there = stage.outside(attempt);
+        if !got_through(attempt, &there) {
+            writeln!(wrong, "{} outside (the control): {there}", attempt.attack).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Whether an attempt got through, by its answer.
+fn got_through(attempt: &Attempt, answer: &str) -> bool {
+    let differs = match attempt.control {
+        Control::Differs(answers) => answers.contains(&answer),
+        _ => false,
+    };
+    answer == "ok" || differs
+}
+
+/// The layers that an attempt names, where ablation knows them all and its target is no other process,
+/// file or network: tests/layers.rs takes those.
+fn layers(attempt: &Attempt) -> Option<Vec<&'static str>> {
+    let outside = matches!(
+        attempt.control,
+        Control::Nobody | Control::Root | Control::Differs(_) | Control::Ablated(_)
+    );
+    let layers: Vec<_> = attempt.by.split(", ").collect();
+    let known = ["seccomp", "privileges", "landlock"];
+    let fits = outside && !attempt.attack.contains('{') && layers.iter().all(|l| known.contains(l));
+    fits.then_some(layers)
+}
+
+#[test]
+fn the_layers_that_an_attempt_names_are_what_stops_it_and_each_alone_would() {
+    let world = World::new();
+    let place = Place(format!("/srv/{}-layers", world.id).into());
+    place.make_programs();
+    let attack = |attempt: &Attempt, without: &[&str]| {
+        let mut command = ablated(&place, &without.join(","), attempt.attack);
+        let out = run(&mut command, 30).expect_code(0).out();
+        answer(out.lines().last().unwrap_or_default(), attempt.attack)
+    };
+    let mut wrong = String::new();
+    let mut tried = 0;
+    for (attempt, layers) in attempts().filter_map(|attempt| Some((attempt, layers(attempt)?))) {
+        tried += 1;
+        let free = attack(attempt, &layers);
+        if !got_through(attempt, &free) {
+            writeln!(wrong, "{}: {free} even without {layers:?}", attempt.attack).unwrap();
+        }
+        // A call that this kernel lacks says nothing of any one layer.
+        for kept in layers.iter().filter(|_| free != "ENOSYS") {
+            let without: Vec<_> = layers
+                .iter()
+                .copied()
+                .filter(|layer| layer != kept)
+                .collect();
+            let held = attack(attempt, &without);
+            if got_through(attempt, &held) {
+                writeln!(wrong, "{}: {held} with {kept} alone", attempt.attack).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(tried > 100, "only {tried} attempts");
+}
+
+#[test]
+fn every_attack_is_one_of_the_suite_and_every_test_that_it_names_is_there() {
+    let listed: BTreeSet<&str> = attempts()
+        .map(|attempt| attempt.attack.split(':').next().unwrap_or_default())
+        .collect();
+    let verbs = run(Command::new(attacker()).arg("--verbs"), 10)
+        .expect_code(0)
+        .out();
+    let without: Vec<_> = verbs
+        .lines()
+        .filter(|verb| !listed.contains(verb))
+        .collect();
+    assert!(
+        without.is_empty(),
+        "attacks without a place in the suite: {without:?}"
+    );
+    for attempt in attempts() {
+        if let Control::Shown(file, test) = attempt.control {
+            let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+            let source = source.unwrap_or_else(|e| panic!("{file}: {e}"));
+            let there = source.contains(&format!("#[test]\nfn {test}()"));
+            assert!(there, "{file} has no test {test}");
+        }
+    }
+    assert!(attempts().count() >= 120);
+}
+
+/// The table that docs/attacks.md shows.
+fn table() -> String {
+    let mut text = String::new();
+    let mut line = |line: String| text = format!("{text}{line}\n");
+    for area in AREAS {
+        line(format!("## {}\n", area.name));
+        line("| attempt | what it would give | stopped by | succeeds |".into());
+        line("|---|---|---|---|".into());
+        for Attempt {
+            attack,
+            tries,
+            by,
+            control,
+            ..
+        } in area.attempts
+        {
+            let place = match control {
+                Control::Nobody => "outside, as an ordinary user".to_owned(),
+                Control::Root => "as root in fresh namespaces".to_owned(),
+                Control::Host => "as root of the host".to_owned(),
+                Control::Gate => "in the gate's network".to_owned(),
+                Control::Ablated(layers) => format!("in a sandbox without {layers}"),
+                Control::Differs(answers) => {
+                    format!("depends on the kernel; {} outside", answers.join(", "))
+                }
+                Control::Shown(file, name) => format!("`{file}`: {}", name.replace('_', " ")),
+            };
+            let attack = if attack.contains(['`', ' ']) {
+                (*attack).to_owned()
+            } else {
+                format!("`{attack}`")
+            };
+            line(format!("| {attack} | {tries} | {by} | {place} |"));
+        }
+        line(String::new());
+    }
+    text
+}
+
+#[test]
+fn the_document_lists_what_the_suite_tries() {
+    const BEGIN: &str = "<!-- from tests/confinement/inventory.rs -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attacks.md");
+    let document = fs::read_to_string(&path).unwrap();
+    let (head, listed) = document
+        .split_once(BEGIN)
+        .expect("the mark above the tables");
+    let current = format!("\n{}", table().trim_end()) + "\n";
+    if std::env::var_os("SANDGATE_WRITE_DOCS").is_some() {
+        fs::write(&path, format!("{head}{BEGIN}{current}")).unwrap();
+        return;
+    }
+    assert!(
+        listed == current,
+        "docs/attacks.md is not what the suite tries: SANDGATE_WRITE_DOCS=1 cargo test --test confinement document"
+    );
+}

@@ -1,0 +1,108 @@
+//! Programs that are told nothing: not where the proxy is, nor whom to trust.
+
+use super::secure::{NETWORK, Secure};
+use super::support::{Daemon, Event, World};
+
+fn requests(daemon: &Daemon<'_>, verdict: &str) -> Vec<Event> {
+    let mut events = daemon.audit();
+    events.retain(|event| event.text("/kind") == "request" && event.verdict() == verdict);
+    events
+}
+
+#[test]
+fn curl_speaks_both_versions_and_is_denied_by_rule() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    for version in ["--http1.1", "--http2"] {
+        let line = format!(
+            "curl -sS {version} https://secure.example:8443/public/x?y=z && curl -sS -w '%{{http_code}}' -o /dev/null {version} https://secure.example:8443/secret"
+        );
+        let session = daemon.ssh().seconds(30).run(&line);
+        assert_eq!(session.code(), 0, "{session}");
+        assert_eq!(session.out(), "GET /public/x?y=z 0\n403", "{session}");
+    }
+    let upload = "head -c 13M /dev/zero > big && curl -sS --data-binary @big https://secure.example:8443/public/up && curl -sS -w '%{http_code}' -o /dev/null --data-binary @big https://secure.example:8443/secret";
+    let session = daemon.ssh().seconds(30).run(upload);
+    assert_eq!(session.out(), "POST /public/up 13631488\n403", "{session}");
+    let denied = requests(&daemon, "deny");
+    assert_eq!(denied.len(), 3, "{denied:#?}");
+    assert_eq!(denied[0].text("/path"), "/secret");
+    assert_eq!(denied[0].text("/process/binary"), "/usr/bin/curl");
+}
+
+#[test]
+fn git_clones_and_a_rule_stops_its_push() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let push = "git clone --quiet https://secure.example:8443/repo.git && cat repo/file && cd repo && git -c user.name=t -c user.email=t@example commit --quiet --allow-empty -m second && git push --quiet";
+    {
+        let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+        let session = daemon.ssh().seconds(30).run(push);
+        assert_eq!(session.out(), "content\n", "{session}");
+        assert_ne!(session.code(), 0, "{session}");
+        assert!(session.err().contains("403"), "{session}");
+        let denied = requests(&daemon, "deny");
+        assert_eq!(
+            denied[0].text("/path"),
+            "/repo.git/info/refs",
+            "{denied:#?}"
+        );
+        assert!(
+            !format!("{denied:?}").contains("receive-pack"),
+            "{denied:#?}"
+        );
+    }
+    // The control: the same push by a policy with a rule for it.
+    let open = NETWORK
+        .replace(
+            "query: {service: git-upload-pack}",
+            "query: {service: 'git-*'}",
+        )
+        .replace("path: /repo.git/git-upload-pack", "path: /repo.git/*");
+    let daemon = Daemon::start(&world, &secure.setup(&open));
+    let session = daemon.ssh().seconds(30).run(push);
+    let denied = requests(&daemon, "deny");
+    assert_eq!(session.code(), 0, "{session} {denied:?}");
+}
+
+#[test]
+fn requests_of_python_keep_their_connection() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    let session = daemon.ssh().seconds(40).run(secure.client("rest"));
+    assert_eq!(session.out(), "200\n200\n403\n", "{session}");
+}
+
+#[test]
+fn grpc_calls_and_streams_are_judged_by_service_and_method() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    let session = daemon.ssh().seconds(40).run(secure.client("rpc"));
+    assert_eq!(
+        session.out(),
+        "echo hello\necho a echo b echo c many\nPERMISSION_DENIED\n",
+        "{session}"
+    );
+    let denied = requests(&daemon, "deny");
+    assert_eq!(denied[0].text("/path"), "/test.Echo/Secret", "{denied:#?}");
+}
+
+#[test]
+fn a_websocket_carries_what_rules_allow_and_closes_by_policy() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    let session = daemon.ssh().seconds(40).run(secure.client("chat"));
+    assert_eq!(session.out(), "hello\nin two\n1008\n", "{session}");
+    let denied = requests(&daemon, "deny");
+    assert_eq!(denied[0].text("/method"), "WEBSOCKET_BINARY", "{denied:#?}");
+    // The control: with a rule for it, binary comes back.
+    drop(daemon);
+    let open = NETWORK.replace("method: WEBSOCKET_TEXT", "method: '*'");
+    let daemon = Daemon::start(&world, &secure.setup(&open));
+    let session = daemon.ssh().seconds(40).run(secure.client("chat"));
+    assert_eq!(session.out(), "hello\nin two\nb'binary'\n", "{session}");
+}

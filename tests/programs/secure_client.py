@@ -1,0 +1,47 @@
+"""What a sandboxed program does without a word about proxies or certificates: requests, gRPC and WebSocket."""
+
+import sys
+
+HOST = "secure.example"
+
+
+def rest():
+    import requests
+
+    with requests.Session() as session:
+        for path in ("public/a", "public/b", "secret"):
+            print(session.get(f"https://{HOST}:8443/{path}", timeout=20).status_code)
+
+
+def rpc():
+    import grpc
+
+    channel = grpc.secure_channel(f"{HOST}:50051", grpc.ssl_channel_credentials())
+    once = channel.unary_unary("/test.Echo/Once")
+    print(once(b"hello", timeout=20).decode())
+    call = channel.stream_stream("/test.Echo/Each")(iter([b"a", b"b", b"c"]), timeout=20)
+    print(" ".join(answer.decode() for answer in call), call.trailing_metadata()[0].value)
+    try:
+        channel.unary_unary("/test.Echo/Secret")(b"hello", timeout=20)
+        print("allowed")
+    except grpc.RpcError as error:
+        print(error.code().name)
+
+
+def chat():
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    with connect(f"wss://{HOST}:9443/chat") as connection:
+        connection.send("hello")
+        print(connection.recv(timeout=20))
+        connection.send(["in ", "two"])
+        print(connection.recv(timeout=20))
+        try:
+            connection.send(b"binary")
+            print(connection.recv(timeout=20))
+        except ConnectionClosed as closed:
+            print(closed.rcvd.code)
+
+
+{"rest": rest, "rpc": rpc, "chat": chat}[sys.argv[1]]()
