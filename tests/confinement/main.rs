@@ -17,6 +17,7 @@
 )]
 mod support;
 
+mod apart;
 mod arena;
 mod denied;
 mod exhaustion;

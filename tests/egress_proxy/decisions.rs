@@ -41,7 +41,7 @@ fn an_allowed_get_is_forwarded_and_leaves_one_event() {
         assert_eq!(
             event,
             json!({
-                "kind": "egress", "session": 5, "sandbox": 3, "login": "sandbox", "key": "SHA256:test",
+                "kind": "egress", "session": 5, "sandbox": 3, "login": "sandbox", "definition": null, "key": "SHA256:test",
                 "origin": "program",
                 "process": {"pid": 4242, "binary": "/usr/bin/curl", "ancestors": ["/usr/bin/bash"]},
                 "destination": {"host": "up.example", "port": 80}, "addresses": ["20.30.40.2"],

@@ -314,3 +314,45 @@ fn what_a_killed_daemon_leaves_is_swept_by_the_next() {
         assert!(left.is_empty(), "{victim}: {left:?}");
     }
 }
+
+/// Programs are told before they are killed, unless root is in haste.
+#[test]
+fn haste_spares_the_hangup() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &with("    sandbox: {scope: login, linger: 60}"));
+    for (haste, told) in [(None, true), (Some("--now"), false)] {
+        let mut session = daemon
+            .ssh()
+            .start("trap 'echo told' HUP; echo on; while :; do sleep 0.01; done");
+        session.expect_output("on");
+        let id = used(&daemon)[0]["id"].to_string();
+        let arguments: Vec<&str> = haste.into_iter().chain([id.as_str()]).collect();
+        ask(&daemon, "kill", &arguments).expect_code(0);
+        assert!(wait_until(Duration::from_secs(5), || session.has_ended()));
+        assert_eq!(
+            session.output().contains("told"),
+            told,
+            "{}",
+            session.output()
+        );
+    }
+}
+
+/// A number where a controller of memory counts for sandboxes, as `doctor` has it; otherwise null.
+#[test]
+fn memory_is_shown_where_it_is_counted() {
+    let world = World::new();
+    let setup = with("    sandbox: {scope: login, linger: 60}");
+    let daemon = Daemon::start(&world, &setup);
+    let fill = "head -c 33554432 /dev/zero > /tmp/zeros";
+    daemon.ssh().run(fill).expect_code(0);
+    let memory = used(&daemon)[0]["memory"].clone();
+    let counted = run(&mut sandgate(&world, &setup, &["doctor"]), 30).out();
+    let counts = counted
+        .lines()
+        .any(|line| line.contains("memory") && line.contains("cgroup"));
+    match memory.as_u64() {
+        Some(bytes) => assert!(bytes >= 33_554_432, "{bytes}"),
+        None => assert!(memory.is_null() && !counts, "{memory}: {counted}"),
+    }
+}

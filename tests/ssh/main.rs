@@ -25,6 +25,7 @@ mod chains;
 mod channels;
 mod configuration;
 mod debts;
+mod definitions;
 mod drain;
 mod ending;
 mod environment;

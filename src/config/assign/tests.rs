@@ -1,3 +1,5 @@
+//! Which rule decides, what each definition is made of, and what is refused where it stands.
+
 use std::path::Path;
 
 use super::*;
