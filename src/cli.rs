@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Activation, Config, Invoker};
+use crate::config::{Activation, Config, Invoker, RuleFiles};
+use crate::policy::{LoadError, Rules};
 use crate::server::{self, Launch};
 
+mod doctor;
 mod policy;
 mod sshd;
 
@@ -25,6 +27,8 @@ enum Command {
     Serve(Source),
     /// Check the configuration, its policies and this host, without serving.
     Check(Source),
+    /// Say what this host can enforce, and whether `serve` would start.
+    Doctor(doctor::Question),
     /// Serve as sshd(8) would, by its command line and configuration (needs root).
     #[command(disable_help_flag = true)]
     Sshd(sshd::Arguments),
@@ -39,14 +43,46 @@ struct Source {
     /// The configuration [default: login `sandbox` on 127.0.0.1:2222 under the built-in policy]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RuleArguments,
+}
+
+/// What judges.
+#[derive(Debug, Clone, clap::Args)]
+struct RuleArguments {
+    /// A module in Rego that decides in place of the built-in one (`package sandgate.rules`)
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// JSON that this module sees as `data.operator`
+    #[arg(long, value_name = "FILE", requires = "rules")]
+    rules_data: Option<PathBuf>,
+}
+
+impl RuleArguments {
+    fn read(&self) -> Result<Rules, LoadError> {
+        match &self.rules {
+            Some(module) => Rules::read(module, self.rules_data.as_deref()),
+            None => Ok(Rules::default()),
+        }
+    }
+
+    fn files(&self) -> Option<RuleFiles> {
+        Some(RuleFiles {
+            module: self.rules.clone()?,
+            data: self.rules_data.clone(),
+            fixed: true,
+        })
+    }
 }
 
 impl Source {
     fn read(&self) -> anyhow::Result<Config> {
-        match &self.config {
-            Some(path) => Ok(Config::load(path)?),
-            None => Ok(Config::builtin(&Invoker::from_environment())?),
-        }
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::builtin(&Invoker::from_environment())?,
+        };
+        config.rules = self.rules.files().or(config.rules);
+        Ok(config)
     }
 }
 
@@ -55,6 +91,7 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(source) => serve(&source),
         Command::Check(source) => check(&source),
+        Command::Doctor(question) => question.answer(),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(command) => command.run(),
     };

@@ -13,27 +13,41 @@ use crate::yaml::Invalid;
 mod activation;
 pub mod algorithms;
 mod authentication;
+mod bounds;
 mod builtin;
+mod channel;
+mod files;
 mod forwarding;
 mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
+mod rules;
 mod sandbox;
+mod set_env;
 mod sftp;
+mod signatures;
 pub mod sshd;
 mod text;
+mod unwelcome;
 
 pub use activation::Activation;
 pub use authentication::{Chains, Method};
+pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
+pub use channel::ChannelKind;
+pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
+pub use set_env::Variables;
 pub use sftp::Sftp;
+pub use signatures::Signatures;
 pub use text::parse;
+pub use unwelcome::Unwelcome;
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +82,8 @@ pub struct Config {
     pub spill: PathBuf,
     /// What is asked of names that are no logins. It begins like that of every login.
     pub authentication: Chains,
+    /// What judges in the built-in rules' place.
+    pub rules: Option<RuleFiles>,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
     /// Bounds.
@@ -97,8 +113,12 @@ pub struct Login {
     pub trusted_user_ca_keys: Vec<PathBuf>,
     /// Whom these certificates have to name; empty: the login.
     pub authorized_principals: Vec<String>,
+    /// The sshd(8) file of these names instead; nobody's while it is not there.
+    pub authorized_principals_file: Option<PathBuf>,
     /// KRLs or lists of keys that log in no more, the operator's for every login among them.
     pub revoked_keys: Vec<PathBuf>,
+    /// With what its clients may sign.
+    pub signatures: Signatures,
     /// What it takes to log in.
     pub authentication: Chains,
     /// The file of secrets that its codes are made from; there where `authentication` asks for codes.
@@ -111,6 +131,12 @@ pub struct Login {
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.
     pub accept_env: Vec<String>,
+    /// Variables of every session; they win over those of clients and keys.
+    pub set_env: Variables,
+    /// Names of variables that a key's options may set; a trailing `*` matches a prefix.
+    pub key_env: Vec<String>,
+    /// Whether its sessions may have terminals.
+    pub terminal: bool,
     /// Who shares its sandboxes, and how long they stay.
     pub sandbox: Sharing,
     /// What runs instead of whatever is asked for (sshd_config(5), ForceCommand); `internal-sftp` is sftp.

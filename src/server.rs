@@ -12,11 +12,13 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
-use crate::config::{Activation, Config};
-use crate::sandbox::{self, Channel, Tree};
+use crate::config::{Activation, Config, Home, Root};
+use crate::sandbox::{self, CapabilityError, Channel, Tree, Wants};
 use crate::sys::clone::{SingleThreaded, fork_with};
 
 mod check;
+pub mod doctor;
+mod files;
 mod gate;
 mod inspection;
 mod key_files;
@@ -50,8 +52,11 @@ pub enum ServerError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Root's powers are not all there.
+    #[error("sandgate serve as root needs a few capabilities: {0}")]
+    Capabilities(#[from] CapabilityError),
     /// The daemon's cgroup can't be made.
-    #[error("cgroup v2: {0}")]
+    #[error("cgroups: {0}")]
     Cgroup(std::io::Error),
     /// The processes can't be started or waited for.
     #[error("{step}: {source}")]
@@ -92,6 +97,7 @@ pub fn serve(
     if !rustix::process::geteuid().is_root() {
         return Err(ServerError::NotRoot);
     }
+    sandbox::require_capabilities(wants(&config, !sockets.is_empty()))?;
     let checked = check(config)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
@@ -99,7 +105,8 @@ pub fn serve(
     keys::make_missing(checked.config())?;
     let ground = launch.ground;
     let run = |served| {
-        let tree = Tree::create().map_err(ServerError::Cgroup)?;
+        let controllers = &checked.charter().holders.controllers;
+        let tree = Tree::create(controllers).map_err(ServerError::Cgroup)?;
         let plan = Plan {
             checked: &checked,
             notifier: &notifier,
@@ -112,6 +119,23 @@ pub fn serve(
         Ground::Background => {
             launch::detach(|served| run(Some(served))).map_err(wrong("go to the background"))
         }
+    }
+}
+
+/// What takes more capabilities than every configuration does. Ports may be kept for who has one (ip(7),
+/// ip_unprivileged_port_start).
+fn wants(config: &Config, given: bool) -> Wants {
+    let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let start = start.ok().and_then(|text| text.trim().parse().ok());
+    let low = |address: &SocketAddr| address.port() < start.unwrap_or(1024);
+    let files = || config.logins.values().map(|login| &login.sandbox.files);
+    Wants {
+        low_ports: !given && config.listen.iter().any(low),
+        devices: files().any(|files| !files.devices.is_empty()),
+        files: files().any(|files| {
+            files.root != Root::Host || files.home != Home::default() || !files.denied.is_empty()
+        }),
+        changes: files().any(|files| files.changes.is_some()),
     }
 }
 
@@ -149,6 +173,9 @@ fn start(
         drop((gate_end, door));
         let (monitor_end, trust) = monitors;
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
+        if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
+            supervisor::end_child(Err(error));
+        }
         let charter = checked.charter().clone();
         supervisor::end_child(sandbox::serve_as_monitor(
             charter,
@@ -170,6 +197,7 @@ fn start(
     let (tree, gate_end, door) = given;
     // The connection, if there is one, ends with the gate.
     drop((gate_end, door));
+    sandbox::keep_supervisors().map_err(std::io::Error::other)?;
     let _pid_file = launch::tell(&ready, launch.pid_file, plan.served.as_ref())?;
     let family = supervisor::Family {
         monitor,

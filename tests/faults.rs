@@ -36,12 +36,12 @@ grep -E '^(NoNewPrivs|Seccomp|Cap[A-Z][a-z]+|Groups):' /proc/self/status
 test "$(awk '/^Uid:/ {print ($2 == $3 && $3 == $4 && $4 == $5 && $2 > 1000)}' /proc/self/status)" = 1 && echo one uid
 test "$(awk '/^Gid:/ {print ($2 == $3 && $3 == $4 && $4 == $5 && $2 > 1000)}' /proc/self/status)" = 1 && echo one gid
 for kind in mnt net pid ipc uts cgroup user; do echo "$kind $(readlink /proc/self/ns/$kind)"; done
-sed 's/^[0-9]* [0-9]* [0-9]*:[0-9]* //; s/uid=[0-9]*/uid=/; s/gid=[0-9]*/gid=/' /proc/self/mountinfo
+sed 's/^[0-9]* [0-9]* [0-9]*:[0-9]* //; s/uid=[0-9]*/uid=/; s/gid=[0-9]*/gid=/; s/,idmapped//' /proc/self/mountinfo
 ulimit -c; ulimit -n; ulimit -u; uname -n
 ls -1 / /dev /proc/self/fd | sort
 ip -o address 2>/dev/null
 env | grep -i proxy | sort
-TOOLS/attack tcp-connect:127.0.0.1,PORT read:HIDDEN chmod:HIDDEN setuid-root setgroups sethostname mount-tmpfs \
+TOOLS/attack tcp-connect:127.0.0.1,PORT read:HIDDEN chmod:HIDDEN list:TOOLS/denied setuid-root setgroups sethostname mount-tmpfs \
     vsock-socket keyctl add-key io-uring unshare-user clone-user memfd-flag inherited-descriptors probe:VICTIM
 "#;
 
@@ -105,6 +105,29 @@ const SUPPLIES: &[&str] = &[
     "epoll_ctl",
 ];
 
+/// What only a sandbox with files of its own takes: `FILES` below.
+const CARVING: &[&str] = &[
+    "clone3",
+    "fchmod",
+    "fchown",
+    "fchownat",
+    "flock",
+    "fsmount",
+    "getdents64",
+    "landlock_add_rule",
+    "mknodat",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "openat2",
+    "pidfd_send_signal",
+    "readlinkat",
+];
+
+/// A denied path, a kept home with a skeleton, and a device that only root may use on the host.
+const FILES: &str =
+    "deny: [TOOLS/denied], home: {keep: WORLD/homes, skeleton: TOOLS}, devices: [/dev/fuse]";
+
 fn errors(call: &str) -> &'static [&'static str] {
     match call {
         "clone3" => &["EAGAIN", "ENOMEM", "EPERM", "ENOSYS"],
@@ -146,9 +169,11 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let world = World::new();
-        let tools = world.dir.join("tools");
+        let tools = PathBuf::from(format!("/srv/{}-tools", world.id));
         fs::create_dir(&tools).unwrap();
         fs::copy(attacker(), tools.join("attack")).unwrap();
+        fs::create_dir(tools.join("denied")).unwrap();
+        fs::create_dir(world.dir.join("homes")).unwrap();
         let hidden = world.dir.join("hidden");
         fs::write(&hidden, "secret").unwrap();
         let victim = Command::new("/usr/bin/sleep").arg("600").spawn().unwrap();
@@ -173,11 +198,15 @@ impl Place {
         }
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self, files: &str) -> Setup {
+        let files = files
+            .replace("TOOLS", self.tools.to_str().unwrap())
+            .replace("WORLD", self.world.dir.to_str().unwrap());
         let closed = Setup::closed();
         let listed = format!("read_only: [{}, ", self.tools.display());
         Setup {
             policy: closed.policy.replacen("read_only: [", &listed, 1),
+            login: format!("    sandbox: {{files: {{{files}}}}}\n"),
             ..closed
         }
     }
@@ -201,6 +230,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.victim.kill().unwrap();
         self.victim.wait().unwrap();
+        fs::remove_dir_all(&self.tools).unwrap();
     }
 }
 
@@ -332,7 +362,7 @@ fn strike(
         let report = told(during, place);
         assert!(
             report.is_empty() || report == whole,
-            "{name}, and a session had:\n{report}\n"
+            "{name}, and a session had:\n{report}\nin place of\n{whole}\n"
         );
     }
     let said = daemon.stderr();
@@ -342,9 +372,9 @@ fn strike(
     (log.contains("(INJECTED)"), refused || !started)
 }
 
-fn every_failure_refuses(calls: &[&str]) {
+fn every_failure_refuses(calls: &[&str], files: &str) {
     let place = Place::new();
-    let setup = place.setup();
+    let setup = place.setup(files);
     let mut daemon = Daemon::start(&place.world, &setup);
     let whole = told(begin(&daemon, &place), &place);
     for expected in [
@@ -353,6 +383,11 @@ fn every_failure_refuses(calls: &[&str]) {
         "one uid",
         "mnt of its own",
         "setuid-root: EPERM",
+        if files.is_empty() {
+            "list: ok"
+        } else {
+            "list: ENOENT"
+        },
     ] {
         assert!(
             whole.contains(expected),
@@ -403,29 +438,34 @@ fn every_failure_refuses(calls: &[&str]) {
 
 #[test]
 fn no_failed_mount_leaves_a_weaker_session() {
-    every_failure_refuses(MOUNTS);
+    every_failure_refuses(MOUNTS, "");
 }
 
 #[test]
 fn no_failed_change_of_rights_leaves_a_weaker_session() {
-    every_failure_refuses(PRIVILEGES);
+    every_failure_refuses(PRIVILEGES, "");
 }
 
 #[test]
 fn no_failed_rule_leaves_a_weaker_session() {
-    every_failure_refuses(RULES);
+    every_failure_refuses(RULES, "");
 }
 
 #[test]
 fn no_failed_supply_leaves_a_weaker_session() {
-    every_failure_refuses(SUPPLIES);
+    every_failure_refuses(SUPPLIES, "");
+}
+
+#[test]
+fn no_failed_step_of_a_carved_root_leaves_a_weaker_session() {
+    every_failure_refuses(CARVING, FILES);
 }
 
 /// The control: the report tells a session that lacks a layer from one that has it.
 #[test]
 fn the_report_shows_a_missing_layer() {
     let place = Place::new();
-    let daemon = Daemon::start(&place.world, &place.setup());
+    let daemon = Daemon::start(&place.world, &place.setup(""));
     let whole = told(begin(&daemon, &place), &place);
     let outside = place.world.outside(&place.report);
     let free = place.normal(&outside.out());

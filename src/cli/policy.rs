@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::RuleArguments;
+use crate::policy::Rules;
 use crate::policy::cases::{self, Status};
 
 mod check;
@@ -26,6 +28,8 @@ pub(super) enum Command {
         /// Print one JSON object a case.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        rules: RuleArguments,
     },
     /// Judge one connection or request as the proxy would, and say why.
     Explain(explain::Question),
@@ -38,17 +42,17 @@ impl Command {
         match self {
             Self::Check(arguments) => arguments.check(),
             Self::Diff(arguments) => Ok(arguments.compare()),
-            Self::Test { lists, json } => test(lists, *json),
+            Self::Test { lists, json, rules } => test(lists, *json, &rules.read()?),
             Self::Explain(question) => question.answer(),
             Self::Suggest(arguments) => arguments.suggest(),
         }
     }
 }
 
-fn test(lists: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
+fn test(lists: &[PathBuf], json: bool, rules: &Rules) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
     for list in lists {
-        for outcome in cases::run(list)? {
+        for outcome in cases::run(list, rules)? {
             match outcome.status {
                 Status::Passed => passed += 1,
                 Status::Failed => failed += 1,

@@ -80,12 +80,12 @@ pub(super) struct Arguments {
     /// Refused: `-D -e -o LogLevel=DEBUG` shows as much, and -i serves one connection
     #[arg(short = 'd', action = clap::ArgAction::Count)]
     debug: u8,
-    /// Refused: settings are the same for every connection
+    /// With -T, for which login: user=NAME; what else it says makes no difference
     #[arg(short = 'C', value_name = "CONNECTION")]
     connection: Option<String>,
-    /// Refused: host certificates are not offered
+    /// A host key's certificate, besides the configuration's
     #[arg(short = 'c', value_name = "FILE")]
-    certificate: Option<String>,
+    certificates: Vec<String>,
 }
 
 /// Runs it. Errors are in sshd's form and end with its status.
@@ -107,10 +107,14 @@ fn sshd(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut sshd = Sshd::read(&request(arguments), &Invoker::from_environment())?;
     let mut warnings: Vec<String> = sshd.warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(server::sift_host_keys(&mut sshd.config.host_keys));
+    warnings.extend(server::sift_host_keys(
+        &mut sshd.config,
+        &sshd.host_key_algorithms,
+    )?);
     if arguments.test || arguments.print {
         if arguments.print {
-            print!("{}", sshd.effective());
+            let login = arguments.connection.as_deref().map(login).transpose()?;
+            print!("{}", sshd.effective(login.flatten()));
         }
         for warning in &warnings {
             eprintln!("{warning}");
@@ -157,11 +161,8 @@ fn refuse(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.debug > 0 {
         bail!("-d is refused: -D -e -o LogLevel=DEBUG shows as much, and -i serves one connection");
     }
-    if arguments.connection.is_some() {
-        bail!("-C is refused: settings are the same for every connection");
-    }
-    if arguments.certificate.is_some() {
-        bail!("-c is refused: host certificates are not offered yet");
+    if arguments.connection.is_some() && !arguments.print {
+        bail!("-C says for whom -T prints; give -T as well");
     }
     let serves = !(arguments.test || arguments.print || arguments.inetd || arguments.foreground);
     if serves && arguments.log.is_none() && !arguments.errors {
@@ -181,6 +182,8 @@ fn request(arguments: &Arguments) -> Request {
             .iter()
             .map(|key| ("HostKey", key.clone())),
     );
+    let certificates = arguments.certificates.iter();
+    flags.extend(certificates.map(|path| ("HostCertificate", path.clone())));
     flags.extend(
         arguments
             .grace
@@ -200,6 +203,19 @@ fn request(arguments: &Arguments) -> Request {
             Service::Everybody
         },
     }
+}
+
+/// The login of a connection as -C describes it (sshd(8)).
+fn login(connection: &str) -> anyhow::Result<Option<&str>> {
+    let mut login = None;
+    for part in connection.split(',') {
+        match part.split_once('=') {
+            Some(("user", name)) => login = Some(name),
+            Some(("addr" | "host" | "laddr" | "lport" | "rdomain", _)) => {}
+            _ => bail!("-C {part}: write user=NAME"),
+        }
+    }
+    Ok(login)
 }
 
 /// Takes the connection from standard input and output and leaves nothing of it there: whoever reads or

@@ -28,7 +28,14 @@ pub const MACS: &[&str] = &[
 ];
 
 /// What the host proves itself with.
-pub const HOST_KEYS: &[&str] = &["ssh-ed25519"];
+pub const HOST_KEYS: &[&str] = &[
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+];
 
 /// Signatures taken from clients.
 pub const SIGNATURES: &[&str] = &[
@@ -40,6 +47,18 @@ pub const SIGNATURES: &[&str] = &[
     "ecdsa-sha2-nistp521",
     "rsa-sha2-512",
     "rsa-sha2-256",
+];
+
+/// The same by keys in certificates (OpenSSH's PROTOCOL.certkeys).
+pub const CERTIFICATES: &[&str] = &[
+    "ssh-ed25519-cert-v01@openssh.com",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "rsa-sha2-512-cert-v01@openssh.com",
+    "rsa-sha2-256-cert-v01@openssh.com",
 ];
 
 /// What the operator leaves of the first three; never empty.

@@ -76,18 +76,29 @@ pub(super) fn chains(written: Option<&Written>) -> Result<Chains, Fault> {
             format!("name 1 to {MOST} chains, such as \"publickey,keyboard-interactive\"");
         return Err(Fault::at(list.referenced, problem));
     }
-    let chains: Result<_, _> = list.value.iter().map(chain).collect();
+    let read = |written: &Spanned<String>| {
+        chain(&written.value).map_err(|problem| Fault::at(written.referenced, problem))
+    };
+    let chains: Result<_, _> = list.value.iter().map(read).collect();
     Ok(Chains(chains?))
 }
 
-fn chain(written: &Spanned<String>) -> Result<Vec<Method>, Fault> {
-    let wrong = |problem: String| Err(Fault::at(written.referenced, problem));
+/// Reads chains as sshd_config(5) has them.
+pub(super) fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Result<Chains, String> {
+    let chains: Vec<Vec<Method>> = words.map(chain).collect::<Result<_, _>>()?;
+    match chains.len() {
+        1..=MOST => Ok(Chains(chains)),
+        _ => Err(format!("name 1 to {MOST} chains")),
+    }
+}
+
+fn chain(written: &str) -> Result<Vec<Method>, String> {
     let mut chain = Vec::new();
-    for name in written.value.split(',') {
+    for name in written.split(',') {
         match Method::ALL.iter().find(|method| method.to_string() == name) {
             Some(method) => chain.push(*method),
             None => {
-                return wrong(format!(
+                return Err(format!(
                     "{name:?} is no method; there are publickey and keyboard-interactive, with a comma between them"
                 ));
             }
@@ -97,10 +108,10 @@ fn chain(written: &Spanned<String>) -> Result<Vec<Method>, Fault> {
         .iter()
         .filter(|method| **method == Method::KeyboardInteractive);
     if codes.count() > 1 {
-        return wrong("asks for a code twice; once proves as much".to_owned());
+        return Err("asks for a code twice; once proves as much".to_owned());
     }
     if !chain.contains(&Method::PublicKey) || chain.len() > MOST {
-        return wrong(format!(
+        return Err(format!(
             "a code alone can be guessed: add publickey to it, and at most {MOST} methods in all"
         ));
     }

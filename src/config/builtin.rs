@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
-use super::{Chains, Config, Forwarding, Inspection, Login, Sftp, Sharing, Uids, manners, text};
+use super::{
+    Chains, Config, Forwarding, Inspection, Login, Sftp, Sharing, Signatures, Uids, manners, text,
+};
 use crate::model::LoginName;
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
@@ -104,6 +106,8 @@ impl Config {
             authorized_keys,
             trusted_user_ca_keys: Vec::new(),
             authorized_principals: Vec::new(),
+            authorized_principals_file: None,
+            signatures: Signatures::default(),
             revoked_keys: Vec::new(),
             authentication: Chains::default(),
             totp_secrets: None,
@@ -111,6 +115,9 @@ impl Config {
             policy: None,
             shell: text::default_shell(),
             accept_env: Vec::new(),
+            set_env: Vec::new(),
+            key_env: text::default_key_env(),
+            terminal: true,
             sandbox: Sharing::default(),
             force_command: None,
             forwarding: Forwarding::default(),
@@ -125,6 +132,7 @@ impl Config {
             audit: None,
             spill: text::default_spill(),
             authentication: Chains::default(),
+            rules: None,
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
             manners: manners::default(),

@@ -38,3 +38,17 @@ pub(super) fn principals(principals: Option<Spanned<Vec<String>>>) -> Result<Vec
     }
     Ok(list.value)
 }
+
+/// Names are listed in one place alone, or one list would pass for all of them.
+pub(super) fn either(
+    names: Option<&Spanned<Vec<String>>>,
+    file: Option<&Spanned<PathBuf>>,
+) -> Result<(), Fault> {
+    match (names, file) {
+        (Some(_), Some(file)) => {
+            let problem = "stands beside authorized_principals; leave one of them out";
+            Err(Fault::at(file.referenced, problem))
+        }
+        _ => Ok(()),
+    }
+}

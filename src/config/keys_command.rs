@@ -110,22 +110,42 @@ pub(super) struct KeysCommandFile {
     timeout: Option<Spanned<u64>>,
 }
 
-pub(super) fn check(file: KeysCommandFile) -> Result<KeysCommand, Fault> {
-    let mut words = file.program.value.into_iter();
-    let program = match words.next() {
-        Some(first) if first.value.starts_with('/') => PathBuf::from(first.value),
-        first => {
-            let place = first.map_or(file.program.referenced, |first| first.referenced);
-            return Err(Fault::at(place, "begin with the program's absolute path"));
-        }
-    };
-    let argument = |word: Spanned<String>| {
-        Argument::parse(&word.value).map_err(|problem| Fault::at(word.referenced, problem))
-    };
-    let mut arguments: Vec<Argument> = words.map(argument).collect::<Result<_, _>>()?;
+/// A program with its arguments; otherwise which word is wrong, and the mend.
+fn parse<'a>(
+    mut words: impl Iterator<Item = &'a str>,
+) -> Result<(PathBuf, Vec<Argument>), (usize, String)> {
+    let program = words
+        .next()
+        .filter(|first| first.starts_with('/'))
+        .ok_or((0, "begin with the program's absolute path".to_owned()))?;
+    let argument = |(index, word)| Argument::parse(word).map_err(|problem| (index + 1, problem));
+    let mut arguments: Vec<Argument> = words.enumerate().map(argument).collect::<Result<_, _>>()?;
     if arguments.is_empty() {
         arguments.push(Argument(vec![Piece::Token(Token::Login)]));
     }
+    Ok((program.into(), arguments))
+}
+
+impl KeysCommand {
+    /// As sshd_config(5) has it: a program that may take as long as any here.
+    pub(super) fn of<'a>(words: impl Iterator<Item = &'a str>, user: &str) -> Result<Self, String> {
+        let (program, arguments) = parse(words).map_err(|(_, problem)| problem)?;
+        Ok(Self {
+            program,
+            arguments,
+            user: user.to_owned(),
+            timeout: Duration::from_secs(LONGEST),
+        })
+    }
+}
+
+pub(super) fn check(file: KeysCommandFile) -> Result<KeysCommand, Fault> {
+    let words = file.program.value.iter().map(|word| word.value.as_str());
+    let (program, arguments) = parse(words).map_err(|(at, problem)| {
+        let word = file.program.value.get(at);
+        let place = word.map_or(file.program.referenced, |word| word.referenced);
+        Fault::at(place, problem)
+    })?;
     let timeout = match file.timeout {
         Some(timeout) if timeout.value == 0 || timeout.value > LONGEST => {
             let problem = format!("{} is out of range: 1 to {LONGEST} seconds", timeout.value);

@@ -1,5 +1,6 @@
 //! How connections are received, watched and ended: bounds for strangers, penalties, time-outs, texts.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +9,13 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::channel::{self, ChannelKind, ChannelsFile};
 use super::text::wrong;
+use super::unwelcome::Unwelcome;
 use crate::yaml::Fault;
 
 /// The longest text shown to clients, in bytes.
-pub const TEXT_BYTES: u64 = 64 * 1024;
+pub const TEXT_BYTES: u64 = 128 * 1024;
 
 /// The longest time taken anywhere: 30 days, in seconds.
 const LONGEST: u64 = 30 * 24 * 3600;
@@ -24,6 +27,8 @@ pub struct Manners {
     pub startups: Startups,
     /// What sources pay for failures; `None` where the operator wants none.
     pub penalties: Option<Penalties>,
+    /// With whom nobody talks.
+    pub refuse: Unwelcome,
     /// When connections and what runs on them are ended.
     pub timeouts: Timeouts,
     /// When new keys are exchanged.
@@ -90,6 +95,8 @@ pub struct Penalties {
     pub noauth: Duration,
     /// It let its time to log in pass.
     pub grace_exceeded: Duration,
+    /// It is one with whom nobody talks (`refuse`).
+    pub refused: Duration,
     /// Its connection broke the server's task.
     pub crash: Duration,
     /// Less than this is not yet enforced.
@@ -101,7 +108,7 @@ pub struct Penalties {
 }
 
 /// When connections and what runs on them are ended. `None` is never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// How often a silent client is asked whether it is there (ClientAliveInterval).
     pub alive_interval: Option<Duration>,
@@ -109,6 +116,10 @@ pub struct Timeouts {
     pub alive_count: usize,
     /// How long a session or forward may carry nothing either way (ChannelTimeout).
     pub idle: Option<Duration>,
+    /// What holds instead of that for channels of these kinds.
+    pub channels: BTreeMap<ChannelKind, Option<Duration>>,
+    /// How long all of a connection's together may (ChannelTimeout, `global`).
+    pub all_idle: Option<Duration>,
     /// How long a connection may have no session and no forward (UnusedConnectionTimeout).
     pub unused: Option<Duration>,
     /// How long a connection may last at all.
@@ -131,6 +142,7 @@ pub struct Rekey {
 pub(super) struct Keys {
     pub(super) startups: Option<Spanned<Startups>>,
     pub(super) penalties: Option<PenaltiesFile>,
+    pub(super) refuse: Unwelcome,
     pub(super) timeouts: TimeoutsFile,
     pub(super) rekey: RekeyFile,
     pub(super) banner: Option<PathBuf>,
@@ -146,6 +158,7 @@ pub(super) struct PenaltiesFile {
     authfail: Option<Spanned<u64>>,
     noauth: Option<Spanned<u64>>,
     grace_exceeded: Option<Spanned<u64>>,
+    refused: Option<Spanned<u64>>,
     crash: Option<Spanned<u64>>,
     min: Option<Spanned<u64>>,
     max: Option<Spanned<u64>>,
@@ -163,6 +176,9 @@ pub(super) struct TimeoutsFile {
     alive_interval: Option<Spanned<u64>>,
     alive_count: Option<Spanned<u64>>,
     idle: Option<Spanned<u64>>,
+    #[serde(default)]
+    channels: ChannelsFile,
+    all_idle: Option<Spanned<u64>>,
     unused: Option<Spanned<u64>>,
     age: Option<Spanned<u64>>,
     warning: Option<Spanned<u64>>,
@@ -187,6 +203,7 @@ pub(super) fn check(base: &Path, keys: Keys) -> Result<Manners, Fault> {
             .as_ref()
             .map_or(Ok(Startups::default()), check_startups)?,
         penalties,
+        refuse: keys.refuse,
         timeouts: check_timeouts(&keys.timeouts)?,
         rekey: check_rekey(&keys.rekey)?,
         banner: keys.banner.map(|path| base.join(path)),
@@ -203,12 +220,15 @@ pub(super) fn default() -> Manners {
     Manners {
         startups: Startups::default(),
         penalties: Some(default_penalties()),
+        refuse: Unwelcome::default(),
         timeouts: Timeouts {
             // Often enough for what forgets idle connections after five minutes (many NATs), and a dead
             // client gives its sandbox back after six; a laptop may sleep for less.
             alive_interval: Some(Duration::from_secs(60)),
             alive_count: 5,
             idle: None,
+            channels: BTreeMap::new(),
+            all_idle: None,
             unused: None,
             age: None,
             warning: Duration::from_secs(300),
@@ -230,6 +250,7 @@ pub(super) fn default_penalties() -> Penalties {
         authfail: Duration::from_secs(5),
         noauth: Duration::from_secs(1),
         grace_exceeded: Duration::from_secs(10),
+        refused: Duration::from_secs(10),
         crash: Duration::from_secs(90),
         min: Duration::from_secs(15),
         max: Duration::from_secs(600),
@@ -282,6 +303,7 @@ fn check_penalties(file: &PenaltiesFile) -> Result<Penalties, Fault> {
         (&file.authfail, &mut penalties.authfail),
         (&file.noauth, &mut penalties.noauth),
         (&file.grace_exceeded, &mut penalties.grace_exceeded),
+        (&file.refused, &mut penalties.refused),
         (&file.crash, &mut penalties.crash),
         (&file.min, &mut penalties.min),
         (&file.max, &mut penalties.max),
@@ -296,33 +318,43 @@ fn check_penalties(file: &PenaltiesFile) -> Result<Penalties, Fault> {
         return wrong(place, "max is at least min, or no source would ever pay");
     }
     for text in &file.exempt {
-        let net = text.value.parse::<IpNet>();
-        let net = net.or_else(|_| text.value.parse::<IpAddr>().map(IpNet::from));
-        let Ok(net) = net else {
-            let problem = format!(
-                "{:?} is no address and no network; write one like 10.0.0.0/8",
-                text.value
-            );
-            return wrong(text.referenced, problem);
-        };
-        penalties.exempt.push(net);
+        penalties.exempt.push(network(text)?);
     }
     Ok(penalties)
 }
 
+/// An address, or a network of them.
+pub(super) fn network(text: &Spanned<String>) -> Result<IpNet, Fault> {
+    let net = text.value.parse::<IpNet>();
+    let net = net.or_else(|_| text.value.parse::<IpAddr>().map(IpNet::from));
+    net.or_else(|_| {
+        let problem = format!(
+            "{:?} is no address and no network; write one like 10.0.0.0/8",
+            text.value
+        );
+        wrong(text.referenced, problem)
+    })
+}
+
 /// 0 is never.
+pub(super) fn seconds_or_never(value: &Spanned<u64>) -> Result<Option<Duration>, Fault> {
+    Ok(Some(seconds(value, 0, LONGEST)?).filter(|time| !time.is_zero()))
+}
+
 fn check_timeouts(file: &TimeoutsFile) -> Result<Timeouts, Fault> {
     let mut timeouts = default().timeouts;
     for (value, place) in [
         (&file.alive_interval, &mut timeouts.alive_interval),
         (&file.idle, &mut timeouts.idle),
+        (&file.all_idle, &mut timeouts.all_idle),
         (&file.unused, &mut timeouts.unused),
         (&file.age, &mut timeouts.age),
     ] {
         if let Some(value) = value {
-            *place = Some(seconds(value, 0, LONGEST)?).filter(|time| !time.is_zero());
+            *place = seconds_or_never(value)?;
         }
     }
+    timeouts.channels = channel::check(&file.channels)?;
     if let Some(count) = &file.alive_count {
         timeouts.alive_count = usize::try_from(bounded(count, 1, 1000)?).unwrap_or(usize::MAX);
     }
@@ -366,6 +398,19 @@ mod tests {
         assert_eq!((manners.startups.start, manners.startups.full), (2, 256));
         assert_eq!(manners.timeouts.alive_interval, None);
         assert_eq!(manners.timeouts.idle, Some(Duration::from_secs(5)));
+        let channels = "timeouts: {idle: 5, channels: {shell: 0, direct_tcpip: 9}}";
+        let timeouts = parse(channels).unwrap().timeouts;
+        for (kind, seconds) in [
+            (ChannelKind::Shell, None),
+            (ChannelKind::DirectTcpip, Some(9)),
+            (ChannelKind::Sftp, Some(5)),
+        ] {
+            assert_eq!(
+                timeouts.of(kind),
+                seconds.map(Duration::from_secs),
+                "{kind:?}"
+            );
+        }
         assert_eq!(manners.banner, Some("/etc/b".into()));
         assert_eq!(manners.drain, Duration::ZERO);
         assert_eq!(
@@ -383,6 +428,16 @@ mod tests {
             ("penalties: {exempt: [nowhere]}", "penalties.exempt[0]"),
             ("penalties: {min: 700}", "penalties.min"),
             ("timeouts: {alive_count: 0}", "timeouts.alive_count"),
+            (
+                "timeouts: {channels: {shell: 9999999}}",
+                "timeouts.channels.shell",
+            ),
+            (
+                "timeouts: {channels: {session: 9}}",
+                "timeouts.channels.session",
+            ),
+            ("refuse: {sources: [nowhere]}", "refuse.sources[0]"),
+            ("refuse: {logins: [root, a]}", "refuse.logins[1]"),
             ("rekey: {bytes: 1}", "rekey.bytes"),
             ("drain: 3601", "drain"),
         ] {

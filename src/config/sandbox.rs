@@ -1,10 +1,13 @@
 //! Who shares a login's sandboxes, and how long they stay.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::bounds::{self, Bounds, BoundsFile};
+use super::files::{self, Files, FilesFile};
 use super::text::wrong;
 use crate::yaml::Fault;
 
@@ -27,6 +30,10 @@ pub struct Sharing {
     pub max_age: Option<Duration>,
     /// Sessions at once in one; `None` is what one connection may have.
     pub sessions: Option<usize>,
+    /// What one may use at most.
+    pub bounds: Bounds,
+    /// What they are made of beyond what policy lists.
+    pub files: Files,
 }
 
 /// Who shares a sandbox.
@@ -49,6 +56,8 @@ impl Default for Sharing {
             idle: None,
             max_age: None,
             sessions: None,
+            bounds: Bounds::default(),
+            files: Files::default(),
         }
     }
 }
@@ -61,9 +70,14 @@ pub(super) struct SharingFile {
     idle: Option<Spanned<u64>>,
     max_age: Option<Spanned<u64>>,
     sessions: Option<Spanned<usize>>,
+    #[serde(default)]
+    bounds: BoundsFile,
+    #[serde(default)]
+    files: FilesFile,
 }
 
-pub(super) fn check(file: SharingFile) -> Result<Sharing, Fault> {
+/// Relative paths count from `base`.
+pub(super) fn check(base: &Path, file: SharingFile) -> Result<Sharing, Fault> {
     let scope = file.scope.unwrap_or(Scope::Connection);
     if let (Scope::Connection, Some(linger)) = (scope, &file.linger) {
         return wrong(
@@ -84,6 +98,8 @@ pub(super) fn check(file: SharingFile) -> Result<Sharing, Fault> {
         idle: file.idle.map(|idle| seconds(&idle, 1)).transpose()?,
         max_age: file.max_age.map(|age| seconds(&age, 1)).transpose()?,
         sessions: file.sessions.map(|sessions| sessions.value),
+        bounds: bounds::check(file.bounds)?,
+        files: files::check(base, scope, file.files)?,
     })
 }
 
@@ -103,7 +119,7 @@ mod tests {
     fn checked(text: &str) -> Result<Sharing, String> {
         let file =
             crate::yaml::read(text).map_err(|fault| fault.describe("f", text).to_string())?;
-        check(file).map_err(|fault| fault.describe("f", text).to_string())
+        check(Path::new(""), file).map_err(|fault| fault.describe("f", text).to_string())
     }
 
     #[test]

@@ -6,15 +6,20 @@ use super::{Config, Invoker};
 
 mod addresses;
 mod algorithms;
+mod channels;
+mod conditions;
 mod forwarding;
 mod include;
 mod keywords;
 mod lexer;
+mod login;
 mod logins;
 mod manners;
 mod mapping;
+mod methods;
 mod settings;
 mod strict;
+mod subsystem;
 mod values;
 
 pub use settings::Fault;
@@ -77,6 +82,8 @@ pub struct Sshd {
     pub pid_file: Option<PathBuf>,
     /// Which messages are logged: directives of RUST_LOG.
     pub log: &'static str,
+    /// With what host keys may sign: names of algorithms, those of certificates among them.
+    pub host_key_algorithms: Vec<&'static str>,
     /// Lines that are not followed and grant nothing.
     pub warnings: Vec<Fault>,
     settings: Settings,
@@ -92,25 +99,30 @@ impl Sshd {
         for option in &request.options {
             settings.option(option);
         }
-        settings.read(&request.file, 0)?;
+        settings.read(&request.file)?;
         settings.finish()?;
         let mapped = mapping::map(&settings, invoker, request.service);
-        let (config, pid_file, log) = mapped.map_err(|fault| SshdError::Rejected {
+        let mapped = mapped.map_err(|fault| SshdError::Rejected {
             source_file: request.file.clone(),
             faults: vec![fault],
         })?;
         Ok(Self {
-            config,
-            pid_file,
-            log,
-            warnings: settings.warnings().to_vec(),
+            config: mapped.config,
+            pid_file: mapped.pid_file,
+            log: mapped.log,
+            host_key_algorithms: mapped.host_key_algorithms,
+            warnings: [settings.warnings(), &mapped.warnings].concat(),
             settings,
         })
     }
 
-    /// What holds, in the form of `sshd -T`: keywords in small letters, defaults filled in.
-    pub fn effective(&self) -> String {
-        self.settings.effective()
+    /// What holds for a login, or before the first Match, in the form of `sshd -T`: keywords in small letters,
+    /// defaults filled in.
+    pub fn effective(&self, login: Option<&str>) -> String {
+        match login {
+            Some(login) => self.settings.of(login).effective(&self.config.listen),
+            None => self.settings.effective(&self.config.listen),
+        }
     }
 }
 

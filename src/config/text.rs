@@ -14,8 +14,10 @@ use super::forwarding::{self, ForwardingFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::rules::{self, RulesFile};
 use super::sandbox::{self, SharingFile};
-use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, sftp};
+use super::unwelcome::{self, UnwelcomeFile};
+use super::{Chains, Config, Gap, Limits, Login, Sftp, Uids, keys, set_env, sftp, signatures};
 use crate::model::LoginName;
 use crate::yaml::{self, Fault, Invalid};
 
@@ -31,6 +33,7 @@ struct File {
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     authentication_methods: Option<Written>,
+    rules: Option<RulesFile>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     #[serde(default)]
     limits: LimitsFile,
@@ -42,6 +45,8 @@ struct File {
     algorithms: AlgorithmsFile,
     startups: Option<Spanned<Startups>>,
     penalties: Option<PenaltiesFile>,
+    #[serde(default)]
+    refuse: UnwelcomeFile,
     #[serde(default)]
     timeouts: TimeoutsFile,
     #[serde(default)]
@@ -59,6 +64,8 @@ struct LoginFile {
     authorized_keys: Spanned<Vec<PathBuf>>,
     trusted_user_ca_keys: Option<Spanned<Vec<PathBuf>>>,
     authorized_principals: Option<Spanned<Vec<String>>>,
+    authorized_principals_file: Option<Spanned<PathBuf>>,
+    signatures: Option<Spanned<Vec<Spanned<String>>>>,
     revoked_keys: Option<Spanned<Vec<PathBuf>>>,
     authentication_methods: Option<Written>,
     totp_secrets: Option<Spanned<PathBuf>>,
@@ -67,6 +74,10 @@ struct LoginFile {
     shell: Option<Spanned<PathBuf>>,
     #[serde(default)]
     accept_env: Vec<Spanned<String>>,
+    #[serde(default)]
+    set_env: BTreeMap<String, Spanned<String>>,
+    key_env: Option<Vec<Spanned<String>>>,
+    terminal: Option<bool>,
     #[serde(default)]
     forwarding: ForwardingFile,
     #[serde(default)]
@@ -110,6 +121,11 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
         let everyones = file.revoked_keys.as_ref();
         let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
+        let principals_file = login.authorized_principals_file.take();
+        keys::either(
+            login.authorized_principals.as_ref(),
+            principals_file.as_ref(),
+        )?;
         let principals = keys::principals(login.authorized_principals.take())?;
         let methods = login.authentication_methods.take();
         let methods = methods.as_ref().or(file.authentication_methods.as_ref());
@@ -121,6 +137,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authentication: chains,
             trusted_user_ca_keys: authorities,
             authorized_principals: principals,
+            authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
             ..check_login(base, login)?
         };
@@ -135,6 +152,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         Keys {
             startups: file.startups,
             penalties: file.penalties,
+            refuse: unwelcome::check(&file.refuse, &logins)?,
             timeouts: file.timeouts,
             rekey: file.rekey,
             banner: file.banner,
@@ -150,6 +168,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         authentication: strangers.unwrap_or_default(),
+        rules: file.rules.map(|rules| rules::check(base, rules)),
         logins,
         limits,
         manners,
@@ -199,31 +218,21 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
         Some(shell) => shell.value,
         None => default_shell(),
     };
-    if let Some(bad) = login
-        .accept_env
-        .iter()
-        .find(|pattern| !is_variable_pattern(&pattern.value))
-    {
-        let problem = format!(
-            "{:?} is no variable name (letters, digits, '_', at most a '*' at its end)",
-            bad.value
-        );
-        return wrong(bad.referenced, problem);
-    }
     let force_command = match login.force_command {
-        Some(command) if command.value.is_empty() || command.value.contains('\0') => {
-            return wrong(
-                command.referenced,
-                "give a command line, or `internal-sftp`",
-            );
+        Some(command) => {
+            is_force_command(&command.value)
+                .or_else(|problem| wrong(command.referenced, problem))?;
+            Some(command.value)
         }
-        command => command.map(|command| command.value),
+        None => None,
     };
     Ok(Login {
         authorized_keys: keys.value.iter().map(|p| base.join(p)).collect(),
         trusted_user_ca_keys: Vec::new(),
         authorized_principals: Vec::new(),
+        authorized_principals_file: None,
         revoked_keys: Vec::new(),
+        signatures: signatures::check(login.signatures)?,
         authentication: Chains::default(),
         totp_secrets: login.totp_secrets.map(|path| base.join(path.value)),
         authorized_keys_command: login
@@ -232,12 +241,11 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .transpose()?,
         policy: Some(base.join(login.policy)),
         shell,
-        accept_env: login
-            .accept_env
-            .into_iter()
-            .map(|pattern| pattern.value)
-            .collect(),
-        sandbox: sandbox::check(login.sandbox)?,
+        accept_env: names(login.accept_env)?,
+        set_env: set_env::check(login.set_env)?,
+        key_env: login.key_env.map_or(Ok(default_key_env()), names)?,
+        terminal: login.terminal.unwrap_or(true),
+        sandbox: sandbox::check(base, login.sandbox)?,
         force_command,
         forwarding: forwarding::check(login.forwarding)?,
         sftp: login
@@ -245,6 +253,34 @@ fn check_login(base: &Path, login: LoginFile) -> Result<Login, Fault> {
             .as_ref()
             .map_or(Ok(Sftp::default()), sftp::check)?,
     })
+}
+
+/// What can be run instead of what is asked for. Arguments of our own server would be restrictions that nobody
+/// keeps.
+pub(super) fn is_force_command(command: &str) -> Result<(), &'static str> {
+    let arguments = command.strip_prefix("internal-sftp");
+    if arguments.is_some_and(|rest| rest.starts_with([' ', '\t'])) {
+        return Err("internal-sftp takes no arguments here");
+    }
+    if command.is_empty() || command.contains('\0') {
+        return Err("give a command line, or `internal-sftp`");
+    }
+    Ok(())
+}
+
+/// Names of variables.
+fn names(patterns: Vec<Spanned<String>>) -> Result<Vec<String>, Fault> {
+    let name = |pattern: Spanned<String>| {
+        if is_variable_pattern(&pattern.value) {
+            return Ok(pattern.value);
+        }
+        let problem = format!(
+            "{:?} is no variable name (letters, digits, '_', at most a '*' at its end)",
+            pattern.value
+        );
+        wrong(pattern.referenced, problem)
+    };
+    patterns.into_iter().map(name).collect()
 }
 
 pub(super) fn is_variable_pattern(pattern: &str) -> bool {
@@ -335,6 +371,11 @@ pub(super) fn default_shell() -> PathBuf {
     PathBuf::from("/bin/bash")
 }
 
+/// Whoever writes a key's line decides on its variables.
+pub(super) fn default_key_env() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
 pub(super) fn default_pool() -> usize {
     2
 }
@@ -397,6 +438,24 @@ mod tests {
         ] {
             let said = refusal(&format!("{GOOD}{addition}\n"));
             assert!(said.contains(&format!(": {key}: ")), "{addition}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_login_names_its_key() {
+        for (addition, key) in [
+            ("set_env: {1A: x}", "set_env.1A"),
+            ("set_env: {SSH_CLIENT: x}", "set_env.SSH_CLIENT"),
+            ("key_env: ['A?']", "key_env[0]"),
+            ("force_command: internal-sftp -R", "force_command"),
+            (
+                "authorized_principals: [a], authorized_principals_file: f",
+                "authorized_principals_file",
+            ),
+        ] {
+            let said = refusal(&GOOD.replace("policy: p.yaml", &format!("policy: p, {addition}")));
+            let key = format!(": logins.sandbox.{key}: ");
+            assert!(said.contains(&key), "{addition}: {said}");
         }
     }
 

@@ -6,6 +6,8 @@ use russh::keys::{Algorithm, HashAlg, PublicKey};
 use super::key_options::{OptionError, Options};
 use crate::model::Fingerprint;
 
+mod principals;
+
 /// The smallest RSA modulus taken, in bits (NIST SP 800-131A rev. 2, table 2).
 const RSA_BITS: usize = 2048;
 

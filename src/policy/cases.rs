@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check::FORWARD;
 use super::destination::Permit;
 use super::engine::Caller;
+use super::rules::Rules;
 use super::snapshot::{Admission, Denial, Snapshot};
 use crate::model::{Destination, Generation, Host};
 
@@ -147,8 +148,8 @@ impl Ran {
     }
 }
 
-/// Runs a list of cases. Policy files are found from the list's directory.
-pub fn run(list: &Path) -> Result<Vec<Outcome>, CaseError> {
+/// Runs a list of cases under some rules. Policy files are found from the list's directory.
+pub fn run(list: &Path, rules: &Rules) -> Result<Vec<Outcome>, CaseError> {
     let text = std::fs::read_to_string(list).map_err(|source| CaseError::Read {
         path: list.to_owned(),
         source,
@@ -158,14 +159,14 @@ pub fn run(list: &Path) -> Result<Vec<Outcome>, CaseError> {
         source,
     })?;
     let base = list.parent().unwrap_or(Path::new(""));
-    Ok(cases.iter().map(|case| judge(base, case)).collect())
+    Ok(cases.iter().map(|case| judge(base, case, rules)).collect())
 }
 
-fn judge(base: &Path, case: &Case) -> Outcome {
+fn judge(base: &Path, case: &Case, rules: &Rules) -> Outcome {
     let ran = match &case.input {
-        Input::Http(http) => http.run(&base.join(&case.policy_file)),
-        Input::Load => load(&base.join(&case.policy_file)),
-        Input::Connect(connect) => self::connect(&base.join(&case.policy_file), connect),
+        Input::Http(http) => http.run(&base.join(&case.policy_file), rules),
+        Input::Load => load(&base.join(&case.policy_file), rules),
+        Input::Connect(connect) => self::connect(&base.join(&case.policy_file), connect, rules),
     };
     let outcome = |status, verdict, policy, reason| Outcome {
         id: case.id.clone(),
@@ -220,8 +221,8 @@ fn judge(base: &Path, case: &Case) -> Outcome {
     }
 }
 
-fn load(file: &Path) -> Ran {
-    let (verdict, reason) = match Snapshot::load(file, Generation(1)) {
+fn load(file: &Path, rules: &Rules) -> Ran {
+    let (verdict, reason) = match Snapshot::load_under(file, Generation(1), rules) {
         Ok(_) => (Answer::Allow, None),
         Err(error) => (Answer::Deny, Some(error.to_string())),
     };
@@ -233,8 +234,8 @@ fn load(file: &Path) -> Ran {
 }
 
 /// Whether the tunnel is opened. One that is inspected opens, too: what passes in it is an `http` case.
-fn connect(file: &Path, connect: &Connect) -> Ran {
-    match connect.ask(file, |snapshot, destination, caller| {
+fn connect(file: &Path, connect: &Connect, rules: &Rules) -> Ran {
+    match connect.ask(file, rules, |snapshot, destination, caller| {
         snapshot.admit(destination, caller, &connect.binary)
     }) {
         Err(ran) => ran,
@@ -255,6 +256,7 @@ impl Connect {
     fn ask<T>(
         &self,
         file: &Path,
+        rules: &Rules,
         judge: impl FnOnce(&Snapshot, &Destination, Caller<'_>) -> T,
     ) -> Result<T, Ran> {
         if self.trusted_host_gateway.is_some() {
@@ -265,8 +267,8 @@ impl Connect {
             policy: None,
             reason: Some(reason),
         };
-        let snapshot =
-            Snapshot::load(file, Generation(1)).map_err(|error| Ran::Broken(error.to_string()))?;
+        let snapshot = Snapshot::load_under(file, Generation(1), rules)
+            .map_err(|error| Ran::Broken(error.to_string()))?;
         let host = match Host::parse(&self.host) {
             Ok(host) if self.port != 0 => host,
             Ok(_) => return Err(deny("port 0 can't be reached".to_owned())),

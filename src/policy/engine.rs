@@ -9,6 +9,7 @@ use regorus::{CompiledPolicy, Value};
 
 use super::check::{Checked, Endpoint, Inspection, Middleware};
 use super::host::{HostRule, Shape};
+use super::rules::{Rules, VERSION};
 
 mod requests;
 
@@ -17,6 +18,10 @@ pub(super) use requests::{Inquiry, Ruling};
 const MODULE: &str = include_str!("../../policies/sandbox.rego");
 const CONNECTIONS: &str = "data.sandgate.decision";
 const REQUESTS: &str = "data.sandgate.request";
+/// The same of an operator's module, which stands beside the built-in one and may ask it.
+const OWN_CONNECTIONS: &str = "data.sandgate.rules.decision";
+const OWN_REQUESTS: &str = "data.sandgate.rules.request";
+const OWN_VERSION: &str = "data.sandgate.rules.version";
 const CONSIDERED: &str = "data.sandgate.considered";
 const STAGES: &str = "data.sandgate.stages";
 
@@ -98,9 +103,9 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Compiles the built-in module with the data of a file.
-    pub(super) fn compile(checked: &Checked) -> Result<Self, EngineError> {
-        Self::build(MODULE, data(checked))
+    /// Compiles rules with the data of a file.
+    pub(super) fn compile(checked: &Checked, rules: &Rules) -> Result<Self, EngineError> {
+        Self::build(MODULE, data(checked), rules)
     }
 
     /// Rules that a test makes up, in Rego without its preamble.
@@ -111,11 +116,12 @@ impl Engine {
                 "package sandgate\nimport rego.v1\nrequest := false\nconsidered := []\nstages := {{}}\n{rules}"
             ),
             Value::new_object(),
+            &Rules::default(),
         )
         .unwrap()
     }
 
-    fn build(module: &str, data: Value) -> Result<Self, EngineError> {
+    fn build(module: &str, data: Value, rules: &Rules) -> Result<Self, EngineError> {
         // Both are process-wide in regorus, and always set to the same.
         regorus::cache::configure(regorus::cache::Config {
             regex: PATTERNS,
@@ -130,14 +136,15 @@ impl Engine {
         engine
             .add_data(object([("policy", data)]))
             .map_err(|error| EngineError(error.into()))?;
+        let own = own(&mut engine, rules).map_err(EngineError)?;
         let mut compile = |entrypoint: &str| {
             engine
                 .compile_with_entrypoint(&entrypoint.into())
                 .map_err(|error| EngineError(error.into()))
         };
         Ok(Self {
-            connections: compile(CONNECTIONS)?,
-            requests: compile(REQUESTS)?,
+            connections: compile(if own { OWN_CONNECTIONS } else { CONNECTIONS })?,
+            requests: compile(if own { OWN_REQUESTS } else { REQUESTS })?,
             considered: compile(CONSIDERED)?,
             stages: compile(STAGES)?,
         })
@@ -165,6 +172,53 @@ impl Engine {
         let stage = |name: &str| numbers(&answer[name]).map_err(EngineError);
         Ok([stage("host")?, stage("port")?, stage("caller")?])
     }
+}
+
+/// Adds the operator's module and data; whether there is a module.
+fn own(engine: &mut regorus::Engine, rules: &Rules) -> Result<bool, Cause> {
+    if let Some(data) = &rules.data {
+        let value = Value::from_json_str(&data.text)
+            .map_err(|error| format!("{} is no JSON: {error}", data.name))?;
+        engine.add_data(object([("operator", value)]))?;
+    }
+    let Some(module) = &rules.module else {
+        return Ok(false);
+    };
+    let package = engine.add_policy(module.name.clone(), module.text.clone())?;
+    if package != "data.sandgate.rules" {
+        return Err(format!(
+            "{} is of {package}; begin it with `package sandgate.rules`",
+            module.name
+        )
+        .into());
+    }
+    match engine.eval_rule(OWN_VERSION.to_owned()) {
+        Ok(version) if version == Value::from(VERSION) => {}
+        Ok(version) => {
+            return Err(format!(
+                "{} is written for version {version}; this is {VERSION}",
+                module.name
+            )
+            .into());
+        }
+        Err(_) => {
+            return Err(format!(
+                "{} does not say what it is written for; add `version := {VERSION}`",
+                module.name
+            )
+            .into());
+        }
+    }
+    for (rule, entrypoint) in [("decision", OWN_CONNECTIONS), ("request", OWN_REQUESTS)] {
+        if engine.compile_with_entrypoint(&entrypoint.into()).is_err() {
+            return Err(format!(
+                "{} has no rule `{rule}`; `{rule} := data.sandgate.{rule}` is the built-in one",
+                module.name
+            )
+            .into());
+        }
+    }
+    Ok(true)
 }
 
 fn numbers(set: &Value) -> Result<BTreeSet<usize>, Cause> {

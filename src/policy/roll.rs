@@ -12,6 +12,7 @@ use super::key_options::{Options, Presence, Unfit};
 use super::moment;
 use super::progress::ProvedKey;
 use super::revocation::{Revocations, Revoked};
+use crate::config::Signatures;
 use crate::model::LoginName;
 
 /// What a login's files say at one moment.
@@ -23,6 +24,8 @@ pub struct Roll {
     pub authorities: AuthorizedKeys,
     /// Who may log in no more.
     pub revocations: Revocations,
+    /// With what they may sign.
+    pub signatures: Signatures,
 }
 
 /// Somebody from there says that they hold this key.
@@ -114,8 +117,12 @@ impl Roll {
     }
 
     fn judge(&self, login: &str, claim: &Claim<'_>) -> Result<(Grants, Presence), Objection> {
-        if !strong(claim.algorithm) {
-            return Err(Objection::Algorithm(claim.algorithm.to_string()));
+        let name = match claim.certificate {
+            None => claim.algorithm.to_string(),
+            Some(_) => claim.algorithm.to_certificate_type(),
+        };
+        if !strong(claim.algorithm) || !self.signatures.take(&name) {
+            return Err(Objection::Algorithm(name));
         }
         let key = claim.key.key_data();
         if let Some(revoked) = self.revocations.find(key, claim.certificate) {

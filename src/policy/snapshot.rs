@@ -8,6 +8,7 @@ use super::check::{self, Checked, FORWARD, Filesystem, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
+use super::rules::Rules;
 use super::schema::{self, Compatibility, Tls};
 use crate::model::{Destination, Generation, Host, Peer};
 use crate::yaml::Invalid;
@@ -82,8 +83,17 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads and validates a policy file.
     pub fn load(path: &Path, generation: Generation) -> Result<Self, LoadError> {
+        Self::load_under(path, generation, &Rules::default())
+    }
+
+    /// The same for a policy that an operator's rules read.
+    pub fn load_under(
+        path: &Path,
+        generation: Generation,
+        rules: &Rules,
+    ) -> Result<Self, LoadError> {
         let text = Self::read(path)?;
-        Self::parse(&path.display().to_string(), &text, generation)
+        Self::under(&path.display().to_string(), &text, generation, rules)
     }
 
     /// Reads a policy file, without a look at what it says.
@@ -101,12 +111,22 @@ impl Snapshot {
     }
 
     /// The policy that is built into the program.
-    pub fn builtin(generation: Generation) -> Result<Self, LoadError> {
-        Self::parse("the built-in policy", BUILTIN, generation)
+    pub fn builtin(generation: Generation, rules: &Rules) -> Result<Self, LoadError> {
+        Self::under("the built-in policy", BUILTIN, generation, rules)
     }
 
     /// Validates a policy's text; `name` is what errors call it.
     pub fn parse(name: &str, text: &str, generation: Generation) -> Result<Self, LoadError> {
+        Self::under(name, text, generation, &Rules::default())
+    }
+
+    /// The same for a policy that an operator's rules read.
+    pub fn under(
+        name: &str,
+        text: &str,
+        generation: Generation,
+        rules: &Rules,
+    ) -> Result<Self, LoadError> {
         if text.len() as u64 > MAX_BYTES {
             return Err(LoadError::TooLarge {
                 file: name.to_owned(),
@@ -121,7 +141,7 @@ impl Snapshot {
             .iter()
             .map(|fault| fault.clone().describe(name, text))
             .collect();
-        let engine = Engine::compile(&checked).map_err(|source| LoadError::Compile {
+        let engine = Engine::compile(&checked, rules).map_err(|source| LoadError::Compile {
             file: name.to_owned(),
             source,
         })?;

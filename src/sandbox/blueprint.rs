@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bounds::Ceiling;
 use super::keys_command::KeysCommand;
 use crate::config::Sftp;
 use crate::model::LoginName;
@@ -33,6 +34,8 @@ pub struct Blueprint {
     pub authorities: Vec<PathBuf>,
     /// Where it says who logs in no more.
     pub revoked: Vec<PathBuf>,
+    /// Where those are listed whom certificates have to name, if that is in a file.
+    pub principals: Vec<PathBuf>,
     /// Where its secrets for codes are, if it has any.
     pub secrets: Vec<PathBuf>,
     /// The program that knows more keys of its.
@@ -47,8 +50,40 @@ pub struct Blueprint {
     pub shared: bool,
     /// Sessions at once in one of them.
     pub sessions: usize,
+    /// What one of them, and a session in it, may use.
+    pub bounds: Ceiling,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
+    /// The operator's root filesystem from which it is taken; `None` is the host's.
+    pub root: Option<RootFilesystem>,
+    /// What is not there, whatever is listed above it.
+    pub denied: Vec<PathBuf>,
+    /// Character devices of the host, below /dev.
+    pub devices: Vec<PathBuf>,
+    /// What HOME holds.
+    pub home: Home,
+    /// Variables that an image gives to its programs (`NAME=value`), the weakest of all.
+    pub variables: Vec<String>,
+}
+
+/// An operator's root filesystem.
+#[derive(Debug, Clone)]
+pub struct RootFilesystem {
+    /// Where it is; it is never written to.
+    pub directory: PathBuf,
+    /// The directory in which the login's changes are kept; without it they end with the sandbox.
+    pub changes: Option<PathBuf>,
+}
+
+/// What HOME holds.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The directory in which the login has one that stays; without it a home ends with its sandbox.
+    pub keep: Option<PathBuf>,
+    /// What a new one is filled with.
+    pub skeleton: Option<PathBuf>,
+    /// To whom a kept one belongs on the host when it is made.
+    pub owner: Account,
 }
 
 /// A path that policy lists.

@@ -1,17 +1,38 @@
-//! The daemon's cgroups: one for each sandbox and, below it, one for each session (cgroup v2).
+//! The daemon's cgroups: one for each sandbox and, below it, one for each session.
 //!
-//! The hierarchy is reached through a detached mount of our own, wherever the host mounts it.
+//! The unified hierarchy (version 2) has all of them and ends what is in them. Bounds are held there, or
+//! in those hierarchies of version 1 that have the controllers; each is reached through a detached mount
+//! of our own, wherever the host mounts it.
 
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RawDir};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::config::Resource;
+
+mod alarm;
+mod controllers;
+mod limits;
+
+pub(super) use alarm::Alarm;
+pub use controllers::{Controllers, Version};
+pub use limits::Limits;
+
+use controllers::{Separate, is_root, own_directory, separate_directory, unified_path};
+use limits::write_text;
 
 /// The start of the names of our directories below the daemon's own cgroup.
 const PREFIX: &str = "sandgate.";
+
+/// Where the daemon itself goes when its own cgroup gives controllers to sandboxes and may not have
+/// processes any more. Left to the next daemon, or to the service manager.
+const DAEMON: &str = "sandgate-daemon";
+
+/// Where a sandbox's init is when the sandbox's cgroup gives controllers to sessions.
+const INIT: &str = "init";
 
 /// The directory of one daemon. Its lock is held by every process that has this descriptor,
 /// so that a later start can tell the dead from the living.
@@ -20,6 +41,17 @@ pub(crate) struct Tree {
     parent: OwnedFd,
     name: String,
     directory: OwnedFd,
+    /// What version 2 holds.
+    unified: Vec<Resource>,
+    separate: Vec<Hierarchy>,
+}
+
+/// The daemon's directory in a hierarchy of version 1.
+#[derive(Debug)]
+struct Hierarchy {
+    parent: OwnedFd,
+    directory: OwnedFd,
+    resources: Vec<Resource>,
 }
 
 /// A cgroup below the daemon's, by descriptors of its directory and of its cgroup.kill: ending what is
@@ -28,6 +60,11 @@ pub(crate) struct Tree {
 pub(super) struct Group {
     directory: OwnedFd,
     kill: OwnedFd,
+    /// From the daemon's directory, in every hierarchy.
+    path: String,
+    /// Whether it is there in hierarchies of version 1 too.
+    separate: bool,
+    alarm: Option<Alarm>,
 }
 
 fn open_directory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
@@ -35,77 +72,219 @@ fn open_directory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(base, name, flags, Mode::empty())?)
 }
 
-/// The daemon's own cgroup directory.
-fn own_directory() -> io::Result<OwnedFd> {
-    let membership = std::fs::read_to_string("/proc/self/cgroup")?;
-    let path = membership
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .ok_or_else(|| {
-            io::Error::other("this kernel has no cgroup v2 hierarchy (CONFIG_CGROUPS)")
-        })?;
-    let context = rustix::mount::fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let root = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    open_directory(&root, if path.is_empty() { "." } else { path })
-}
-
 impl Tree {
-    /// Sweeps what dead daemons left here and makes this daemon's directory.
-    pub(crate) fn create() -> io::Result<Self> {
-        let parent = own_directory()?;
-        // Between making a directory and locking it, it looks like a dead daemon's: one start at a time.
-        let starting = open_directory(&parent, ".")?;
-        rustix::fs::flock(&starting, FlockOperation::LockExclusive)?;
-        for name in children(&parent)? {
-            if name.starts_with(PREFIX) {
-                // What can't be cleared away now has a name of its own and is no reason not to serve.
-                if let Err(error) = sweep_if_dead(&parent, &name) {
-                    tracing::warn!(cgroup = name, %error, "not swept");
-                }
+    /// Sweeps what dead daemons left here and makes this daemon's directories.
+    pub(crate) fn create(controllers: &Controllers) -> io::Result<Self> {
+        let membership = std::fs::read_to_string("/proc/self/cgroup")?;
+        let parent = own_directory(unified_path(&membership)?)?;
+        let name = format!("{PREFIX}{}", rustix::process::getpid());
+        let directory = claim(&parent, &name, raze)?;
+        if !controllers.unified.is_empty() {
+            if !is_root(&parent) {
+                make_directory(&parent, DAEMON)?;
+                write_text(&open_directory(&parent, DAEMON)?, "cgroup.procs", "0")?;
+            }
+            for group in [&parent, &directory] {
+                give_on(group, &controllers.unified)?;
             }
         }
-        let name = format!("{PREFIX}{}", rustix::process::getpid());
-        rustix::fs::mkdirat(&parent, &*name, Mode::from_raw_mode(0o755))?;
-        let directory = open_directory(&parent, &name)?;
-        rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+        let hierarchy = |separate| Hierarchy::create(separate, &name);
         Ok(Self {
+            separate: (controllers.separate.iter().map(hierarchy)).collect::<io::Result<_>>()?,
+            unified: controllers.unified.clone(),
             parent,
             name,
             directory,
         })
     }
 
-    /// A new child group.
+    /// A new child group without bounds.
     pub(super) fn group(&self, name: &str) -> io::Result<Group> {
-        Group::create(&self.directory, name)
+        Group::create(&self.directory, name.to_owned(), name)
+    }
+
+    /// A new child group for a sandbox.
+    pub(super) fn sandbox(&self, name: &str, limits: &Limits) -> io::Result<Group> {
+        let group = self.group(name)?;
+        self.bound(group, limits)
+    }
+
+    /// Where a sandbox's own processes go when its sessions have bounds of their own.
+    pub(super) fn cradle(&self, sandbox: &Group, sessions: &Limits) -> io::Result<Option<Group>> {
+        if !sessions.any() || self.unified.is_empty() {
+            return Ok(None);
+        }
+        let cradle = sandbox.child(INIT)?;
+        give_on(&sandbox.directory, &self.unified)?;
+        Ok(Some(cradle))
+    }
+
+    /// A new group for a session below its sandbox's.
+    pub(super) fn session(
+        &self,
+        sandbox: &Group,
+        name: &str,
+        limits: &Limits,
+    ) -> io::Result<Group> {
+        let group = sandbox.child(name)?;
+        if limits.any() {
+            self.bound(group, limits)
+        } else {
+            Ok(group)
+        }
+    }
+
+    fn bound(&self, mut group: Group, limits: &Limits) -> io::Result<Group> {
+        let mut write = || {
+            limits.write_unified(&group.directory, &self.unified)?;
+            for hierarchy in &self.separate {
+                let directory = &hierarchy.directory;
+                make_directory(directory, &group.path)?;
+                let directory = open_directory(directory, &group.path)?;
+                limits.write_separate(&directory, &hierarchy.resources)?;
+                if limits.memory.is_some() && hierarchy.resources.contains(&Resource::Memory) {
+                    group.alarm = Some(Alarm::of(directory)?);
+                }
+            }
+            group.separate = true;
+            Ok(())
+        };
+        let written: io::Result<()> = write();
+        if let Err(e) = written {
+            self.remove(&group.path)?;
+            return Err(e);
+        }
+        Ok(group)
+    }
+
+    /// What a child that was born into a group of version 2 writes `0` to, to be in the same of version
+    /// 1. Files of threads, `tasks`: that of a process would wait for a grace period of the kernel's.
+    pub(super) fn joins(&self, sandbox: &Group, session: &Group) -> io::Result<Vec<OwnedFd>> {
+        let group = if session.separate { session } else { sandbox };
+        let tasks = format!("{}/tasks", group.path);
+        self.separate
+            .iter()
+            .map(|hierarchy| open_file(&hierarchy.directory, &tasks, OFlags::WRONLY))
+            .collect()
     }
 
     /// Removes an empty child with its empty children; `false` while something lives in it.
-    pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
-        remove_tree(&self.directory, name)
+    pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
+        let mut gone = remove_tree(&self.directory, path)?;
+        for hierarchy in &self.separate {
+            gone &= remove_tree(&hierarchy.directory, path)?;
+        }
+        Ok(gone)
     }
 
-    /// Ends every process below and removes the directory; waits for at most two seconds.
+    /// Ends every process below and removes the directories; waits for at most two seconds in each
+    /// hierarchy.
     pub(crate) fn raze(&self) -> io::Result<()> {
-        raze(&self.parent, &self.name)
+        raze(&self.parent, &self.name)?;
+        for hierarchy in &self.separate {
+            clear(&hierarchy.parent, &self.name)?;
+        }
+        Ok(())
     }
 }
 
+impl Hierarchy {
+    fn create(separate: &Separate, name: &str) -> io::Result<Self> {
+        let wrong = |e: io::Error| {
+            let names = separate.controllers.join(",");
+            io::Error::new(e.kind(), format!("cgroup v1 {names}: {e}"))
+        };
+        let parent = separate_directory(separate).map_err(wrong)?;
+        // Nothing is killed here: that is for version 2, which has the same processes.
+        let directory = claim(&parent, name, |parent, name| {
+            remove_tree(parent, name).map(drop)
+        });
+        Ok(Self {
+            directory: directory.map_err(wrong)?,
+            resources: separate.resources.clone(),
+            parent,
+        })
+    }
+}
+
+/// Has dead daemons' directories cleared away, and makes and locks this one's.
+fn claim(
+    parent: &OwnedFd,
+    name: &str,
+    clear_away: impl Fn(&OwnedFd, &str) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
+    // Between making a directory and locking it, it looks like a dead daemon's: one start at a time.
+    let starting = open_directory(parent, ".")?;
+    rustix::fs::flock(&starting, FlockOperation::LockExclusive)?;
+    for name in children(parent)? {
+        if name.starts_with(PREFIX) {
+            // What can't be cleared away now has a name of its own and is no reason not to serve.
+            if let Err(error) = sweep_if_dead(parent, &name, &clear_away) {
+                tracing::warn!(cgroup = name, %error, "not swept");
+            }
+        }
+    }
+    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+    let directory = open_directory(parent, name)?;
+    rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(directory)
+}
+
+fn make_directory(parent: &OwnedFd, path: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(parent, path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Gives a group's controllers to the groups below it.
+fn give_on(group: &OwnedFd, resources: &[Resource]) -> io::Result<()> {
+    let names: Vec<String> = resources
+        .iter()
+        .map(|resource| format!("+{}", controllers::name(*resource)))
+        .collect();
+    write_text(group, "cgroup.subtree_control", &names.join(" "))
+}
+
 impl Group {
-    fn create(base: impl AsFd, name: &str) -> io::Result<Self> {
+    fn create(base: impl AsFd, path: String, name: &str) -> io::Result<Self> {
         rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755))?;
         let directory = open_directory(base, name)?;
         let kill = open_file(&directory, "cgroup.kill", OFlags::WRONLY)?;
-        Ok(Self { directory, kill })
+        Ok(Self {
+            directory,
+            kill,
+            path,
+            separate: false,
+            alarm: None,
+        })
     }
 
-    /// A group below this one.
-    pub(super) fn child(&self, name: &str) -> io::Result<Self> {
-        Self::create(&self.directory, name)
+    fn child(&self, name: &str) -> io::Result<Self> {
+        Self::create(&self.directory, format!("{}/{name}", self.path), name)
+    }
+
+    /// Its path below the daemon's directory.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What tells of its end of memory, where the kernel does not end it by itself.
+    pub(super) fn alarm(&self) -> Option<&Alarm> {
+        self.alarm.as_ref()
+    }
+
+    pub(super) fn alarm_mut(&mut self) -> Option<&mut Alarm> {
+        self.alarm.as_mut()
+    }
+
+    /// Whether the kernel has killed in it for its memory, as far as it can be told.
+    pub(super) fn ran_out_of_memory(&self) -> bool {
+        let kills = match &self.alarm {
+            Some(alarm) => alarm.kills(),
+            None => alarm::kills(&self.directory, "memory.events"),
+        };
+        kills.is_ok_and(|kills| kills > 0)
     }
 
     /// Its id, as sock_diag reports it for a socket's creator: the directory's inode number.
@@ -185,12 +364,16 @@ impl AsFd for Group {
 }
 
 /// A directory whose lock nobody holds belongs to a dead daemon.
-fn sweep_if_dead(parent: &OwnedFd, name: &str) -> io::Result<()> {
+fn sweep_if_dead(
+    parent: &OwnedFd,
+    name: &str,
+    clear_away: impl Fn(&OwnedFd, &str) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = open_directory(parent, name)?;
     match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             tracing::warn!(cgroup = name, "sweeping what a killed daemon left");
-            raze(parent, name)
+            clear_away(parent, name)
         }
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
         Err(e) => Err(e.into()),
@@ -205,6 +388,10 @@ fn raze(parent: &OwnedFd, name: &str) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     }
+    clear(parent, name)
+}
+
+fn clear(parent: &OwnedFd, name: &str) -> io::Result<()> {
     for _ in 0..400 {
         if remove_tree(parent, name)? {
             return Ok(());
@@ -251,9 +438,7 @@ fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
 
 /// The members of one group; none where it is removed already.
 fn pids(directory: &OwnedFd) -> io::Result<Vec<Pid>> {
-    let read = open_file(directory, "cgroup.procs", OFlags::RDONLY)
-        .and_then(|file| io::read_to_string(std::fs::File::from(file)));
-    let text = match read {
+    let text = match read(directory, "cgroup.procs") {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => String::new(),
         other => other?,
     };
@@ -270,4 +455,9 @@ fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Owned
         flags | OFlags::CLOEXEC,
         Mode::empty(),
     )?)
+}
+
+fn read(directory: &OwnedFd, name: &str) -> io::Result<String> {
+    let file = open_file(directory, name, OFlags::RDONLY)?;
+    io::read_to_string(std::fs::File::from(file))
 }

@@ -65,7 +65,6 @@ struct Shared {
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     /// Programs for keys that may run at once.
     commands: Semaphore,
-    pool_size: usize,
     reloads: mpsc::UnboundedSender<OwnedFd>,
 }
 
@@ -80,11 +79,25 @@ pub struct Attached<F> {
     pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
+/// Before the pool is refilled: those who wait for a session come first.
+const SESSIONS_FIRST: Duration = Duration::from_millis(5);
+
+/// Before a prepared sandbox that ended is replaced: what ends each of them ends one a second.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Sandboxes that wait for their first session.
 #[derive(Debug, Default)]
 struct Pool {
     ready: VecDeque<Lease>,
     building: usize,
+    size: usize,
+}
+
+impl Pool {
+    /// The next one that lives: one can have ended before it was put here.
+    fn take(&mut self) -> Option<Lease> {
+        std::iter::from_fn(|| self.ready.pop_front()).find(Lease::lives)
+    }
 }
 
 /// What the other side said can't be: the monitor is gone or broken, and the gate must end.
@@ -111,10 +124,7 @@ fn unexpected(given: &Given) -> Refusal {
 
 impl Monitor {
     /// Takes the gate's end.
-    pub(crate) fn attach(
-        channel: Channel,
-        pool_size: usize,
-    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
+    pub(crate) fn attach(channel: Channel) -> io::Result<Attached<impl Future<Output = Lost>>> {
         let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -126,7 +136,6 @@ impl Monitor {
             leased: Mutex::default(),
             turns: Mutex::default(),
             commands: Semaphore::new(MOST_COMMANDS),
-            pool_size,
             reloads: reload,
         });
         let socket = reactor::register(channel.into())?;
@@ -141,6 +150,9 @@ impl Monitor {
 
     fn send(&self, request: Request) -> Result<oneshot::Receiver<Reply>, Refusal> {
         let number = self.0.last.fetch_add(1, Ordering::Relaxed);
+        request
+            .check()
+            .map_err(|_| Refusal("the request is out of bounds".into()))?;
         let bytes = encode(&Numbered { number, request })
             .map_err(|_| Refusal("the request is too long".into()))?;
         let (sender, receiver) = oneshot::channel();
@@ -166,20 +178,21 @@ impl Monitor {
         }
     }
 
-    /// Builds every login's pool. Called before the port opens, so that what can't be confined is
-    /// found out by the operator and not by a user.
+    /// Builds every login's pool, of the size beside it. Called before the port opens, so that what can't be
+    /// confined is found out by the operator and not by a user; to this end one is built for an empty pool, too.
     pub async fn fill_pools(
         &self,
-        logins: impl IntoIterator<Item = &LoginName>,
+        pools: impl IntoIterator<Item = (&LoginName, usize)>,
     ) -> Result<(), Refusal> {
-        for login in logins {
-            for _ in 0..self.0.pool_size {
+        for (login, size) in pools {
+            lock(&self.0.pools).entry(login.clone()).or_default().size = size;
+            for _ in 0..size.max(1) {
                 let ready = self.build(login).await?;
-                lock(&self.0.pools)
-                    .entry(login.clone())
-                    .or_default()
-                    .ready
-                    .push_back(ready);
+                let mut pools = lock(&self.0.pools);
+                let pool = pools.entry(login.clone()).or_default();
+                pool.ready.push_back(ready);
+                let over = pool.ready.split_off(pool.ready.len().min(pool.size));
+                drop((pools, over));
             }
         }
         Ok(())
@@ -187,14 +200,18 @@ impl Monitor {
 
     /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
     /// ones in the background.
-    pub fn renew_pools<'a>(&self, logins: impl IntoIterator<Item = &'a LoginName>) {
+    pub fn renew_pools<'a>(&self, pools: impl IntoIterator<Item = (&'a LoginName, usize)>) {
         let old: Vec<_> = lock(&self.0.pools)
             .values_mut()
-            .map(|pool| std::mem::take(&mut pool.ready))
+            .map(|pool| {
+                pool.size = 0;
+                std::mem::take(&mut pool.ready)
+            })
             .collect();
         drop(old);
-        for login in logins {
-            self.refill(login);
+        for (login, size) in pools {
+            lock(&self.0.pools).entry(login.clone()).or_default().size = size;
+            self.refill(login, SESSIONS_FIRST);
         }
     }
 
@@ -212,34 +229,40 @@ impl Monitor {
 
     /// A fresh sandbox of the login, from its pool where one is ready.
     pub async fn lease(&self, login: &LoginName) -> Result<Lease, Refusal> {
-        let ready = lock(&self.0.pools)
-            .get_mut(login)
-            .and_then(|pool| pool.ready.pop_front());
+        let ready = lock(&self.0.pools).get_mut(login).and_then(Pool::take);
         let lease = match ready {
             Some(ready) => ready,
             None => self.build(login).await?,
         };
-        self.refill(login);
+        self.refill(login, SESSIONS_FIRST);
         Ok(lease)
     }
 
+    /// A prepared sandbox that has ended by itself gives way to a new one.
+    fn replace(&self, gone: SandboxId) {
+        let holds = |pool: &Pool| pool.ready.iter().any(|lease| lease.id() == gone);
+        let login = lock(&self.0.pools)
+            .iter()
+            .find_map(|(login, pool)| holds(pool).then(|| login.clone()));
+        if let Some(login) = login {
+            self.refill(&login, AGAIN);
+        }
+    }
+
     /// Builds in the background what the pool lacks. A failure is logged; the next lease tries again.
-    fn refill(&self, login: &LoginName) {
+    fn refill(&self, login: &LoginName, after: Duration) {
         let missing = {
             let mut pools = lock(&self.0.pools);
             let pool = pools.entry(login.clone()).or_default();
-            let missing = self
-                .0
-                .pool_size
-                .saturating_sub(pool.ready.len() + pool.building);
+            pool.ready.retain(Lease::lives);
+            let missing = pool.size.saturating_sub(pool.ready.len() + pool.building);
             pool.building += missing;
             missing
         };
         for _ in 0..missing {
             let (monitor, login) = (self.clone(), login.clone());
             tokio::spawn(async move {
-                // Those who wait for a session come first.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(after).await;
                 let built = monitor.build(&login).await;
                 let mut pools = lock(&monitor.0.pools);
                 let pool = pools.entry(login).or_default();
@@ -343,9 +366,7 @@ impl Monitor {
                 if let Some(gone) = lock(&self.0.leased).get(&sandbox) {
                     gone.cancel();
                 }
-                for pool in lock(&self.0.pools).values_mut() {
-                    pool.ready.retain(|lease| lease.id() != sandbox);
-                }
+                self.replace(sandbox);
             }
             Message::Reloaded => {
                 let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {

@@ -1,7 +1,7 @@
 //! From a forked child to the user's program: the layers, in order, each proof consumed by the next.
 //!
 //! ```text
-//! detach -> enter -> drop privileges -> Landlock -> seccomp -> exec, serve files, or run an errand
+//! bound -> detach -> enter -> drop privileges -> Landlock -> seccomp -> exec, serve files, or run an errand
 //! ```
 //!
 //! Everything is prepared before the fork; a step that fails ends the child, and the session with it.
@@ -18,6 +18,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::blueprint::{Account, HOME};
+use super::bounds::ProcessLimits;
 use super::errand;
 use super::landlock::{self as map, LandlockError};
 use super::privileges::{self, Dropped, PrivilegeError, Rlimit};
@@ -32,7 +33,11 @@ pub mod ablation;
 pub(super) struct Prepared<'a> {
     pub(super) entrance: &'a Entrance,
     pub(super) account: Account,
+    /// Files by which the groups are joined that hold its bounds (`Tree::joins`).
+    pub(super) joins: Vec<OwnedFd>,
+    /// The bound on open files that the daemon was started with.
     pub(super) open_files: Rlimit,
+    pub(super) limits: ProcessLimits,
     pub(super) ruleset: RulesetCreated,
     pub(super) filter: &'a Filter,
     pub(super) stdio: [OwnedFd; 3],
@@ -142,7 +147,9 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
     let Prepared {
         entrance,
         account,
+        joins,
         open_files,
+        limits,
         ruleset,
         filter,
         stdio,
@@ -150,7 +157,8 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
         task,
         report: _report,
     } = prepared;
-    let detached = Detached::from_parent(stdio, terminal, open_files)?;
+    let bounded = Bounded::join(&joins, limits, &open_files)?;
+    let detached = bounded.detach(stdio, terminal)?;
     let entered = detached.enter(entrance)?;
     let unprivileged = entered.drop_privileges(account)?;
     let restricted = unprivileged.restrict(ruleset)?;
@@ -176,27 +184,36 @@ fn take_stdio(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<(), Failure> {
     step("stderr", rustix::stdio::dup2_stderr(&errors))
 }
 
-/// Has a session and, where asked for, a terminal of its own, default signals, no inherited key.
-struct Detached(());
+/// Held to what its sandbox and itself may use.
+struct Bounded(());
 
-impl Detached {
+impl Bounded {
+    /// Comes first, so that nothing that is used is charged to the daemon.
+    fn join(joins: &[OwnedFd], limits: ProcessLimits, given: &Rlimit) -> Result<Self, Failure> {
+        for group in joins {
+            step("join cgroup", rustix::io::write(group, b"0"))?;
+        }
+        privileges::forbid_core_dumps()?;
+        step("limit", limits.apply(given))?;
+        Ok(Self(()))
+    }
+
     /// setsid(2) comes first for every child, terminal or not: without it TIOCSTI could type into
     /// the terminal that the daemon was started from.
-    fn from_parent(
-        stdio: [OwnedFd; 3],
-        terminal: Terminal,
-        open_files: Rlimit,
-    ) -> Result<Self, Failure> {
+    fn detach(self, stdio: [OwnedFd; 3], terminal: Terminal) -> Result<Detached, Failure> {
+        let Self(()) = self;
         step("setsid", rustix::process::setsid())?;
         step("signals", sys::signals::reset())?;
         take_stdio(stdio, terminal)?;
         step("keyring", sys::keyring::join_fresh_session())?;
-        privileges::forbid_core_dumps()?;
-        privileges::limit_open_files(open_files)?;
-        privileges::limit_processes()?;
-        Ok(Self(()))
+        Ok(Detached(()))
     }
+}
 
+/// Has a session and, where asked for, a terminal of its own, default signals, no inherited key.
+struct Detached(());
+
+impl Detached {
     fn enter(self, entrance: &Entrance) -> Result<Entered, Failure> {
         let Self(()) = self;
         let kinds = KINDS

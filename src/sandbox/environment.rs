@@ -25,13 +25,20 @@ const TRUST: [&str; 11] = [
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The client's variables, then ours, which win.
+/// An image's variables, the client's, then ours, which win; but for PATH, which an image knows better.
 pub(super) fn compose(
     blueprint: &Blueprint,
     client: Vec<(Vec<u8>, Vec<u8>)>,
     terminal: Option<Vec<u8>>,
 ) -> Result<Vec<CString>, NulError> {
-    let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = client.into_iter().collect();
+    let image = blueprint.variables.iter().filter_map(|variable| {
+        let (name, value) = variable.split_once('=')?;
+        Some((name.into(), value.into()))
+    });
+    let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = image.collect();
+    let path = variables.remove(&b"PATH"[..]);
+    let path = path.unwrap_or_else(|| PATH.into());
+    variables.extend(client);
     let mut set = |name: &str, value: &[u8]| variables.insert(name.into(), value.into());
     let login = blueprint.login.as_str().as_bytes();
     for (name, value) in [
@@ -39,7 +46,7 @@ pub(super) fn compose(
         ("LOGNAME", login),
         ("HOME", HOME.as_bytes()),
         ("SHELL", blueprint.shell.as_os_str().as_bytes()),
-        ("PATH", PATH.as_bytes()),
+        ("PATH", &*path),
         // Node.js 24 and later asks for the proxy only then.
         ("NODE_USE_ENV_PROXY", b"1"),
     ] {

@@ -1,48 +1,59 @@
 //! The files under /etc that speak of the sandbox instead of the host.
 
-use std::io;
-use std::os::fd::BorrowedFd;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::blueprint::{Account, Blueprint, HOME};
-use super::root::{RootError, inside, is_ours, mount_point};
-use crate::sys::mount::{Depth, add_attributes};
+use super::root::{Place, READ_ONLY, RootError, at, attach, clone, inside};
+use crate::sys::mount::Depth;
 
 /// What these files are called; a policy that does not list /etc still has them.
-pub(super) const SYNTHESIZED: [&str; 6] = [
+pub(crate) const SYNTHESIZED: [&str; 7] = [
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
+    "/etc/machine-id",
     BUNDLE,
 ];
 
-/// The certificates that programs trust. At the top, where no tree of the host can lie above it.
+/// The certificates that programs trust. At the top, where no tree of the host lies above it.
 pub(super) const BUNDLE: &str = "/.sandgate/ca-bundle.pem";
 
-/// Writes each file into the tmpfs, or over the host's where /etc is shared.
+/// Writes each file into the tmpfs, or over the one that is there where /etc is shared. The new root is the
+/// process's own, so that links lead nowhere else.
 pub(super) fn synthesize(
-    root: BorrowedFd<'_>,
+    place: &Place,
     blueprint: &Blueprint,
     account: Account,
     trust: &str,
 ) -> Result<(), RootError> {
-    let contents = contents(blueprint, account, trust);
+    let machine_id = at("read", "random bytes", machine_id())?;
+    let contents = contents(blueprint, account, machine_id, trust);
     for (path, text) in SYNTHESIZED.iter().zip(contents) {
-        place(root, Path::new(path), text.as_bytes()).map_err(|source| RootError::Step {
-            step: "synthesize",
-            path: path.into(),
-            source,
-        })?;
+        put(place, Path::new(path), text.as_bytes())?;
     }
     Ok(())
 }
 
-fn contents(blueprint: &Blueprint, account: Account, trust: &str) -> [String; 6] {
+/// 128 random bits as machine-id(5) has them: the host's would name it to whoever reads it.
+fn machine_id() -> rustix::io::Result<String> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{:032x}\n", u128::from_ne_bytes(bytes)))
+}
+
+fn contents(
+    blueprint: &Blueprint,
+    account: Account,
+    machine_id: String,
+    trust: &str,
+) -> [String; 7] {
     let Account { uid, gid } = account;
     let (login, shell) = (&blueprint.login, blueprint.shell.display());
     // A login named root has the name to itself: programs take the first of two.
@@ -59,44 +70,51 @@ fn contents(blueprint: &Blueprint, account: Account, trust: &str) -> [String; 6]
         format!("{login}\n"),
         // Nothing listens there, so that a program that ignores the proxy fails at once.
         "# Names are resolved by the proxy; see HTTPS_PROXY.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
+        machine_id,
         trust.to_owned(),
     ]
 }
 
-fn place(root: BorrowedFd<'_>, path: &Path, text: &[u8]) -> io::Result<()> {
-    let path = final_target(root, path)?;
+fn put(place: &Place, path: &Path, text: &[u8]) -> Result<(), RootError> {
+    if let Some(file) = find(place, path)? {
+        return cover(place, &file, path, text);
+    }
+    let path = final_target(place, path)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let exists =
-        |path: &Path| rustix::fs::statat(root, inside(path), AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    if exists(&path) {
-        return cover(root, &path, text);
-    }
-    if exists(parent) && !is_ours(&root, &path)? {
+    match find(place, parent)? {
         // A tree of the host that lacks the file: it is not made there, and the sandbox lacks it too.
-        return Ok(());
+        Some(directory) if !place.is_own(&directory)? => Ok(()),
+        _ => place.write(parent, path.file_name().unwrap_or_default(), text),
     }
-    mount_point(&root, parent, true).map_err(io::Error::other)?;
-    write(root, &path, text)
 }
 
-/// Follows links inside the new root by hand: an absolute target counts from there, not from the host.
-fn final_target(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
+fn find(place: &Place, path: &Path) -> Result<Option<OwnedFd>, RootError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(place.root(), path, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT) => Ok(None),
+        other => at("synthesize", path, other.map(Some)),
+    }
+}
+
+/// Where a link that leads to nothing wants the file.
+fn final_target(place: &Place, path: &Path) -> Result<PathBuf, RootError> {
     let mut path = path.to_owned();
     for _ in 0..8 {
-        match rustix::fs::statat(root, inside(&path), AtFlags::SYMLINK_NOFOLLOW) {
+        let found = rustix::fs::statat(place.root(), inside(&path), AtFlags::SYMLINK_NOFOLLOW);
+        match found {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => {
-                let target = rustix::fs::readlinkat(root, inside(&path), Vec::new())?;
-                let target = Path::new(std::ffi::OsStr::new(
-                    target.to_str().map_err(io::Error::other)?,
-                ))
-                .to_owned();
+                let target = rustix::fs::readlinkat(place.root(), inside(&path), Vec::new());
+                let target = at("read link", &path, target)?;
+                let target = std::os::unix::ffi::OsStrExt::from_bytes(target.as_bytes());
+                let target = Path::new::<OsStr>(target);
                 path = normalize(&path.parent().unwrap_or(Path::new("/")).join(target));
             }
-            Ok(_) | Err(rustix::io::Errno::NOENT) => return Ok(path),
-            Err(e) => return Err(e.into()),
+            Ok(_) | Err(Errno::NOENT) => return Ok(path),
+            Err(e) => return at("synthesize", path, Err(e)),
         }
     }
-    Err(io::Error::other("too many links"))
+    at("synthesize", path, Err(Errno::LOOP))
 }
 
 fn normalize(path: &Path) -> PathBuf {
@@ -113,30 +131,19 @@ fn normalize(path: &Path) -> PathBuf {
     out
 }
 
-fn write(root: BorrowedFd<'_>, path: &Path, text: &[u8]) -> io::Result<()> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(root, inside(path), flags, Mode::from_raw_mode(0o644))?;
-    io::Write::write_all(&mut std::fs::File::from(file), text)
-}
-
-/// Binds a file of ours over the host's; the source's name goes, the mount stays.
-fn cover(root: BorrowedFd<'_>, path: &Path, text: &[u8]) -> io::Result<()> {
-    let source = Path::new("/.synthesized");
-    write(root, source, text)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(root, inside(source), flags)?;
-    let attributes = libc::MOUNT_ATTR_RDONLY
-        | libc::MOUNT_ATTR_NOSUID
-        | libc::MOUNT_ATTR_NODEV
-        | libc::MOUNT_ATTR_NOEXEC;
-    add_attributes(std::os::fd::AsFd::as_fd(&mount), attributes, Depth::One)?;
-    rustix::mount::move_mount(
-        &mount,
-        "",
-        root,
-        inside(path),
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?;
-    rustix::fs::unlinkat(root, inside(source), AtFlags::empty())?;
-    Ok(())
+/// Binds a file of ours over the one that is there; the source's name goes, the mount stays.
+fn cover(place: &Place, covered: &OwnedFd, path: &Path, text: &[u8]) -> Result<(), RootError> {
+    let name = OsStr::new(".synthesized");
+    place.write(Path::new("/"), name, text)?;
+    let source = Path::new("/").join(name);
+    let Some(file) = find(place, &source)? else {
+        return at("find", source, Err(Errno::NOENT));
+    };
+    let attributes = READ_ONLY | libc::MOUNT_ATTR_NOEXEC;
+    attach(&clone(&file, path, attributes, Depth::One)?, covered, path)?;
+    at(
+        "remove",
+        &source,
+        rustix::fs::unlinkat(place.root(), name, AtFlags::empty()),
+    )
 }

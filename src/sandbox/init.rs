@@ -19,6 +19,8 @@ pub(super) struct Birth<'a> {
     pub(super) account: Account,
     /// The certificates that its programs trust, in PEM.
     pub(super) trust: &'a str,
+    /// Files by which the groups are joined that hold the sandbox's bounds.
+    pub(super) joins: Vec<OwnedFd>,
     /// The inode of the monitor's mount namespace.
     pub(super) host_mounts: u64,
     pub(super) filter: &'a Filter,
@@ -37,8 +39,8 @@ pub(super) const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP;
 
 /// Runs as pid 1 of the new sandbox; ends when the monitor does.
-pub(super) fn run(birth: Birth<'_>) -> Infallible {
-    match prepare(&birth) {
+pub(super) fn run(mut birth: Birth<'_>) -> Infallible {
+    match prepare(&mut birth) {
         Ok(()) => {
             drop(birth);
             sleep_forever()
@@ -52,7 +54,11 @@ pub(super) fn run(birth: Birth<'_>) -> Infallible {
     }
 }
 
-fn prepare(birth: &Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
+fn prepare(birth: &mut Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
+    // Taken out: what is closed here must not be closed again at the end.
+    for group in std::mem::take(&mut birth.joins) {
+        rustix::io::write(group, b"0").map_err(|e| format!("join cgroup: {e}"))?;
+    }
     close_all_but(&birth.report)?;
     rustix::thread::set_name(c"sg-init")?;
     sys::signals::reset()?;

@@ -14,6 +14,10 @@ use super::blueprint::{Access, Blueprint, HOME};
 use super::files;
 use crate::config::Gap;
 
+mod carved;
+
+use carved::RootDevice;
+
 /// Why a ruleset could not be made or enforced.
 #[derive(Debug, thiserror::Error)]
 pub enum LandlockError {
@@ -33,6 +37,9 @@ pub enum LandlockError {
         /// Why not.
         source: io::Error,
     },
+    /// The root that was made leads to something denied.
+    #[error("landlock: {0} is denied, and yet the sandbox's root leads to it")]
+    Reachable(String),
     /// The kernel took the ruleset but does not enforce all of it.
     #[error("landlock: the ruleset is only partly enforced")]
     Partly,
@@ -61,6 +68,11 @@ impl Kernel {
         .map(|abi| Self { abi })
         .find(|kernel| kernel.ruleset(Scopes::Session).is_ok())
         .ok_or(LandlockError::Missing)
+    }
+
+    /// The number of its ABI.
+    pub fn abi(self) -> i32 {
+        self.abi as i32
     }
 
     /// What newer ABIs would enforce and this one does not.
@@ -100,11 +112,25 @@ impl Kernel {
         } else {
             Scopes::Session
         };
-        let mut ruleset = self.ruleset(scopes)?;
+        let carved = if blueprint.denied.is_empty() {
+            None
+        } else {
+            let device = RootDevice::of(root)?;
+            device.verify(root, &blueprint.denied)?;
+            Some(device)
+        };
+        let mut rules = Vec::new();
         for (path, grant) in grants(blueprint) {
             let Some((file, kind)) = open_inside(root, path)? else {
                 continue;
             };
+            match carved {
+                Some(device) => device.spread((file, kind, grant), path, &mut rules)?,
+                None => rules.push((file, kind, grant)),
+            }
+        }
+        let mut ruleset = self.ruleset(scopes)?;
+        for (file, kind, grant) in rules {
             let rights = grant.rights(self.abi)
                 & if kind.is_dir() {
                     BitFlags::all()

@@ -1,6 +1,8 @@
 //! Sandboxes: the monitor that makes them, and the gate's side of its channel.
 
 mod blueprint;
+mod bounds;
+mod capabilities;
 mod cgroup;
 mod channel;
 mod client;
@@ -20,12 +22,20 @@ mod pty;
 mod root;
 mod seccomp;
 
-pub use blueprint::{Access, Account, Blueprint, HOME, Listed, PROXY};
+pub use blueprint::{Access, Account, Blueprint, HOME, Home, Listed, PROXY, RootFilesystem};
+pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
+pub use capabilities::{
+    CapabilityError, MONITOR, Missing, Needed, START, Wants, missing as missing_capabilities,
+    needed as needed_capabilities,
+};
+pub(crate) use capabilities::{keep_monitors, keep_supervisors, require as require_capabilities};
 pub(crate) use cgroup::Tree;
+pub use cgroup::{Controllers, Limits, Version};
 pub(crate) use channel::Channel;
 pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
+pub(crate) use files::SYNTHESIZED;
 pub use keys_command::KeysCommand;
 pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;
@@ -37,4 +47,5 @@ pub use protocol::{
     Terminal, WindowSize,
 };
 pub use pty::{Break, resize, send_break};
+pub(crate) use root::Source;
 pub(crate) use seccomp::{Filter, SeccompError};

@@ -11,6 +11,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 
 use super::blueprint::Blueprint;
+use super::bounds::Holders;
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
@@ -23,8 +24,10 @@ use crate::sys::clone::SingleThreaded;
 
 mod commands;
 mod errands;
+mod hold;
 mod keys;
 mod outbox;
+mod remains;
 mod sandboxes;
 mod sessions;
 
@@ -70,6 +73,8 @@ pub(crate) struct Charter {
     /// Errands at once in one sandbox.
     pub(crate) errands: usize,
     pub(crate) kernel: Kernel,
+    /// What held bounds when the daemon was started.
+    pub(crate) holders: Holders,
     /// Whether vm.memfd_noexec exists here.
     pub(crate) seal_memory_files: bool,
 }
@@ -99,6 +104,9 @@ enum Source {
     /// A program that tells keys wrote, or ended.
     Output(u64),
     CommandEnd(u64),
+    /// Its memory ends.
+    SandboxAlarm(SandboxId),
+    SessionAlarm(SessionId),
 }
 
 impl Source {
@@ -113,6 +121,8 @@ impl Source {
             Self::Signal => (6, 0),
             Self::Output(id) => (7, id),
             Self::CommandEnd(id) => (8, id),
+            Self::SandboxAlarm(id) => (9, id.0),
+            Self::SessionAlarm(id) => (10, id.0),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -130,6 +140,8 @@ impl Source {
             6 => Self::Signal,
             7 => Self::Output(number),
             8 => Self::CommandEnd(number),
+            9 => Self::SandboxAlarm(SandboxId(number)),
+            10 => Self::SessionAlarm(SessionId(number)),
             _ => return None,
         })
     }
@@ -271,6 +283,8 @@ impl Monitor {
                     Some(Source::Output(id)) => self.commands.wrote(&mut self.context, id)?,
                     Some(Source::CommandEnd(id)) => self.commands.ended(&mut self.context, id)?,
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
+                    Some(Source::SandboxAlarm(id)) => self.sandboxes.alarmed(id)?,
+                    Some(Source::SessionAlarm(id)) => self.sessions.alarmed(id)?,
                     Some(Source::Signal) => {
                         if self
                             .signals
@@ -288,6 +302,7 @@ impl Monitor {
             self.sessions.kill_due(now)?;
             self.sandboxes.kill_due(&mut self.context, now)?;
             self.commands.kill_due(&self.context, now)?;
+            self.errands.kill_due(now)?;
             self.context.outbox.flush()?;
         }
     }
@@ -309,6 +324,7 @@ impl Monitor {
             self.sessions.next_due(),
             self.sandboxes.next_due(),
             self.commands.next_due(),
+            self.errands.next_due(),
             self.context.outbox.next_due(),
         ];
         due.into_iter()

@@ -102,7 +102,7 @@ fn empty_bounding_set() -> Result<(), PrivilegeError> {
 
 /// What is in the bounding set. A number past the kernel's last is an error of its own; one that it has
 /// to know is a failure, or a call that fails once would leave all the rest.
-fn bounding_set() -> Result<Vec<CapabilitySet>, PrivilegeError> {
+pub(super) fn bounding_set() -> Result<Vec<CapabilitySet>, PrivilegeError> {
     let mut there = Vec::new();
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
@@ -173,22 +173,6 @@ pub(super) fn limit_open_files(limit: Rlimit) -> Result<(), PrivilegeError> {
     step(
         "limit open files",
         rustix::process::setrlimit(Resource::Nofile, limit),
-    )
-}
-
-/// The most processes and threads of one account (RLIMIT_NPROC counts by real uid, and each sandbox has
-/// its own): a fork bomb must not take every pid of the host. The bound that cgroups hold comes on top.
-const MOST_PROCESSES: u64 = 4096;
-
-/// Bounds what the account may start; before the ids change, since root is not bound by it.
-pub(super) fn limit_processes() -> Result<(), PrivilegeError> {
-    let limit = Rlimit {
-        current: Some(MOST_PROCESSES),
-        maximum: Some(MOST_PROCESSES),
-    };
-    step(
-        "limit processes",
-        rustix::process::setrlimit(Resource::Nproc, limit),
     )
 }
 

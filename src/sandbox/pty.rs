@@ -27,12 +27,13 @@ pub(super) fn open(
     rustix::pty::unlockpt(&master)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+    // While it is root's own: the mode of another's would need CAP_FOWNER.
+    rustix::fs::fchmod(&slave, Mode::from_raw_mode(0o620))?;
     rustix::fs::fchown(
         &slave,
         Some(Uid::from_raw(account.uid)),
         Some(Gid::from_raw(TTY)),
     )?;
-    rustix::fs::fchmod(&slave, Mode::from_raw_mode(0o620))?;
     let mut termios = rustix::termios::tcgetattr(&slave)?;
     for (opcode, value) in &terminal.modes {
         apply(&mut termios, *opcode, *value)?;

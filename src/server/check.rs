@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Inspection, Login, Scope, Sftp, TEXT_BYTES, Uids};
+use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
 use crate::egress::InspectError;
 use crate::model::{Generation, LoginName};
-use crate::policy::{self, LoadError, RunAs, Snapshot};
-use crate::sandbox::{
-    Access, Account, Blueprint, Charter, HOME, Kernel, KeysCommand, LandlockError, Listed,
-};
+use crate::policy::{LoadError, Rules, Snapshot};
+use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
+
+mod blueprint;
+
+use blueprint::{blueprint, missing_paths};
 
 /// Why serving would be refused.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,25 @@ pub enum CheckError {
         source_file: PathBuf,
         /// Names for `accept_weaker`.
         missing: String,
+    },
+    /// What a server proves itself with; nothing is left of it.
+    #[error("no hostkeys available: {0}")]
+    NoHostKey(String),
+    /// The host could not be asked what it can hold.
+    #[error("cgroups: {0}")]
+    Holders(#[source] std::io::Error),
+    /// A bound that the operator wrote and that this host can't hold.
+    #[error(
+        "{}: logins.{login}.sandbox.bounds.{}: this host can't hold it: {}; or accept that by `unheld: accept`",
+        source_file.display(), bound.key, bound.mend
+    )]
+    Unheld {
+        /// The configuration.
+        source_file: PathBuf,
+        /// Whose.
+        login: LoginName,
+        /// Which, and the mend.
+        bound: Unholdable,
     },
     /// A policy's account.
     #[error("login {login}: {problem}")]
@@ -101,6 +122,12 @@ impl Checked {
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
 pub fn check(config: Config) -> Result<Checked, CheckError> {
+    let holders = Holders::probe().map_err(CheckError::Holders)?;
+    check_with(config, holders)
+}
+
+/// The same where it is known what holds bounds: a daemon that serves has changed its own cgroup.
+pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
     let seal_memory_files = Path::new("/proc/sys/vm/memfd_noexec").exists();
     let mut gaps = kernel.gaps();
@@ -119,17 +146,21 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         motd: shown("motd", config.manners.motd.as_deref())?,
         ..Texts::default()
     };
+    let rules = config.rules.as_ref();
+    let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
+    texts.rules = rules.transpose()?.unwrap_or_default();
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (name, login) in &config.logins {
         let snapshot = match &login.policy {
             Some(path) => {
                 let text = Snapshot::read(path)?;
-                let snapshot = Snapshot::parse(&path.display().to_string(), &text, Generation(1))?;
+                let file = path.display().to_string();
+                let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
                 texts.policies.insert(name.clone(), text);
                 snapshot
             }
-            None => Snapshot::builtin(Generation(1))?,
+            None => Snapshot::builtin(Generation(1), &texts.rules)?,
         };
         warnings.extend(
             snapshot
@@ -137,8 +168,11 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
                 .iter()
                 .map(|warning| format!("login {name}: {warning}")),
         );
-        let blueprint = blueprint(name, login, &snapshot, &config)?;
-        warnings.extend(missing_paths(&blueprint));
+        let (bounds, unheld) = ceiling(name, login, &holders, &config)?;
+        warnings.extend(unheld);
+        let blueprint = blueprint(name, login, &snapshot, (&config, bounds))?;
+        warnings.extend(super::files::check(name, &blueprint)?);
+        warnings.extend(missing_paths(&blueprint)?);
         blueprints.insert(name.clone(), blueprint);
         policies.insert(name.clone(), Arc::new(snapshot));
     }
@@ -148,6 +182,7 @@ pub fn check(config: Config) -> Result<Checked, CheckError> {
         sandboxes: config.limits.sandboxes,
         errands: config.limits.channels,
         kernel,
+        holders,
         seal_memory_files,
     };
     Ok(Checked {
@@ -214,195 +249,21 @@ fn check_paths(config: &Config) -> Result<(), CheckError> {
     Ok(())
 }
 
-fn blueprint(
+/// The bounds that are enforced, and what is said of those that nothing holds.
+fn ceiling(
     name: &LoginName,
     login: &Login,
-    snapshot: &Snapshot,
+    holders: &Holders,
     config: &Config,
-) -> Result<Blueprint, CheckError> {
-    let filesystem = snapshot.filesystem();
-    let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
-        paths
-            .iter()
-            .map(|path| Listed {
-                path: path.clone(),
-                access,
-            })
-            .collect()
-    };
-    let mut paths = listed(&filesystem.read_only, Access::ReadOnly);
-    paths.extend(listed(&filesystem.read_write, Access::ReadWrite));
-    if filesystem.include_workdir {
-        paths.push(Listed {
-            path: HOME.into(),
-            access: Access::ReadWrite,
-        });
-    }
-    let account = account(snapshot.run_as())
-        .and_then(|account| keep_apart(account, config.uids))
-        .map_err(|problem| CheckError::Account {
+) -> Result<(Ceiling, Vec<String>), CheckError> {
+    let (ceiling, unheld) =
+        (holders.settle(&login.sandbox.bounds)).map_err(|bound| CheckError::Unheld {
+            source_file: config.source.clone(),
             login: name.clone(),
-            problem,
+            bound,
         })?;
-    Ok(Blueprint {
-        login: name.clone(),
-        authorized_keys: login.authorized_keys.clone(),
-        authorities: login.trusted_user_ca_keys.clone(),
-        revoked: login.revoked_keys.clone(),
-        secrets: login.totp_secrets.clone().into_iter().collect(),
-        keys_command: keys_command(name, login, config.uids)?,
-        shell: login.shell.clone(),
-        sftp: login.sftp.clone(),
-        account,
-        shared: login.sandbox.scope != Scope::Connection,
-        sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
-        paths,
-    })
-}
-
-/// The program for keys, if it may be run, with the account that runs it.
-fn keys_command(
-    name: &LoginName,
-    login: &Login,
-    uids: Uids,
-) -> Result<Option<KeysCommand>, CheckError> {
-    let Some(command) = &login.authorized_keys_command else {
-        return Ok(None);
-    };
-    let wrong = |problem: String| CheckError::Account {
-        login: name.clone(),
-        problem: format!("authorized_keys_command: {problem}"),
-    };
-    crate::sandbox::examine_program(&command.program).map_err(wrong)?;
-    let user = nix::unistd::User::from_name(&command.user)
-        .map_err(|e| wrong(format!("cannot look up {:?}: {e}", command.user)))?
-        .ok_or_else(|| {
-            wrong(format!(
-                "this host has no user {:?}; name one",
-                command.user
-            ))
-        })?;
-    let account = Account {
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
-    };
-    if account.uid == 0 || account.gid == 0 {
-        return Err(wrong(
-            "it is never run as root; name another user".to_owned(),
-        ));
-    }
-    let account = keep_apart(Some(account), uids).map_err(wrong)?;
-    Ok(account.map(|account| KeysCommand {
-        program: command.program.clone(),
-        arguments: command.arguments.clone(),
-        account,
-        timeout: command.timeout,
-    }))
-}
-
-/// A named account must not be one that the daemon gives to others: they could signal and read each other.
-fn keep_apart(account: Option<Account>, uids: Uids) -> Result<Option<Account>, String> {
-    let taken = |id: u32| id == uids.gate || (uids.first..uids.first + uids.count).contains(&id);
-    match account {
-        Some(account) if taken(account.uid) || taken(account.gid) => Err(format!(
-            "process: {}:{} lies among the daemon's own ids (`uids`); name another account",
-            account.uid, account.gid
-        )),
-        other => Ok(other),
-    }
-}
-
-/// `sandbox`, the schema's usual name, is the sandbox's own account from the daemon's range, as is an
-/// omitted one; other names are the host's.
-fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
-    let user = match &run_as.user {
-        None => None,
-        Some(policy::Account::Id(uid)) => Some((*uid, *uid)),
-        Some(policy::Account::Name(name)) if name == "sandbox" => None,
-        Some(policy::Account::Name(name)) => match nix::unistd::User::from_name(name) {
-            Ok(Some(user)) => Some((user.uid.as_raw(), user.gid.as_raw())),
-            Ok(None) => {
-                return Err(format!(
-                    "process.run_as_user: this host has no user {name:?}; name one, give a numeric id, or `sandbox`"
-                ));
-            }
-            Err(e) => return Err(format!("process.run_as_user: cannot look up {name:?}: {e}")),
-        },
-    };
-    let group = match &run_as.group {
-        None => None,
-        Some(policy::Account::Id(gid)) => Some(*gid),
-        Some(policy::Account::Name(name)) if name == "sandbox" => None,
-        Some(policy::Account::Name(name)) => match nix::unistd::Group::from_name(name) {
-            Ok(Some(group)) => Some(group.gid.as_raw()),
-            Ok(None) => {
-                return Err(format!(
-                    "process.run_as_group: this host has no group {name:?}; name one, give a numeric id, or `sandbox`"
-                ));
-            }
-            Err(e) => {
-                return Err(format!(
-                    "process.run_as_group: cannot look up {name:?}: {e}"
-                ));
-            }
-        },
-    };
-    match (user, group) {
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err("process.run_as_group: name a user too".into()),
-        (Some((0, _)), _) | (_, Some(0)) => {
-            Err("process: sessions never run as root; name another account".into())
-        }
-        (Some((_, 0)), None) => {
-            Err("process.run_as_group: the user's own group is root's; name another".into())
-        }
-        (Some((uid, gid)), group) => Ok(Some(Account {
-            uid,
-            gid: group.unwrap_or(gid),
-        })),
-    }
-}
-
-/// A listed path that the host lacks gives nothing; so does a policy under which the shell can't be seen.
-fn missing_paths(blueprint: &Blueprint) -> Vec<String> {
-    let login = &blueprint.login;
-    let missing = blueprint
-        .paths
-        .iter()
-        .filter(|listed| {
-            !["/tmp", "/app", HOME]
-                .iter()
-                .any(|own| listed.path.starts_with(own))
-        })
-        .filter(|listed| std::fs::symlink_metadata(&listed.path).is_err())
-        .map(|listed| {
-            format!(
-                "login {login}: filesystem_policy: this host has no {}",
-                listed.path.display()
-            )
-        });
-    let no_shell = (!is_visible(blueprint, &blueprint.shell)).then(|| {
-        format!("login {login}: its shell {} is not below any path of filesystem_policy, so no session can start", blueprint.shell.display())
-    });
-    let no_sftp = match &blueprint.sftp {
-        Sftp::Program(path) if !is_visible(blueprint, path) => Some(format!(
-            "login {login}: its sftp server {} is not below any path of filesystem_policy, so sftp can't start",
-            path.display()
-        )),
-        Sftp::Internal | Sftp::Program(_) => None,
-    };
-    missing.chain(no_shell).chain(no_sftp).collect()
-}
-
-/// Whether a program of the host is there in the sandbox, too.
-fn is_visible(blueprint: &Blueprint, program: &Path) -> bool {
-    std::fs::canonicalize(program).is_ok_and(|program| {
-        blueprint
-            .paths
-            .iter()
-            .filter_map(|listed| std::fs::canonicalize(&listed.path).ok())
-            .any(|path| program.starts_with(path))
-    })
+    let warn = |Unholdable { key, mend }| format!("login {name}: bounds.{key} is not held: {mend}");
+    Ok((ceiling, unheld.into_iter().map(warn).collect()))
 }
 
 #[cfg(test)]
@@ -428,14 +289,5 @@ mod tests {
         );
         let accepted = accept_gaps(&config("memfd_exec, landlock_scopes"), gaps).unwrap();
         assert_eq!(accepted.len(), 2);
-    }
-
-    #[test]
-    fn an_account_of_the_daemons_own_is_refused() {
-        let uids = Uids::default();
-        let of = |id| keep_apart(Some(Account { uid: id, gid: id }), uids);
-        assert!(of(uids.gate).is_err());
-        assert!(of(uids.first + 7).is_err());
-        assert!(of(1000).is_ok());
     }
 }

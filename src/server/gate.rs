@@ -18,7 +18,7 @@ use super::{inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
-use crate::model::Generation;
+use crate::model::{Generation, LoginName};
 use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
@@ -175,10 +175,10 @@ async fn serve(
         monitor,
         lost,
         mut reloads,
-    } = Monitor::attach(channel, config.pool)?;
+    } = Monitor::attach(channel)?;
     let mut lost = tokio::spawn(lost);
     monitor
-        .fill_pools(checked.policies().keys())
+        .fill_pools(pools(config))
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
@@ -227,7 +227,7 @@ async fn serve(
                 let running = Arc::clone(&hosts.borrow());
                 match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
-                        host.monitor.renew_pools(host.config.logins.keys());
+                        host.monitor.renew_pools(pools(&host.config));
                         hosts.send_replace(Arc::new(host));
                         tracing::info!(generation = generation.0, "configuration reloaded");
                     }
@@ -259,7 +259,8 @@ fn renew(
     let mut policies = BTreeMap::new();
     for (login, text) in &texts.policies {
         let name = format!("the policy of {login}");
-        let snapshot = Snapshot::parse(&name, text, generation).map_err(|e| super::explain(&e))?;
+        let snapshot = Snapshot::under(&name, text, generation, &texts.rules)
+            .map_err(|error| super::explain(&error))?;
         policies.insert(login.clone(), Arc::new(snapshot));
     }
     Ok(Host {
@@ -273,6 +274,14 @@ fn renew(
         tenancies: Arc::clone(&running.tenancies),
         gateway: Arc::new(running.gateway.renewed(&policies)),
         config,
+    })
+}
+
+/// How many sandboxes wait for each login. None for one whose changes are kept: one at a time has them.
+fn pools(config: &Config) -> impl Iterator<Item = (&LoginName, usize)> {
+    config.logins.iter().map(|(name, login)| {
+        let kept = login.sandbox.files.changes.is_some();
+        (name, if kept { 0 } else { config.pool })
     })
 }
 

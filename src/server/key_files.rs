@@ -1,4 +1,4 @@
-//! Files of authorities, of revoked keys and of secrets, looked at before the port opens.
+//! Files of authorities, of principals, of revoked keys and of secrets, looked at before the port opens.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,16 +10,32 @@ use crate::config::Config;
 use crate::policy::{AuthorizedKeys, Revocations, Secrets};
 use crate::sandbox::{open_keys, open_secrets};
 
-/// Reads them as a login would. Without one of them nobody could log in; lines of authorities that would
-/// be skipped are what the operator is warned of.
+/// Reads them as a login would. Without one of them nobody could log in; lines of authorities and principals
+/// that would be skipped are what the operator is warned of.
 pub(super) fn check(config: &Config) -> Result<Vec<String>, CheckError> {
     let mut warnings = Vec::new();
     for login in config.logins.values() {
+        let mut skipped = |path: &Path, keys: &AuthorizedKeys| {
+            warnings.extend(keys.warnings().iter().map(|warning| {
+                let (line, problem) = (warning.line, &warning.problem);
+                format!("{}:{line}: {problem}", path.display())
+            }));
+        };
+        let mut authorities = Vec::new();
         for path in &login.trusted_user_ca_keys {
             let bytes = read("trusted_user_ca_keys", path)?;
-            for warning in AuthorizedKeys::parse_authorities(&bytes, &[]).warnings() {
-                let (line, problem) = (warning.line, &warning.problem);
-                warnings.push(format!("{}:{line}: {problem}", path.display()));
+            skipped(path, &AuthorizedKeys::parse_authorities(&bytes, &[]));
+            authorities.extend(bytes);
+            authorities.push(b'\n');
+        }
+        if let Some(path) = &login.authorized_principals_file {
+            let keys = AuthorizedKeys::parse_authorities(&authorities, &[]);
+            if path.exists() {
+                let bytes = read("authorized_principals_file", path)?;
+                skipped(path, &keys.named_in(&bytes));
+            } else {
+                let path = path.display();
+                warnings.push(format!("{path}: is not there, and so names nobody"));
             }
         }
         if let Some(path) = &login.totp_secrets {

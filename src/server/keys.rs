@@ -108,20 +108,42 @@ fn public_half(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Leaves those host keys that can be used, if there is one at all, and says why others can't be.
-pub fn sift(paths: &mut Vec<PathBuf>) -> Vec<String> {
-    let problem = |path: &PathBuf| {
-        let problem = read(path).err()?;
-        Some((
-            path.clone(),
-            format!("host key {}: {problem}", path.display()),
-        ))
+/// Leaves those host keys and certificates that can be used and sign as `algorithms` say, and says why others
+/// are left out. One key has to be left.
+pub fn sift(config: &mut Config, algorithms: &[&str]) -> Result<Vec<String>, CheckError> {
+    let missing = |names: Vec<String>| {
+        let mut names = names.into_iter();
+        names.find(|name| !algorithms.contains(&name.as_str()))
     };
-    let (bad, problems): (Vec<PathBuf>, Vec<String>) = paths.iter().filter_map(problem).unzip();
-    if bad.len() < paths.len() {
-        paths.retain(|path| !bad.contains(path));
+    let (mut keys, mut good, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for path in &config.host_keys {
+        let key = read(path).and_then(|key| match missing(key.algorithms()) {
+            Some(name) => Err(format!("HostKeyAlgorithms has no {name}").into()),
+            None => Ok(key),
+        });
+        match key {
+            Ok(key) => {
+                keys.push(key);
+                good.push(path.clone());
+            }
+            Err(problem) => problems.push(format!("host key {}: {problem}", path.display())),
+        }
     }
-    problems
+    if good.is_empty() {
+        return Err(CheckError::NoHostKey(problems.join("; ")));
+    }
+    config.host_keys = good;
+    config.host_certificates.retain(|path| {
+        let certificate = read_certificate(path, &keys);
+        let problem = match certificate.map(|certificate| missing(certificate.algorithms())) {
+            Ok(None) => return true,
+            Ok(Some(name)) => format!("HostKeyAlgorithms has no {name}"),
+            Err(problem) => problem.to_string(),
+        };
+        problems.push(format!("host certificate {}: {problem}", path.display()));
+        false
+    });
+    Ok(problems)
 }
 
 /// Reads a host key; one that others can read is no secret any more.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::check::{CheckError, Checked, check};
+use super::check::{CheckError, Checked, check_with};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use crate::config::{self, Config, ConfigError};
@@ -35,7 +35,7 @@ pub(super) enum ReloadError {
 /// The monitor's side, which may open files. A failure is said loudly and changes nothing.
 pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Option<Reload> {
     notifier.tell(State::Reloading);
-    let reloaded = read_again(running.config());
+    let reloaded = read_again(running);
     notifier.tell(State::Ready);
     match reloaded {
         Ok(reload) => reload,
@@ -50,7 +50,9 @@ pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Option<Reload> {
     }
 }
 
-fn read_again(running: &Config) -> Result<Option<Reload>, ReloadError> {
+fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
+    let holders = running.charter().holders.clone();
+    let running = running.config();
     let path = &running.source;
     if running.client_key.is_some() || running.logins.values().any(|login| login.policy.is_none()) {
         tracing::warn!("SIGHUP: there is no configuration file; only keys are read afresh");
@@ -61,7 +63,7 @@ fn read_again(running: &Config) -> Result<Option<Reload>, ReloadError> {
         source,
     })?;
     let (config, fixed) = renewed(running, &text)?;
-    let checked = check(config)?;
+    let checked = check_with(config, holders)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }
@@ -86,6 +88,9 @@ pub(super) fn renewed(
     text: &str,
 ) -> Result<(Config, Vec<&'static str>), ReloadError> {
     let mut config = config::parse(&running.source, text).map_err(ConfigError::from)?;
+    if let Some(rules) = running.rules.as_ref().filter(|rules| rules.fixed) {
+        config.rules = Some(rules.clone());
+    }
     let mut fixed = Vec::new();
     macro_rules! keep {
         ($($name:literal: $($field:ident).+),+ $(,)?) => {$(

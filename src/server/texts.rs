@@ -9,6 +9,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::model::LoginName;
+use crate::policy::Rules;
 
 /// Texts as they were found good.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub(super) struct Texts {
     pub(super) config: String,
     /// Each login's policy; the built-in one is in none of them.
     pub(super) policies: BTreeMap<LoginName, String>,
+    /// What judges by them.
+    pub(super) rules: Rules,
     /// What clients see before they log in.
     pub(super) banner: Option<String>,
     /// What terminals show at first.

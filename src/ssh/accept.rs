@@ -179,7 +179,7 @@ impl House {
             Err(turned) => {
                 self.turnstile.note(&host.trail, source, turned);
                 // RFC 4253 §4.2 allows lines before the version. Nobody waits for it to be read.
-                if let Err(error) = stream.try_write(b"sandgate: too many connections\r\n") {
+                if let Err(error) = stream.try_write(turned.line()) {
                     tracing::debug!(%source, %error, "the client cannot be told why");
                 }
             }

@@ -7,15 +7,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Certificate, PublicKey};
 use russh::server::{InvalidPublicKey, PublicKeyOffer, VerifiedPublicKey};
 use russh::{MethodKind, MethodSet};
 
 use super::Host;
+use super::penalties::Conduct;
 use crate::audit::{self, Event, Login, Verdict};
-use crate::config::{self, Method};
+use crate::config::{self, Method, Signatures};
 use crate::model::{Fingerprint, LoginName};
 use crate::policy::{
     self, AuthorizedKeys, CodeError, Objection, Obstacle, Principal, Progress, RevocationError,
@@ -28,17 +28,21 @@ mod codes;
 /// The most characters of a login's name, or a certificate's key id, that an event repeats.
 const NAME_CHARS: usize = 64;
 
+/// How many offers are looked at on one connection. Those that are agreed to are no attempts and take no
+/// time, so that nothing else bounds them; each has files read and may have a program run.
+const OFFERS: u32 = 64;
+
 /// Judges the keys and codes of one connection that has not logged in.
 pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
-    /// Whether an attempt was refused.
-    failed: Arc<AtomicBool>,
+    conduct: Arc<Conduct>,
     /// Whom the client wants to be, and how far they have come.
     login: String,
     progress: Progress,
     /// What was offered, found good and not proved so far.
     unproved: Option<Claim>,
+    offers: u32,
 }
 
 /// Somebody says that they are this login and hold this key.
@@ -74,12 +78,16 @@ fn short(text: &str) -> String {
 enum Ground {
     #[error("unknown login")]
     Login,
+    #[error("nobody talks with whoever wants to be this")]
+    Unwelcome,
     #[error(transparent)]
     Objection(#[from] Objection),
     #[error("{0}")]
     Invalid(&'static str),
     #[error("the key is known, but was not proved")]
     Unproved,
+    #[error("more than {OFFERS} keys were offered")]
+    Offers,
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
     #[error(transparent)]
@@ -95,31 +103,46 @@ enum Ground {
 }
 
 impl Doorkeeper {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, failed: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, conduct: Arc<Conduct>) -> Self {
         Self {
             login: String::new(),
             progress: Progress::new(&host.config.authentication),
             host,
             source,
-            failed,
+            conduct,
             unproved: None,
+            offers: 0,
         }
     }
 
-    /// Begins anew for this name; what was proved under another counts no more.
-    pub(super) fn begin(&mut self, login: &str) {
+    /// Begins anew for this name; what was proved under another counts no more. For some names
+    /// that is the end of the connection.
+    pub(super) fn begin(&mut self, login: &str) -> Begun {
+        let login = plain(login);
         self.settle(None);
         self.give_up();
         let configured = self.known(login).map(|(_, login)| &login.authentication);
         let chains = configured.unwrap_or(&self.host.config.authentication);
         self.progress = Progress::new(chains);
         self.login = short(login);
+        if self.host.config.manners.refuse.logins.contains(login) {
+            self.refuse(&Claim::new(login, None, None), &Ground::Unwelcome);
+            self.conduct.unwelcome();
+            return Begun::Unwelcome;
+        }
+        Begun::Open
     }
 
     /// Whether to ask for this key's proof. Refusing here is a decision; agreeing is none yet.
     pub(super) async fn consider(&mut self, login: &str, offer: PublicKeyOffer<'_>) -> Answer {
+        let login = plain(login);
         let claim = Claim::new(login, Some(offer.public_key), offer.certificate);
         self.settle(Some(&claim));
+        self.offers = self.offers.saturating_add(1);
+        if self.offers > OFFERS {
+            self.refuse(&claim, &Ground::Offers);
+            return Answer::Refused;
+        }
         let held = policy::Claim::offered(offer, self.source.ip());
         let next = self.progress.takes(&fingerprint(offer.public_key));
         let offered = offered(offer.public_key, offer.certificate);
@@ -142,6 +165,7 @@ impl Doorkeeper {
     /// Takes a proved key of the login, or the key of a certificate that it takes, for a step on the way in.
     /// The files are read afresh: a key that was taken out since its offer opens nothing.
     pub(super) async fn admit(&mut self, login: &str, verified: VerifiedPublicKey<'_>) -> Outcome {
+        let login = plain(login);
         self.unproved = None;
         let claim = Claim::new(login, Some(verified.public_key), verified.certificate);
         let offered = offered(verified.public_key, verified.certificate);
@@ -167,6 +191,7 @@ impl Doorkeeper {
         certificate: Option<&Certificate>,
         problem: InvalidPublicKey,
     ) {
+        let login = plain(login);
         let key = certificate.map(|certificate| certificate.public_key().clone().into());
         let claim = Claim::new(login, key.as_ref(), certificate);
         self.settle(Some(&claim));
@@ -199,16 +224,27 @@ impl Doorkeeper {
             .key_files(name.as_ref(), KeyFiles::Authorities)
             .await?;
         let principals = configured.map_or(&[][..], |login| &login.authorized_principals);
-        let authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
-        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
+        let mut authorities = AuthorizedKeys::parse_authorities(&files.join(&b'\n'), principals);
         if let Some(name) = &name {
             warn(name, "authorized_keys", &keys);
             warn(name, "trusted_user_ca_keys", &authorities);
         }
+        if self.has_principals_file(configured) {
+            let files = monitor
+                .key_files(name.as_ref(), KeyFiles::Principals)
+                .await?;
+            authorities = authorities.named_in(&files.join(&b'\n'));
+            if let Some(name) = &name {
+                warn(name, "authorized_principals_file", &authorities);
+            }
+        }
+        let files = monitor.key_files(name.as_ref(), KeyFiles::Revoked).await?;
         let roll = Roll {
             keys,
             authorities,
             revocations: Revocations::parse(&files)?,
+            signatures: configured
+                .map_or_else(Signatures::default, |login| login.signatures.clone()),
         };
         Ok((name, roll))
     }
@@ -226,6 +262,12 @@ impl Doorkeeper {
     /// Whether a program knows keys of this login, or of any other where it is unknown.
     fn has_program(&self, configured: Option<&config::Login>) -> bool {
         let has = |login: &config::Login| login.authorized_keys_command.is_some();
+        configured.map_or_else(|| self.host.config.logins.values().any(has), has)
+    }
+
+    /// The same of a file of principals.
+    fn has_principals_file(&self, configured: Option<&config::Login>) -> bool {
+        let has = |login: &config::Login| login.authorized_principals_file.is_some();
         configured.map_or_else(|| self.host.config.logins.values().any(has), has)
     }
 
@@ -284,7 +326,7 @@ impl Doorkeeper {
     }
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
-        self.failed.store(true, Ordering::Relaxed);
+        self.conduct.failed();
         let method = claim.method.to_string();
         if let Err(error) = self.record(claim, method, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = %claim.login, %ground, %error, "a refused login's audit event could not be written");
@@ -315,6 +357,11 @@ impl Drop for Doorkeeper {
         self.settle(None);
         self.give_up();
     }
+}
+
+/// The name without what OpenSSH calls a style, which chooses among ways to ask for passwords (auth2.c).
+fn plain(login: &str) -> &str {
+    login.split_once(':').map_or(login, |(name, _)| name)
 }
 
 /// The key as the login's program for keys is told of it.
@@ -353,6 +400,15 @@ fn warn(login: &LoginName, files: &str, keys: &AuthorizedKeys) {
     for warning in keys.warnings() {
         tracing::warn!(%login, files, line = warning.line, problem = %warning.problem, "line skipped");
     }
+}
+
+/// Whether somebody may try to log in under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// They may.
+    Open,
+    /// Nobody talks with them.
+    Unwelcome,
 }
 
 /// What an offered key gets.

@@ -12,12 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::command::{self, Chosen};
-use super::environment::{Environment, Taken};
+use super::environment::{Environment, Taken, listed};
 use super::forward::Door;
 use super::guest::Guest;
 use super::presence::Occupied;
 use super::session::{self, Client, Request};
 use super::spill::{self, CAPACITY, SpillDir, SpillError};
+use crate::config::{ChannelKind, Login};
+use crate::policy::Principal;
 use crate::sandbox::{LONGEST_COMMAND, Program, Spawn, Terminal, WindowSize};
 
 /// How many requests may wait for one program; later ones are dropped, as a full terminal drops keys.
@@ -119,8 +121,9 @@ impl Channels {
 
     /// pty-req (RFC 4254 §6.2).
     pub(super) fn terminal(&mut self, id: ChannelId, term: &[u8], terminal: Terminal) -> Answer {
-        if !self.guest.principal().grants().terminal {
-            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options");
+        let login = self.guest.login();
+        if !self.guest.principal().grants().terminal || login.is_none_or(|login| !login.terminal) {
+            tracing::info!(login = %self.guest.principal().login(), "terminal refused by the key's options or the login's");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.get_mut(&id) else {
@@ -157,10 +160,8 @@ impl Channels {
 
     /// shell, exec or subsystem (RFC 4254 §6.5): once a channel.
     pub(super) fn start(&mut self, id: ChannelId, program: Program, handle: Handle) -> Answer {
-        if let Program::Command(command) = &program
-            && (command.len() > LONGEST_COMMAND || command.contains(&0))
-        {
-            tracing::info!(channel = %id, bytes = command.len(), "command refused: too long, or with a NUL");
+        if unfit(&program) {
+            tracing::info!(channel = %id, "command refused: longer than {LONGEST_COMMAND} bytes, or with a NUL");
             return self.refuse(id);
         }
         let Some(draft) = self.drafts.remove(&id) else {
@@ -176,6 +177,11 @@ impl Channels {
             place,
             occupied,
         } = draft;
+        let kind = match &program {
+            Program::Shell => ChannelKind::Shell,
+            Program::Command(_) => ChannelKind::Command,
+            Program::Sftp => ChannelKind::Sftp,
+        };
         let (principal, login) = (self.guest.principal(), self.guest.login());
         let operator = login.and_then(|login| login.force_command.as_deref());
         let Chosen { program, original } =
@@ -186,25 +192,24 @@ impl Channels {
                     return Answer::Failure;
                 }
             };
-        if environment.assign(&principal.grants().environment) == Taken::No {
-            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options");
+        if unfit(&program) {
+            tracing::info!(login = %principal.login(), "session refused: the forced command is longer than {LONGEST_COMMAND} bytes");
+            return Answer::Failure;
+        }
+        if assign(&mut environment, principal, login) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options and set_env");
             return Answer::Failure;
         }
         environment.introduce(self.guest.route(), original);
         // Line discipline and file contents don't go together, whatever was asked for before.
         let terminal = terminal.filter(|_| program != Program::Sftp);
-        let no_size = WindowSize {
-            columns: 0,
-            rows: 0,
-            x_pixels: 0,
-            y_pixels: 0,
-        };
         let (requests, queued) = mpsc::channel(REQUESTS);
         let (size, sizes) =
-            watch::channel(terminal.as_ref().map_or(no_size, |terminal| terminal.size));
+            watch::channel(terminal.as_ref().map_or(NO_SIZE, |terminal| terminal.size));
         let (end, ended) = oneshot::channel();
         self.tasks.spawn(session::run(session::Program {
             guest: self.guest.clone(),
+            kind,
             spawn: Spawn {
                 program,
                 environment: environment.into_variables(),
@@ -313,4 +318,30 @@ impl Channels {
             tracing::debug!(channel = %id, %error, "request dropped");
         }
     }
+}
+
+/// Sets what the key's options say and the login lets them, then what the operator does.
+fn assign(environment: &mut Environment, principal: &Principal, login: Option<&Login>) -> Taken {
+    fn bytes<T: AsRef<[u8]>>((name, value): &(T, T)) -> (&[u8], &[u8]) {
+        (name.as_ref(), value.as_ref())
+    }
+    let Some(login) = login else {
+        return Taken::No;
+    };
+    let keys = principal.grants().environment.iter().map(bytes);
+    let keys = keys.filter(|(name, _)| listed(&login.key_env, name));
+    environment.assign(keys.chain(login.set_env.iter().map(bytes)))
+}
+
+/// What a channel without a terminal has.
+const NO_SIZE: WindowSize = WindowSize {
+    columns: 0,
+    rows: 0,
+    x_pixels: 0,
+    y_pixels: 0,
+};
+
+/// Whether a command is none that can be executed.
+fn unfit(program: &Program) -> bool {
+    matches!(program, Program::Command(command) if command.len() > LONGEST_COMMAND || command.contains(&0))
 }

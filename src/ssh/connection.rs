@@ -12,7 +12,7 @@ use russh::server::{
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio_util::task::TaskTracker;
 
-use super::auth::{Answer as KeyAnswer, Doorkeeper};
+use super::auth::{Answer as KeyAnswer, Begun, Doorkeeper};
 use super::channels::{Answer, Channels};
 use super::forward::{Bound, Forbidden, Forwards, Goal};
 use super::visit::{Route, Wait};
@@ -44,7 +44,7 @@ impl Connection {
     pub(super) fn new(host: Arc<Host>, route: Route, tasks: TaskTracker, wait: Wait) -> Self {
         let source = route.client;
         let stage = Stage::Outside {
-            doorkeeper: Doorkeeper::new(host.clone(), source, wait.failed.clone()),
+            doorkeeper: Doorkeeper::new(host.clone(), source, wait.conduct.clone()),
             wait,
         };
         Self {
@@ -99,10 +99,13 @@ impl Handler for Connection {
     type Error = russh::Error;
 
     async fn auth_began(&mut self, user: &str) -> Result<(), russh::Error> {
-        if let Stage::Outside { doorkeeper, .. } = &mut self.stage {
-            doorkeeper.begin(user);
+        let Stage::Outside { doorkeeper, .. } = &mut self.stage else {
+            return Ok(());
+        };
+        match doorkeeper.begin(user) {
+            Begun::Open => Ok(()),
+            Begun::Unwelcome => Err(russh::Error::Disconnect),
         }
-        Ok(())
     }
 
     async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {

@@ -14,6 +14,9 @@ const COUNT: usize = 128;
 /// The most bytes of a variable's name and value together.
 const BYTES: usize = 32 * 1024;
 
+/// The most bytes of all of them: they wait in memory, and a request to the monitor has to hold them.
+const TOGETHER: usize = 256 * 1024;
+
 /// What a client set before its program started, later ones replacing earlier ones of the same name.
 #[derive(Debug, Default)]
 pub(super) struct Environment(Vec<(Vec<u8>, Vec<u8>)>);
@@ -58,8 +61,11 @@ impl Environment {
         self.0.extend(ends.into_iter().chain(original));
     }
 
-    /// Sets what the key brings with it (sshd(8), environment="…").
-    pub(super) fn assign(&mut self, variables: &[(Vec<u8>, Vec<u8>)]) -> Taken {
+    /// Sets what the key brings with it (sshd(8), environment="…"), or the operator.
+    pub(super) fn assign<'a>(
+        &mut self,
+        variables: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Taken {
         for (name, value) in variables {
             if self.set(name, value) == Taken::No {
                 return Taken::No;
@@ -72,6 +78,11 @@ impl Environment {
     pub(super) fn set(&mut self, name: impl AsRef<[u8]>, value: &[u8]) -> Taken {
         let name = name.as_ref();
         if name.len() + value.len() > BYTES || value.contains(&0) {
+            return Taken::No;
+        }
+        let others = self.0.iter().filter(|(known, _)| known != name);
+        let held: usize = others.map(|(name, value)| name.len() + value.len()).sum();
+        if held + name.len() + value.len() > TOGETHER {
             return Taken::No;
         }
         let (name, value) = (name.to_vec(), value.to_vec());
@@ -91,16 +102,21 @@ impl Environment {
 }
 
 fn acceptable(operator: &[String], name: &str) -> bool {
-    let listed = BUILT_IN
-        .iter()
-        .copied()
-        .chain(operator.iter().map(String::as_str))
-        .any(|pattern| {
-            pattern
-                .strip_suffix('*')
-                .map_or(pattern == name, |prefix| name.starts_with(prefix))
-        });
-    well_formed(name) && listed && !reserved(name)
+    let built_in = BUILT_IN.iter().copied();
+    let mut listed = built_in.chain(operator.iter().map(String::as_str));
+    well_formed(name) && listed.any(|pattern| fits(pattern, name)) && !reserved(name)
+}
+
+/// Whether a name is among these.
+pub(super) fn listed(patterns: &[String], name: &[u8]) -> bool {
+    let name = str::from_utf8(name);
+    name.is_ok_and(|name| patterns.iter().any(|pattern| fits(pattern, name)))
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    pattern
+        .strip_suffix('*')
+        .map_or(pattern == name, |prefix| name.starts_with(prefix))
 }
 
 fn well_formed(name: &str) -> bool {

@@ -13,7 +13,6 @@ mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Handle, Msg};
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf};
@@ -108,13 +107,13 @@ impl Forwards {
                     // The read half is dropped here: its queue would hold up the connection when it is full.
                     let (_, client) = channel.split();
                     let line = shared.lines.take(client.id());
-                    let idle = shared.guest.idle_limit();
+                    let pulse = shared.guest.pulse(goal.kind());
                     reply.accept().await;
                     match dialled {
-                        Dialled::Inside(wire) => carry(wire, line, &client, idle).await,
+                        Dialled::Inside(wire) => carry(wire, line, &client, pulse).await,
                         Dialled::Outside(granted) => {
                             let held = granted
-                                .hold(|stream| carry(Wire::Tcp(stream), line, &client, idle));
+                                .hold(|stream| carry(Wire::Tcp(stream), line, &client, pulse));
                             if held.await.is_none() {
                                 tracing::info!(%goal, "forward ended: policy no longer allows it");
                             }
@@ -243,13 +242,13 @@ async fn take_down(guest: &Guest, path: SocketPath, place: Place) {
     }
 }
 
-/// Carries a connection to its end, or until it carries nothing for `idle`.
-async fn carry(wire: Wire, mut line: Line, client: &ChannelWriteHalf<Msg>, idle: Option<Duration>) {
-    let (end, pulse) = (line.end.clone(), Pulse::new());
+/// Carries a connection to its end, or until it carries nothing for too long.
+async fn carry(wire: Wire, mut line: Line, client: &ChannelWriteHalf<Msg>, pulse: Pulse) {
+    let end = line.end.clone();
     let carried = async {
         tokio::select! {
             carried = relay(&wire, &mut line, client, &pulse) => carried,
-            () = pulse.stopped(idle) => Err(RelayError::Idle),
+            () = pulse.stopped() => Err(RelayError::Idle),
         }
     };
     match end.run_until_cancelled(carried).await {

@@ -1,13 +1,12 @@
 //! Somebody who has logged in, and the sandbox of their connection.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Host;
-use super::presence::Presence;
+use super::presence::{Limits, Presence, Pulse};
 use super::tenancy::{Entered, Sandbox, Stay};
 use super::visit::Route;
-use crate::config::Login;
+use crate::config::{ChannelKind, Login};
 use crate::egress::{Granted, OpenError};
 use crate::model::{Destination, Holder, Subject};
 use crate::policy::Principal;
@@ -84,9 +83,13 @@ impl Guest {
         &self.presence
     }
 
-    /// How long a channel may carry nothing.
-    pub(super) fn idle_limit(&self) -> Option<Duration> {
-        self.host.config.manners.timeouts.idle
+    /// The pulse of a channel of this kind that opens now.
+    pub(super) fn pulse(&self, kind: ChannelKind) -> Pulse {
+        let timeouts = &self.host.config.manners.timeouts;
+        self.presence.pulse(Limits {
+            own: timeouts.of(kind),
+            all: timeouts.all_idle,
+        })
     }
 
     /// What an interactive shell begins with.

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{Algorithm, Certificate, PrivateKey};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey};
 
 /// The smallest RSA modulus that a host may prove itself with, in bits (NIST SP 800-57 part 1 rev. 5,
 /// table 2: 128 bits of security). A host's key lives longer than a user's.
@@ -47,6 +47,24 @@ impl Identity {
     pub(super) fn certificates(&self) -> Vec<Certificate> {
         let all = self.certificates.iter();
         all.map(|certificate| certificate.0.clone()).collect()
+    }
+}
+
+/// With what a key of this type signs: RSA with either hash, as the client chooses (RFC 8332 §3).
+fn algorithms(algorithm: Algorithm) -> Vec<Algorithm> {
+    match algorithm {
+        Algorithm::Rsa { .. } => [HashAlg::Sha512, HashAlg::Sha256]
+            .map(|hash| Algorithm::Rsa { hash: Some(hash) })
+            .to_vec(),
+        other => vec![other],
+    }
+}
+
+impl HostKey {
+    /// The names of the algorithms that it is offered under.
+    pub fn algorithms(&self) -> Vec<String> {
+        let all = algorithms(self.0.algorithm());
+        all.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -105,6 +123,12 @@ pub enum HostCertificateError {
 }
 
 impl HostCertificate {
+    /// The names of the algorithms that it is offered under.
+    pub fn algorithms(&self) -> Vec<String> {
+        let all = algorithms(self.0.algorithm());
+        all.iter().map(Algorithm::to_certificate_type).collect()
+    }
+
     /// Holds a certificate against the host's keys and the time.
     pub fn check(
         certificate: Certificate,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -22,6 +23,8 @@ pub(super) enum Offence {
     Silent,
     /// Let its time pass.
     Late,
+    /// Is one with whom nobody talks, or wanted to be.
+    Unwelcome,
     /// Broke its task.
     Crash,
 }
@@ -32,7 +35,36 @@ impl Offence {
             Self::Failed => penalties.authfail,
             Self::Silent => penalties.noauth,
             Self::Late => penalties.grace_exceeded,
+            Self::Unwelcome => penalties.refused,
             Self::Crash => penalties.crash,
+        }
+    }
+}
+
+/// The worst that a connection has done on its way to a login.
+#[derive(Debug, Default)]
+pub(super) struct Conduct(AtomicU8);
+
+impl Conduct {
+    const FAILED: u8 = 1;
+    const UNWELCOME: u8 = 2;
+
+    /// An attempt was refused.
+    pub(super) fn failed(&self) {
+        self.0.fetch_max(Self::FAILED, Ordering::Relaxed);
+    }
+
+    /// It wanted to be somebody with whom nobody talks.
+    pub(super) fn unwelcome(&self) {
+        self.0.fetch_max(Self::UNWELCOME, Ordering::Relaxed);
+    }
+
+    /// What it comes to if there is no login any more.
+    pub(super) fn offence(&self) -> Offence {
+        match self.0.load(Ordering::Relaxed) {
+            Self::UNWELCOME => Offence::Unwelcome,
+            Self::FAILED => Offence::Failed,
+            _ => Offence::Silent,
         }
     }
 }
@@ -118,6 +150,7 @@ mod tests {
             authfail: Duration::from_secs(5),
             noauth: Duration::ZERO,
             grace_exceeded: Duration::from_secs(10),
+            refused: Duration::from_secs(30),
             crash: Duration::from_secs(90),
             min: Duration::from_secs(15),
             max: Duration::from_secs(60),

@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 pub(super) struct Presence {
     open: Arc<watch::Sender<usize>>,
     notice: Arc<watch::Sender<String>>,
+    /// When any of its channels last carried data.
+    moved: Arc<Moved>,
 }
 
 /// Something that runs on a connection.
@@ -23,6 +25,7 @@ impl Presence {
         Self {
             open: Arc::new(watch::Sender::new(0)),
             notice: Arc::new(watch::Sender::new(String::new())),
+            moved: Arc::new(Moved::now()),
         }
     }
 
@@ -46,6 +49,17 @@ impl Presence {
                 return;
             }
         }
+    }
+
+    /// The pulse of a channel that opens now.
+    pub(super) fn pulse(&self, limits: Limits) -> Pulse {
+        let pulse = Pulse {
+            own: Moved::now(),
+            all: Arc::clone(&self.moved),
+            limits,
+        };
+        pulse.beat();
+        pulse
     }
 
     /// Shows a line on every terminal, those to come excluded.
@@ -73,34 +87,66 @@ impl Drop for Occupied {
     }
 }
 
-/// When a channel last carried data.
+/// How long nothing may be carried; `None` is for ever.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// By the channel itself.
+    pub(super) own: Option<Duration>,
+    /// By all channels of its connection.
+    pub(super) all: Option<Duration>,
+}
+
+/// Whether a channel carries data.
 #[derive(Debug)]
 pub(super) struct Pulse {
+    own: Moved,
+    all: Arc<Moved>,
+    limits: Limits,
+}
+
+impl Pulse {
+    /// Data was carried.
+    pub(super) fn beat(&self) {
+        self.own.beat();
+        self.all.beat();
+    }
+
+    /// Waits until nothing has been carried for too long.
+    pub(super) async fn stopped(&self) {
+        tokio::select! {
+            () = self.own.rested(self.limits.own) => {}
+            () = self.all.rested(self.limits.all) => {}
+        }
+    }
+}
+
+/// When something last moved.
+#[derive(Debug)]
+struct Moved {
     start: Instant,
     /// Milliseconds after `start`.
     last: AtomicU64,
 }
 
-impl Pulse {
-    pub(super) fn new() -> Self {
+impl Moved {
+    fn now() -> Self {
         Self {
             start: Instant::now(),
             last: AtomicU64::new(0),
         }
     }
 
-    /// Data was carried.
-    pub(super) fn beat(&self) {
-        self.last.store(self.now(), Ordering::Relaxed);
+    fn beat(&self) {
+        self.last.store(self.elapsed(), Ordering::Relaxed);
     }
 
-    /// Waits until nothing has been carried for `limit`; for ever without one.
-    pub(super) async fn stopped(&self, limit: Option<Duration>) {
+    async fn rested(&self, limit: Option<Duration>) {
         let Some(limit) = limit else {
             return std::future::pending().await;
         };
         loop {
-            let rested = self.now() - self.last.load(Ordering::Relaxed).min(self.now());
+            let now = self.elapsed();
+            let rested = now - self.last.load(Ordering::Relaxed).min(now);
             let left = limit.saturating_sub(Duration::from_millis(rested));
             if left.is_zero() {
                 return;
@@ -109,7 +155,7 @@ impl Pulse {
         }
     }
 
-    fn now(&self) -> u64 {
+    fn elapsed(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

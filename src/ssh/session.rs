@@ -19,6 +19,7 @@ use super::output::{Outlet, Output, OutputError, STDERR};
 use super::presence::{Occupied, Pulse};
 use super::signals;
 use super::spill::{Reader, SpillError};
+use crate::config::ChannelKind;
 use crate::sandbox::Program as Asked;
 use crate::sandbox::{Break, Exit, Session, Spawn, Stdio, WindowSize, resize, send_break};
 
@@ -42,6 +43,9 @@ pub(super) enum Request {
 /// A program to run, and its channel.
 pub(super) struct Program {
     pub(super) guest: Arc<Guest>,
+    /// What was asked for.
+    pub(super) kind: ChannelKind,
+    /// What is run.
     pub(super) spawn: Spawn,
     pub(super) client: Client,
     pub(super) wishes: Wishes,
@@ -117,6 +121,7 @@ impl Failure {
 pub(super) async fn run(program: Program) {
     let Program {
         guest,
+        kind,
         mut spawn,
         client,
         wishes,
@@ -124,7 +129,7 @@ pub(super) async fn run(program: Program) {
         place,
         occupied,
     } = program;
-    let pulse = Pulse::new();
+    let pulse = guest.pulse(kind);
     let lines = guest.presence().lines();
     let show = Show {
         motd: guest.motd().filter(|_| spawn.program == Asked::Shell),
@@ -142,7 +147,7 @@ pub(super) async fn run(program: Program) {
             let _agent = agent.map(|agent| agent.serve(session.witness()));
             tokio::select! {
                 end = attend(session, &client, wishes, show, &pulse) => end,
-                () = pulse.stopped(guest.idle_limit()) => End::Idle,
+                () = pulse.stopped() => End::Idle,
             }
         }
         Err(error) => End::Failure(error.into()),
@@ -197,11 +202,6 @@ async fn attend(
         Stdio::Terminal(master) => {
             terminal = master;
             let output = Output::new(Outlet::Terminal(&terminal), Outlet::Ended);
-            if let Some(motd) = show.motd
-                && client.show(motd).await.is_err()
-            {
-                return End::Gone;
-            }
             (Inlet::Terminal(&terminal), output, Some(&terminal))
         }
     };
@@ -211,8 +211,16 @@ async fn attend(
         size,
         end,
     } = wishes;
+    let motd = show.motd.filter(|_| master.is_some());
+    let carried = async {
+        // With the rest: whoever has no room for it may leave, and russh then wakes nobody.
+        if let Some(motd) = motd {
+            client.show(motd).await?;
+        }
+        output.carry(&client.data, exit, pulse).await
+    };
     tokio::select! {
-        exit = output.carry(&client.data, exit, pulse) => match exit {
+        exit = carried => match exit {
             Ok(exit) => End::Exit(exit),
             Err(OutputError::Client(russh::Error::SendError)) => End::Gone,
             Err(error) => End::Failure(error.into()),

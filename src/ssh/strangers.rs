@@ -42,6 +42,20 @@ pub(super) enum Turned {
     Source,
     #[error("this source failed too often")]
     Penalty,
+    #[error("nobody talks with this source")]
+    Unwelcome,
+}
+
+impl Turned {
+    /// The line that the client gets (RFC 4253 §4.2).
+    pub(super) fn line(self) -> &'static [u8] {
+        match self {
+            Self::Penalty | Self::Unwelcome => b"sandgate: not allowed at this time\r\n",
+            Self::Connections | Self::Full | Self::Random | Self::Source => {
+                b"sandgate: too many connections\r\n"
+            }
+        }
+    }
 }
 
 /// A connection's place.
@@ -71,6 +85,11 @@ impl Strangers {
                 .refuse(penalties, source, address, Instant::now())
         {
             return Err(Turned::Penalty);
+        }
+        if config.manners.refuse.covers(address) {
+            drop(counts);
+            self.blame(config, address, Offence::Unwelcome);
+            return Err(Turned::Unwelcome);
         }
         if counts.connections >= config.limits.connections {
             return Err(Turned::Connections);

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::Host;
 use super::accept::Ending;
 use super::connection::Connection;
-use super::penalties::Offence;
+use super::penalties::{Conduct, Offence};
 use super::presence::Presence;
 use super::quick_ack::QuickAck;
 use super::strangers::{Strangers, Waiting};
@@ -53,8 +53,8 @@ pub(super) struct Wait {
     pub(super) place: Waiting,
     /// Tells whoever measures the login's time.
     pub(super) over: oneshot::Sender<()>,
-    /// Set with each refused attempt.
-    pub(super) failed: Arc<AtomicBool>,
+    /// What it does there.
+    pub(super) conduct: Arc<Conduct>,
     /// What runs on it later.
     pub(super) presence: Presence,
 }
@@ -70,9 +70,9 @@ enum Outcome {
 impl Visit {
     /// Follows it; on return the connection is gone, and what it did badly is on its source's account.
     pub(super) async fn follow(self, stream: Stream, waiting: Waiting) {
-        let failed = Arc::new(AtomicBool::new(false));
+        let conduct = Arc::<Conduct>::default();
         let inside = Arc::new(AtomicBool::new(false));
-        let ended = self.attend(stream, waiting, &failed, &inside).await;
+        let ended = self.attend(stream, waiting, &conduct, &inside).await;
         let source = self.source;
         let offence = match &ended {
             Err(russh::Error::Join(error)) => {
@@ -81,8 +81,7 @@ impl Visit {
             }
             _ if inside.load(Ordering::Relaxed) || self.ending.drain.is_cancelled() => None,
             Ok(Outcome::Late) => Some(Offence::Late),
-            _ if failed.load(Ordering::Relaxed) => Some(Offence::Failed),
-            _ => Some(Offence::Silent),
+            _ => Some(conduct.offence()),
         };
         if let Err(error) = &ended {
             tracing::debug!(%source, %error, "connection ended");
@@ -97,7 +96,7 @@ impl Visit {
         &self,
         stream: Stream,
         waiting: Waiting,
-        failed: &Arc<AtomicBool>,
+        conduct: &Arc<Conduct>,
         inside: &AtomicBool,
     ) -> Result<Outcome, russh::Error> {
         let manners = &self.host.config.manners;
@@ -112,7 +111,7 @@ impl Visit {
         let wait = Wait {
             place: waiting,
             over,
-            failed: Arc::clone(failed),
+            conduct: Arc::clone(conduct),
             presence: presence.clone(),
         };
         let handler = Connection::new(self.host.clone(), route, self.tasks.clone(), wait);

@@ -20,6 +20,21 @@ pub fn add_attributes(mount: BorrowedFd<'_>, attributes: u64, depth: Depth) -> i
         propagation: 0,
         userns_fd: 0,
     };
+    set(mount, &arguments, depth)
+}
+
+/// Maps the ids of a mount that is in no tree yet as the user namespace `namespace` maps them.
+pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let arguments = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(namespace.as_raw_fd().cast_unsigned()),
+    };
+    set(mount, &arguments, Depth::One)
+}
+
+fn set(mount: BorrowedFd<'_>, arguments: &libc::mount_attr, depth: Depth) -> io::Result<()> {
     let recursive = if depth == Depth::Tree {
         libc::AT_RECURSIVE
     } else {
@@ -32,7 +47,7 @@ pub fn add_attributes(mount: BorrowedFd<'_>, attributes: u64, depth: Depth) -> i
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive,
-            std::ptr::from_ref(&arguments),
+            std::ptr::from_ref(arguments),
             size_of::<libc::mount_attr>(),
         )
     })?;

@@ -18,9 +18,12 @@
 mod support;
 
 mod arena;
+mod denied;
 mod exhaustion;
 mod files;
+mod homes;
 mod namespaces;
 mod neighbours;
 mod privileges;
+mod roots;
 mod system_calls;

@@ -1,6 +1,8 @@
 //! Runs a command in a sandbox that lacks the layers named in its first argument.
 //!
-//! `ablate LAYER,... SHARED_DIRECTORY UID COMMAND ARGUMENT...`
+//! `ablate LAYER,... SHARED_DIRECTORY UID COMMAND ARGUMENT...`; a layer `CAP_NAME=FILE` takes that
+//! capability from the monitor's part, which then uses each on the command, and on a file that is closed
+//! to others.
 
 #[cfg(debug_assertions)]
 fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
@@ -8,9 +10,19 @@ fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or_else(|| format!("{what} is missing"));
     let without = next("a list of layers")?;
-    let without = without
+    let (powers, without): (Vec<&str>, Vec<&str>) = without
         .split(',')
         .filter(|name| !name.is_empty())
+        .partition(|name| name.starts_with("CAP_"));
+    let powers = powers.first().and_then(|power| {
+        let (without, file) = power.strip_prefix("CAP_")?.split_once('=')?;
+        Some(sandgate::sandbox::ablation::Powers {
+            without: without.to_owned(),
+            closed_file: file.into(),
+        })
+    });
+    let without = without
+        .into_iter()
         .map(str::parse)
         .collect::<Result<_, String>>()?;
     let shared = next("a directory")?.into();
@@ -21,6 +33,7 @@ fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
         shared,
         command,
         uid,
+        powers,
     })?;
     Ok(u8::try_from(status).unwrap_or(u8::MAX).into())
 }

@@ -1,6 +1,7 @@
 /* Attackers: one verb an attack, one line of answer each.
  *
  *     attack VERB[:ARGUMENT]...
+ *     attack --verbs
  *
  * prints `VERB: ok` (the attack succeeded), `VERB: EPERM` (the name of the error that stopped it) or
  * `VERB: SIGSYS` (the signal that ended it). Each verb runs in a child of its own. A verb with an
@@ -17,7 +18,9 @@
 #include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
+#include <linux/netlink.h>
 #include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/userfaultfd.h>
 #include <net/if.h>
@@ -33,6 +36,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -82,7 +86,89 @@ static long generic_netlink(const char *a) { (void)a; return opened(socket(AF_NE
 static long xfrm_socket(const char *a) { (void)a; return opened(socket(AF_NETLINK, SOCK_RAW, 6)); }
 static long sctp_socket(const char *a) { (void)a; return opened(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)); }
 static long mptcp_socket(const char *a) { (void)a; return opened(socket(AF_INET, SOCK_STREAM, 262)); }
-static long ping_socket(const char *a) { (void)a; return opened(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)); }
+/* Root of a fresh network namespace may open this door first; nobody else can. */
+static long ping_socket(const char *a) {
+    (void)a;
+    int range = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY);
+    if (range >= 0 && write(range, "0 2147483647", 12) < 0) return -1;
+    return opened(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP));
+}
+/* FAMILY,TYPE,PROTOCOL, as numbers. */
+static long any_socket(const char *a) {
+    int family, type, protocol;
+    if (sscanf(a, "%d,%d,%d", &family, &type, &protocol) != 3) { errno = EINVAL; return -1; }
+    return opened(socket(family, type, protocol));
+}
+static long any_socket_pair(const char *a) {
+    int family, type, protocol, pair[2];
+    if (sscanf(a, "%d,%d,%d", &family, &type, &protocol) != 3) { errno = EINVAL; return -1; }
+    return socketpair(family, type, protocol, pair);
+}
+/* The kernel takes 32 bits of a family; a filter that compares 64 lets this through. */
+static long vsock_high_bits(const char *a) { (void)a; return opened(syscall(SYS_socket, (1ul << 32) | AF_VSOCK, SOCK_STREAM, 0)); }
+static int datagram_socket(void) { return socket(AF_INET, SOCK_DGRAM, 0); }
+static long foreign_addresses(const char *a) {
+    (void)a;
+    int fd = datagram_socket(), on = 1;
+    return setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on);
+}
+static long mark_packets(const char *a) {
+    (void)a;
+    int fd = datagram_socket(), mark = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+}
+static long low_port(const char *a) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(a))};
+    return bind(datagram_socket(), (struct sockaddr *)&at, sizeof at);
+}
+static long interface_flags(const char *a) {
+    struct ifreq request = {.ifr_flags = IFF_UP | IFF_PROMISC};
+    snprintf(request.ifr_name, IFNAMSIZ, "%s", a);
+    return ioctl(datagram_socket(), SIOCSIFFLAGS, &request);
+}
+static long interface_address(const char *a) {
+    struct ifreq request = {0};
+    struct sockaddr_in *to = (struct sockaddr_in *)&request.ifr_addr;
+    snprintf(request.ifr_name, IFNAMSIZ, "%s", a);
+    to->sin_family = AF_INET;
+    inet_pton(AF_INET, "198.51.100.1", &to->sin_addr);
+    return ioctl(datagram_socket(), SIOCSIFADDR, &request);
+}
+/* Sends one request by netlink's route family, which getifaddrs(3) needs, and gives the answer. */
+static long route_request(struct nlmsghdr *request) {
+    struct { struct nlmsghdr head; struct nlmsgerr error; char echo[512]; } answer = {0};
+    int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    request->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+    if (fd < 0 || send(fd, request, request->nlmsg_len, 0) < 0 || recv(fd, &answer, sizeof answer, 0) < 0) return -1;
+    errno = -answer.error.error;
+    return errno ? -1 : 0;
+}
+/* Makes a pair of links, as the first step to a way out of the network namespace. */
+static long new_link(const char *a) {
+    (void)a;
+    struct { struct nlmsghdr head; struct ifinfomsg link; struct rtattr info, kind; char name[8]; } request = {
+        .head = {.nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL, .nlmsg_len = sizeof request},
+        .info = {.rta_type = IFLA_LINKINFO, .rta_len = 2 * sizeof(struct rtattr) + 8},
+        .kind = {.rta_type = IFLA_INFO_KIND, .rta_len = sizeof(struct rtattr) + 5},
+        .name = "veth",
+    };
+    return route_request(&request.head);
+}
+/* Adds a route for everything by way of lo. */
+static long new_route(const char *a) {
+    (void)a;
+    struct { struct nlmsghdr head; struct rtmsg route; struct rtattr link; int index; } request = {
+        .head = {.nlmsg_type = RTM_NEWROUTE, .nlmsg_flags = NLM_F_CREATE, .nlmsg_len = sizeof request},
+        .route = {.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_STATIC,
+                  .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST},
+        .link = {.rta_type = RTA_OIF, .rta_len = sizeof(struct rtattr) + sizeof(int)},
+        .index = 1,
+    };
+    int fd = datagram_socket();
+    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    ioctl(fd, SIOCSIFFLAGS, &up); /* a fresh namespace's lo is down */
+    return route_request(&request.head);
+}
 static long tcp_socket(const char *a) { (void)a; return opened(socket(AF_INET, SOCK_STREAM, 0)); }
 
 /* Connects to ADDRESS,PORT (TCP), without any proxy. */
@@ -99,16 +185,33 @@ static long tcp_connect(const char *a) {
     return is6 ? connect(fd, (struct sockaddr *)&v6, sizeof v6) : connect(fd, (struct sockaddr *)&v4, sizeof v4);
 }
 
-/* Sends one datagram to ADDRESS,PORT (UDP over v4). */
-static long udp_send(const char *a) {
+/* Sends one message to ADDRESS,PORT: a datagram, or the first bytes of a connection that is not made yet. */
+static long send_to(const char *a, int type, int flags) {
     char host[64] = {0};
-    int port = 0;
+    int port = 0, on = 1;
     if (sscanf(a, "%63[^,],%d", host, &port) != 2) { errno = EINVAL; return -1; }
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-    inet_pton(AF_INET, host, &to.sin_addr);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    if (fd < 0) return -1;
-    return sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof to) < 0 ? -1 : 0;
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    int is6 = inet_pton(AF_INET, host, &v4.sin_addr) != 1;
+    if (is6 && inet_pton(AF_INET6, host, &v6.sin6_addr) != 1) { errno = EINVAL; return -1; }
+    int fd = socket(is6 ? AF_INET6 : AF_INET, type, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on) < 0) return -1;
+    struct sockaddr *to = is6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4;
+    return sendto(fd, "x", 1, flags, to, is6 ? sizeof v6 : sizeof v4) < 0 ? -1 : 0;
+}
+static long udp_send(const char *a) { return send_to(a, SOCK_DGRAM, 0); }
+static long fast_open(const char *a) { return send_to(a, SOCK_STREAM, MSG_FASTOPEN); }
+
+/* Connects to a UNIX socket by its path. */
+static long unix_connect(const char *a) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", a);
+    return connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&to, sizeof to);
+}
+static long unix_bind(const char *a) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", a);
+    return bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&at, sizeof at);
 }
 
 /* Connects to a socket in the abstract namespace, which follows the network namespace. */
@@ -151,6 +254,45 @@ static long mount_setattr_root(const char *a) {
     uint64_t attr[4] = {0};
     return syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, attr, sizeof attr);
 }
+static long new_mount(const char *a) {
+    (void)a;
+    int fs = syscall(SYS_fsopen, "tmpfs", 0);
+    syscall(SYS_fsconfig, fs, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0);
+    int mount = syscall(SYS_fsmount, fs, 0, 0);
+    return syscall(SYS_move_mount, mount, "", AT_FDCWD, "/tmp", 4 /* MOVE_MOUNT_F_EMPTY_PATH */);
+}
+static long pick_fs(const char *a) { (void)a; return opened(syscall(SYS_fspick, AT_FDCWD, "/", 0)); }
+static long share_root(const char *a) { (void)a; return mount(NULL, "/", NULL, MS_SHARED | MS_REC, NULL); }
+/* A file system by its name, over /tmp. */
+static long mount_kind(const char *a) { return mount("none", "/tmp", a, 0, NULL); }
+/* A layer over a tree that may only be read: what is changed there seems to be changed here. */
+static long mount_overlay(const char *a) {
+    char options[600];
+    mkdir("/tmp/attack-upper", 0777);
+    mkdir("/tmp/attack-work", 0777);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=/tmp/attack-upper,workdir=/tmp/attack-work", a);
+    long mounted = mount("overlay", "/mnt", "overlay", 0, options);
+    int failed = errno;
+    if (mounted == 0) umount("/mnt");
+    rmdir("/tmp/attack-work/work");
+    rmdir("/tmp/attack-work");
+    rmdir("/tmp/attack-upper");
+    errno = failed;
+    return mounted;
+}
+static long make_block(const char *a) {
+    (void)a;
+    long made = mknod("/tmp/attack-block", S_IFBLK | 0666, makedev(7, 0));
+    if (made == 0) unlink("/tmp/attack-block");
+    return made;
+}
+/* What is mounted where, by numbers (statmount(2), listmount(2)). */
+static long list_mounts(const char *a) {
+    (void)a;
+    uint64_t request[4] = {sizeof request, ~0ull /* LSMT_ROOT */}, found[16];
+    return syscall(458, request, found, 16, 0) < 0 ? -1 : 0;
+}
+static long quota(const char *a) { (void)a; return syscall(SYS_quotactl, 0x800001 << 8 /* Q_SYNC */, NULL, 0, NULL); }
 static long make_device(const char *a) {
     (void)a;
     unlink("/tmp/attack-device");
@@ -164,6 +306,50 @@ static long set_domainname(const char *a) { (void)a; return setdomainname("attac
 /* Sends a signal to a pid. */
 static long signal_pid(const char *a) { return kill(atoi(a), SIGUSR1); }
 static long probe_pid(const char *a) { return kill(atoi(a), 0); }
+static long signal_all(const char *a) { (void)a; return kill(-1, 0); }
+static long pidfd_signal(const char *a) {
+    int pidfd = syscall(SYS_pidfd_open, atoi(a), 0);
+    return pidfd < 0 ? -1 : syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0);
+}
+static long queue_signal(const char *a) { return sigqueue(atoi(a), 0, (union sigval){0}); }
+static long thread_signal(const char *a) { return syscall(SYS_tkill, atoi(a), 0); }
+/* A bound on another's processor time is a SIGKILL that its scopes do not see. */
+static long limit_other(const char *a) {
+    struct rlimit core = {0, 0};
+    return prlimit(atoi(a), RLIMIT_CORE, &core, NULL);
+}
+static long seize(const char *a) {
+    long attached = ptrace(PTRACE_SEIZE, atoi(a), NULL, NULL);
+    if (attached == 0) ptrace(PTRACE_DETACH, atoi(a), NULL, NULL);
+    return attached;
+}
+static long trace_me(const char *a) { (void)a; return ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
+static long write_memory(const char *a) {
+    char buffer[8] = {0};
+    struct iovec here = {buffer, sizeof buffer}, there = {NULL, sizeof buffer};
+    long n = process_vm_writev(atoi(a), &here, 1, &there, 1, 0);
+    return n < 0 && errno != EFAULT ? -1 : 0; /* EFAULT: access was granted, the address was not */
+}
+static long compare_kernel(const char *a) { return syscall(SYS_kcmp, getpid(), atoi(a), 2 /* KCMP_FILES */, 0, 0) < 0 ? -1 : 0; }
+/* The file NAME of /proc/PID: opened, and read where there is something to be read. */
+static long proc_file(const char *a) {
+    char path[300], byte;
+    snprintf(path, sizeof path, "/proc/%s", a);
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return -1;
+    return read(fd, &byte, 1) < 0 && errno != EISDIR && errno != EIO ? -1 : 0;
+}
+/* Where a link of /proc/PID leads. */
+static long proc_link(const char *a) {
+    char path[300], target[300];
+    snprintf(path, sizeof path, "/proc/%s", a);
+    return readlink(path, target, sizeof target) < 0 ? -1 : 0;
+}
+static long proc_write(const char *a) {
+    char path[300];
+    snprintf(path, sizeof path, "/proc/%s", a);
+    return opened(open(path, O_WRONLY));
+}
 
 /* ---- files ---- */
 
@@ -177,6 +363,89 @@ static long utime_path(const char *a) { return utime(a, NULL); }
 static long xattr_path(const char *a) { return setxattr(a, "user.attack", "x", 1, 0); }
 static long unlink_path(const char *a) { return unlink(a); }
 static long mkdir_path(const char *a) { return mkdir(a, 0755); }
+static long stat_path(const char *a) { struct stat found; return stat(a, &found); }
+static long change_directory(const char *a) { return chdir(a); }
+static long open_truncating(const char *a) { return opened(open(a, O_WRONLY | O_TRUNC)); }
+static long unnamed_file(const char *a) { return opened(open(a, O_WRONLY | O_TMPFILE, 0600)); }
+static long make_fifo(const char *a) { return mkfifo(a, 0600); }
+static long symlink_path(const char *a) { return symlink("/etc/passwd", a); }
+static long remove_directory(const char *a) { return rmdir(a); }
+/* A descriptor for reading, opened a second time for writing by its name in /proc. */
+static long reopen(const char *a) {
+    char path[64];
+    int fd = open(a, O_RDONLY);
+    if (fd < 0) return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return opened(open(path, O_WRONLY));
+}
+static long chmod_descriptor(const char *a) { int fd = open(a, O_RDONLY); return fd < 0 ? -1 : fchmod(fd, 0666); }
+static long touch_descriptor(const char *a) { int fd = open(a, O_RDONLY); return fd < 0 ? -1 : futimens(fd, NULL); }
+static long xattr_descriptor(const char *a) { int fd = open(a, O_RDONLY); return fd < 0 ? -1 : fsetxattr(fd, "user.attack", "x", 1, 0); }
+static long map_for_writing(const char *a) {
+    int fd = open(a, O_RDWR);
+    return fd < 0 || mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0;
+}
+/* By a link of its own to a path that it may not open. */
+static long through_symlink(const char *a) {
+    unlink("/tmp/attack-link");
+    if (symlink(a, "/tmp/attack-link") < 0) return -1;
+    int fd = open("/tmp/attack-link", O_RDONLY), failed = errno;
+    unlink("/tmp/attack-link");
+    errno = failed;
+    return opened(fd);
+}
+/* A second name, where the attacker may write, for a file that it may not. */
+static long link_to_tmp(const char *a) {
+    unlink("/tmp/attack-hard-link");
+    long linked = link(a, "/tmp/attack-hard-link");
+    if (linked == 0) unlink("/tmp/attack-hard-link");
+    return linked;
+}
+static long through_dots(const char *a) {
+    char path[600];
+    snprintf(path, sizeof path, "/../../../../tmp/../..%s", a);
+    return opened(open(path, O_RDONLY));
+}
+static long through_root_link(const char *a) {
+    char path[600];
+    snprintf(path, sizeof path, "/proc/1/root%s", a);
+    return opened(open(path, O_RDONLY));
+}
+/* Takes PARENT of a guarded file out of the way and comes to it by its new name: PARENT,NEW,FILE. */
+static long move_and_write(const char *a) {
+    char from[200], to[200], file[200], path[500];
+    if (sscanf(a, "%199[^,],%199[^,],%199s", from, to, file) != 3) { errno = EINVAL; return -1; }
+    if (rename(from, to) < 0) return -1;
+    snprintf(path, sizeof path, "%s/%s", to, file);
+    long written = opened(open(path, O_WRONLY));
+    int failed = errno;
+    rename(to, from);
+    errno = failed;
+    return written;
+}
+static long exchange_paths(const char *a) {
+    char from[256], to[256];
+    if (sscanf(a, "%255[^,],%255s", from, to) != 2) { errno = EINVAL; return -1; }
+    long swapped = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE);
+    if (swapped == 0) renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE);
+    return swapped;
+}
+static long file_capability(const char *a) {
+    (void)a;
+    struct vfs_ns_cap_data data = {.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, .data[0].permitted = 1u << CAP_NET_RAW};
+    int fd = open("/tmp/attack-capable", O_WRONLY | O_CREAT, 0755);
+    long set = fd < 0 ? -1 : fsetxattr(fd, "security.capability", &data, XATTR_CAPS_SZ_2, 0);
+    int failed = errno;
+    unlink("/tmp/attack-capable");
+    errno = failed;
+    return set;
+}
+/* Executes PATH,PROOF: a copy of this program with a bit or capability on its file (see `main`). */
+static long execute(const char *a) {
+    char path[256], proof[32];
+    if (sscanf(a, "%255[^,],%31s", path, proof) != 2) { errno = EINVAL; return -1; }
+    return execl(path, "attack", proof, NULL);
+}
 static long list_path(const char *a) { return opendir(a) ? 0 : -1; }
 
 /* Renames FROM,TO. */
@@ -209,6 +478,40 @@ static long set_capabilities(const char *a) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{.effective = 1u << CAP_SYS_ADMIN, .permitted = 1u << CAP_SYS_ADMIN}};
     return syscall(SYS_capset, &header, data);
+}
+static long set_reuid(const char *a) { (void)a; return setreuid(0, 0); }
+static long set_regid(const char *a) { (void)a; return setregid(0, 0); }
+static long set_resgid(const char *a) { (void)a; return setresgid(12345, 12345, 12345); }
+static long set_fsgid(const char *a) {
+    (void)a;
+    setfsgid(0);
+    if (setfsgid(0) == 0) return 0;
+    errno = EPERM;
+    return -1;
+}
+static long ambient(const char *a) {
+    (void)a;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0) return -1;
+    data[0].inheritable |= 1u << CAP_NET_RAW;
+    if (syscall(SYS_capset, &header, data) < 0) return -1;
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0);
+}
+static long secure_bits(const char *a) { (void)a; return prctl(PR_SET_SECUREBITS, 1 << 4 /* KEEP_CAPS */, 0, 0, 0); }
+static long raise_limit(const char *a) {
+    (void)a;
+    struct rlimit now;
+    if (getrlimit(RLIMIT_NOFILE, &now) < 0) return -1;
+    now.rlim_max++;
+    return setrlimit(RLIMIT_NOFILE, &now);
+}
+static long real_time(const char *a) { (void)a; return sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}); }
+static long real_time_io(const char *a) { (void)a; return syscall(SYS_ioprio_set, 1, 0, (1 << 13) | 0); }
+static long spare_from_oom(const char *a) {
+    (void)a;
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+    return fd < 0 || write(fd, "-1000", 5) < 0 ? -1 : 0;
 }
 static long clear_no_new_privs(const char *a) { (void)a; return prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0); }
 static long raise_priority(const char *a) { (void)a; return setpriority(0, 0, -20) ? -1 : 0; }
@@ -247,6 +550,21 @@ static long tiocsetd(const char *a) {
     if (fd < 0) { errno = ENOTTY; return -1; }
     return ioctl(fd, TIOCSETD, &discipline);
 }
+/* Takes the controlling terminal away from whoever has it. */
+static long steal_terminal(const char *a) {
+    (void)a;
+    int fd = terminal();
+    if (fd < 0) { errno = ENOTTY; return -1; }
+    pid_t other = fork();
+    if (other == 0) {
+        setsid();
+        _exit(ioctl(fd, TIOCSCTTY, 1) < 0 ? errno : 0);
+    }
+    int status = 0;
+    waitpid(other, &status, 0);
+    errno = WEXITSTATUS(status);
+    return errno ? -1 : 0;
+}
 static long keyctl_session(const char *a) { (void)a; return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) < 0 ? -1 : 0; }
 static long add_key(const char *a) { (void)a; return syscall(SYS_add_key, "user", "attack", "x", 1, KEY_SPEC_PROCESS_KEYRING) < 0 ? -1 : 0; }
 static long request_key(const char *a) {
@@ -263,6 +581,32 @@ static long io_uring(const char *a) {
     (void)a;
     struct io_uring_params params = {0};
     return opened(syscall(SYS_io_uring_setup, 1, &params));
+}
+static long io_uring_enter(const char *a) { (void)a; return syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0); }
+static long bpf_program(const char *a) {
+    (void)a;
+    struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+    union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_SOCKET_FILTER, .insn_cnt = 2};
+    attr.insns = (uintptr_t)code;
+    attr.license = (uintptr_t)"GPL";
+    return opened(syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof attr));
+}
+static long persona(const char *a) { return personality(strtoul(a, NULL, 16)) < 0 ? -1 : 0; }
+static long local_descriptors(const char *a) { (void)a; return syscall(SYS_modify_ldt, 0, NULL, 0) < 0 ? -1 : 0; }
+static long migrate(const char *a) { (void)a; return syscall(SYS_migrate_pages, 0, 0, NULL, NULL) < 0 ? -1 : 0; }
+static long adjust_clock(const char *a) { (void)a; struct timex look = {0}; return adjtimex(&look) < 0 ? -1 : 0; }
+static long set_time(const char *a) { (void)a; struct timeval now; gettimeofday(&now, NULL); return settimeofday(&now, NULL); }
+static long secret_memory(const char *a) { (void)a; return opened(syscall(SYS_memfd_secret, 0)); }
+static long io_privilege(const char *a) { (void)a; return syscall(SYS_iopl, 3); }
+/* Neither of these finds what it is asked for; to be heard at all is the attack. */
+static long load_module_file(const char *a) { (void)a; return syscall(SYS_finit_module, -1, "", 0); }
+static long unload_module(const char *a) { (void)a; return syscall(SYS_delete_module, "no_such_module", O_NONBLOCK); }
+static long kexec_file(const char *a) { (void)a; return syscall(SYS_kexec_file_load, -1, -1, 0, "", 0); }
+static long restart_machine(const char *a) { (void)a; return syscall(SYS_reboot, 0, 0, 0, NULL); }
+static long swap_on(const char *a) { (void)a; return syscall(SYS_swapon, "/no-such-swap", 0); }
+static long file_attributes(const char *a) {
+    uint64_t attributes[3];
+    return syscall(468 /* file_getattr, Linux 6.17 */, AT_FDCWD, a, attributes, sizeof attributes, 0);
 }
 static long fault_descriptor(const char *a) { (void)a; return opened(syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC)); }
 static long perf(const char *a) {
@@ -282,6 +626,16 @@ static long reap(long pid) {
 static long clone_user(const char *a) { (void)a; return reap(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL)); }
 /* Bits above 32 are no flags of clone(2): a filter that looks at 64 bits of them is fooled. */
 static long clone_user_high_bits(const char *a) { (void)a; return reap(syscall(SYS_clone, (1ul << 40) | CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL)); }
+/* A child of the caller's parent, of whom nobody that looks after the caller knows. */
+static long clone_sibling(const char *a) {
+    (void)a;
+    long child = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (child == 0) _exit(0);
+    return opened(child);
+}
+static long clone_kind(const char *a) { return reap(syscall(SYS_clone, strtoul(a, NULL, 16) | SIGCHLD, NULL, NULL, NULL, NULL)); }
+static long unshare_kind(const char *a) { return unshare(strtoul(a, NULL, 16)); }
+static long close_range_unshare(const char *a) { (void)a; return syscall(SYS_close_range, 900, 901, 2 /* CLOSE_RANGE_UNSHARE */); }
 static long clone_three(const char *a) {
     (void)a;
     struct clone_args args = {.exit_signal = SIGCHLD};
@@ -296,6 +650,14 @@ static long join_namespace(const char *a) {
     (void)a;
     int fd = open("/proc/self/ns/uts", O_RDONLY);
     return fd < 0 ? -1 : setns(fd, 0);
+}
+static long join_namespace_at(const char *a) {
+    int fd = open(a, O_RDONLY);
+    return fd < 0 ? -1 : setns(fd, 0);
+}
+static long join_by_pidfd(const char *a) {
+    int pidfd = syscall(SYS_pidfd_open, atoi(a), 0);
+    return pidfd < 0 ? -1 : setns(pidfd, CLONE_NEWUTS);
 }
 /* Stops and reads another process (ptrace(2)). */
 static long trace(const char *a) {
@@ -451,7 +813,43 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"init-module", load_module}, {"kexec", kexec}, {"acct", accounting}, {"swapoff", swap_off},
     {"ioperm", port_access}, {"fanotify", watch_filesystem}, {"move-pages", move_own_pages},
     {"inherited-descriptors", inherited_descriptors},
+    {"socket", any_socket}, {"socketpair", any_socket_pair}, {"vsock-high-bits", vsock_high_bits},
+    {"transparent", foreign_addresses}, {"mark", mark_packets}, {"low-port", low_port},
+    {"promiscuous", interface_flags}, {"add-address", interface_address}, {"new-link", new_link},
+    {"new-route", new_route}, {"fast-open", fast_open}, {"unix-connect", unix_connect}, {"unix-bind", unix_bind},
+    {"move-mount", new_mount}, {"fspick", pick_fs}, {"share-root", share_root}, {"mount", mount_kind},
+    {"mount-overlay", mount_overlay}, {"mknod-block", make_block}, {"listmount", list_mounts}, {"quotactl", quota},
+    {"signal-all", signal_all}, {"pidfd-signal", pidfd_signal}, {"sigqueue", queue_signal},
+    {"tkill", thread_signal}, {"prlimit", limit_other}, {"seize", seize}, {"trace-me", trace_me},
+    {"write-memory", write_memory}, {"kcmp", compare_kernel}, {"proc", proc_file}, {"proc-link", proc_link},
+    {"proc-write", proc_write},
+    {"stat", stat_path}, {"chdir", change_directory}, {"open-truncating", open_truncating},
+    {"tmpfile", unnamed_file}, {"mkfifo", make_fifo}, {"symlink", symlink_path}, {"rmdir", remove_directory},
+    {"reopen", reopen}, {"fchmod", chmod_descriptor}, {"futimens", touch_descriptor},
+    {"fsetxattr", xattr_descriptor}, {"map", map_for_writing}, {"through-symlink", through_symlink},
+    {"link-to-tmp", link_to_tmp}, {"through-dots", through_dots}, {"through-root-link", through_root_link},
+    {"move-and-write", move_and_write}, {"exchange", exchange_paths}, {"file-capability", file_capability},
+    {"execute", execute},
+    {"setreuid-root", set_reuid}, {"setregid-root", set_regid}, {"setresgid", set_resgid}, {"setfsgid", set_fsgid},
+    {"ambient", ambient}, {"securebits", secure_bits}, {"raise-limit", raise_limit}, {"real-time", real_time},
+    {"real-time-io", real_time_io}, {"spare-from-oom", spare_from_oom}, {"steal-terminal", steal_terminal},
+    {"io-uring-enter", io_uring_enter}, {"bpf-program", bpf_program}, {"personality", persona},
+    {"modify-ldt", local_descriptors}, {"migrate-pages", migrate}, {"adjtimex", adjust_clock},
+    {"settimeofday", set_time}, {"memfd-secret", secret_memory}, {"iopl", io_privilege},
+    {"finit-module", load_module_file}, {"delete-module", unload_module}, {"kexec-file", kexec_file},
+    {"reboot", restart_machine}, {"swapon", swap_on}, {"file-getattr", file_attributes},
+    {"clone-parent", clone_sibling}, {"clone", clone_kind}, {"unshare", unshare_kind},
+    {"close-range-unshare", close_range_unshare}, {"setns-path", join_namespace_at}, {"setns-pidfd", join_by_pidfd},
 };
+
+/* What a program that `execute` has started was given by its file: 0 if anything. */
+static int proof(const char *of) {
+    if (strcmp(of, "--uid") == 0) return geteuid() == 0 ? 0 : EPERM;
+    if (strcmp(of, "--gid") == 0) return getegid() == 0 ? 0 : EPERM;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+    return syscall(SYS_capget, &header, data) == 0 && data[0].effective ? 0 : EPERM;
+}
 
 static void report(const char *verb, attack *run, const char *argument) {
     fflush(stdout);
@@ -475,6 +873,11 @@ static void report(const char *verb, attack *run, const char *argument) {
 }
 
 int main(int count, char **words) {
+    if (count == 2 && strcmp(words[1], "--verbs") == 0) {
+        for (size_t i = 0; i < sizeof ATTACKS / sizeof *ATTACKS; i++) puts(ATTACKS[i].verb);
+        return 0;
+    }
+    if (count == 2 && strncmp(words[1], "--", 2) == 0) return proof(words[1]);
     for (int i = 1; i < count; i++) {
         char *argument = strchr(words[i], ':');
         if (argument) *argument++ = 0;

@@ -77,13 +77,14 @@ async def resize_storm(connection):
     command = f"stty -opost; echo ready; seq {lines}; read line; stty size"
     options = {"term_type": "xterm", "term_size": (80, 24)}
     process = await connection.create_process(command, **options)
-    await read_until(process.stdout, "ready\n")
+    # The first lines may come along.
+    begun = await read_until(process.stdout, "ready\n")
     reading = asyncio.ensure_future(read_until(process.stdout, f"\n{lines}\n"))
     for change in range(changes):
         process.change_terminal_size(20 + change % 200, 10 + change % 50)
         if change % 50 == 0:
             await asyncio.sleep(0.01)
-    seen = await reading
+    seen = begun + await reading
     process.change_terminal_size(111, 77)
     await asyncio.sleep(0.5)
     process.stdin.write("go\n")

@@ -1,5 +1,6 @@
 //! What the plain client cannot ask for, asked with asyncssh; and many channels at once.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -8,15 +9,20 @@ use super::support::{Daemon, Setup, World, run, venv};
 
 /// One scenario of `programs/channel.py`; its answer is a JSON object.
 fn scenario(daemon: &Daemon<'_>, name: &str) -> Value {
+    answer(daemon, "channel.py", &[name])
+}
+
+/// What `programs/PROGRAM KEY WORDS` answers.
+fn answer(daemon: &Daemon<'_>, program: &str, words: &[&str]) -> Value {
     let mut command = daemon
         .world
         .on_host(venv().join("bin/python").to_str().unwrap());
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/channel.py");
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
     command
         .arg("-I")
-        .arg(program)
+        .arg(programs.join(program))
         .arg(daemon.world.dir.join("client"))
-        .arg(name);
+        .args(words);
     let finished = run(&mut command, 60).expect_code(0);
     serde_json::from_slice(&finished.stdout).unwrap_or_else(|e| panic!("{e}: {finished}"))
 }
@@ -106,6 +112,40 @@ fn a_refused_request_leaves_its_channel_in_order() {
     assert_eq!(answer["subsystem"], "refused", "{answer}");
     assert_eq!(answer["x11"], "refused", "{answer}");
     assert_eq!(answer["after"], 0, "the connection goes on: {answer}");
+}
+
+/// RFC 4251 §5: a string holds bytes. One that is not UTF-8 fails what it belongs to.
+#[test]
+fn a_string_that_is_not_utf8_fails_its_own_request_and_no_more() {
+    let world = World::new();
+    let setup = Setup {
+        login: "    forwarding: {remote: true}\n".to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let answer = answer(&daemon, "latin1.py", &[]);
+    let name = "caf\u{fffd}";
+    let expected = json!({
+        "login": "Authentication failed.",
+        "host": [2, format!("host {name:?} holds a character that no host name has")],
+        "originator": [2, "connect to 127.0.0.1 port 9: Connection refused"],
+        "kind": [3, "Unknown channel type"],
+        "tcpip-forward": false,
+        "cancel-tcpip-forward": false,
+        "global": false,
+        "request": false,
+        "env": false,
+        "x11": false,
+        "subsystem": false,
+        "refusal": "over",
+    });
+    assert_eq!(answer, expected);
+    let events = daemon.audit();
+    let refused = events.iter().find(|event| event.text("/login") == name);
+    assert_eq!(
+        refused.map(|event| event.text("/reason")).as_deref(),
+        Some("unknown login")
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a session finds in its environment.
 
+use super::keyring::give_options;
 use super::support::{Daemon, Setup, World};
 
 #[test]
@@ -154,4 +155,29 @@ fn sessions_are_told_where_they_come_from_and_who_they_are() {
         assert_eq!(value("SSH_ORIGINAL_COMMAND"), None);
     }
     assert!(terminal.contains("SSH_TTY=/dev/pts/"), "{terminal}");
+}
+
+#[test]
+fn a_logins_variables_win_and_a_keys_are_those_it_is_let() {
+    let world = World::new();
+    let login =
+        "    set_env: {LANG: operators}\n    key_env: ['LC_*', LANG]\n    terminal: false\n";
+    let setup = Setup {
+        login: login.to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let options = ["LANG=keys", "LC_TIME=keys", "EDITOR=keys"];
+    let options = options.map(|variable| format!("environment=\"{variable}\""));
+    give_options(&world, &options.join(","));
+    let ssh = || daemon.ssh().option("-oSetEnv=LANG=clients");
+    let said = ssh()
+        .run("echo $LANG $LC_TIME ${EDITOR-none}")
+        .expect_code(0);
+    assert_eq!(said.out(), "operators keys none\n");
+    let refused = ssh().option("-tt").run("tty");
+    assert!(
+        refused.err().contains("PTY allocation request failed"),
+        "{refused}"
+    );
 }

@@ -34,6 +34,7 @@ mod flow;
 mod forced;
 mod forwarding;
 mod host_keys;
+mod hostile;
 mod keyring;
 mod keys;
 mod keys_command;

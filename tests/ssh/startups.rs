@@ -145,3 +145,42 @@ fn silence_and_lateness_are_paid_for_and_logins_are_not() {
     }
     from(daemon.ssh(), "127.0.0.67").run("true").expect_code(0);
 }
+
+#[test]
+fn whom_nobody_talks_with_is_cut_off_and_pays() {
+    let world = World::new();
+    let top = "penalties: {refused: 30, min: 20, authfail: 0}\n\
+        refuse: {sources: [127.0.9.2], logins: [root]}\n\
+        startups: {ipv4_prefix: 31}\n";
+    let daemon = Daemon::start(&world, &guarded(top, ""));
+    let code = |address, user| from(daemon.ssh(), address).user(user).run("true").code();
+    // By its address, before it has said a word; its neighbour is the same source, and pays as well.
+    assert_eq!(code("127.0.9.4", "sandbox"), 0);
+    for address in ["127.0.9.2", "127.0.9.3"] {
+        let ssh = from(daemon.ssh(), address).option("-oLogLevel=DEBUG1");
+        let cut = ssh.run("true");
+        assert_eq!(cut.code(), 255, "{address}");
+        assert!(cut.err().contains("not allowed at this time"), "{cut}");
+    }
+    // By the name that it tries. Other names fail and cost nothing here.
+    assert_eq!(code("127.0.0.66", "nobody"), 255);
+    assert_eq!(code("127.0.0.66", "sandbox"), 0);
+    let cut = from(daemon.ssh(), "127.0.0.66").user("root").run("true");
+    assert_eq!(cut.code(), 255);
+    assert!(!cut.err().contains("Permission denied"), "{cut}");
+    assert!(wait_until(Duration::from_secs(5), || code(
+        "127.0.0.67",
+        "sandbox"
+    ) == 255));
+    assert_eq!(code("127.0.0.68", "sandbox"), 0);
+    let events = daemon.audit();
+    for (kind, reason) in [
+        ("refused", "nobody talks with this source"),
+        ("login", "nobody talks with whoever wants to be this"),
+    ] {
+        let told = events
+            .iter()
+            .any(|event| event.text("/kind") == kind && event.text("/reason") == reason);
+        assert!(told, "{reason}");
+    }
+}

@@ -1,10 +1,14 @@
 //! What ends a connection that its client would keep: no sign of life, no data, no channel, its age.
 
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use super::support::{Daemon, Setup, World, signal, wait_until};
+use super::support::{Daemon, Running, Setup, World, run, signal, venv, wait_until};
 
 fn timed(timeouts: &str) -> Setup {
     Setup {
@@ -80,6 +84,92 @@ fn an_idle_session_ends_and_a_busy_one_does_not() {
         daemon.session_processes().is_empty()
     });
     assert!(gone, "left: {:?}", daemon.session_processes());
+}
+
+#[test]
+fn each_kind_of_session_has_its_own_time() {
+    let world = World::new();
+    let times = "idle: 5, channels: {command: 2, shell: 0}";
+    let daemon = Daemon::start(&world, &timed(times));
+    let master = daemon.ssh().seconds(60).master();
+    // The inputs of both stay open: the server alone can end them.
+    let limit = Duration::from_secs(20);
+    let mut sftp = master.ssh().client("/usr/bin/sftp");
+    let mut files = Running::start(sftp.arg("127.0.0.1"), limit);
+    let mut shell = Running::start(&mut master.ssh().command(), limit);
+    let (_held, mut typed) = (files.take_stdin(), shell.take_stdin());
+    let command = master.ssh().run("sleep 1000");
+    assert_ne!(command.code(), 0, "{command}");
+    let took = command.took.as_secs_f64();
+    assert!((0.9..4.0).contains(&took), "a command ended after {took} s");
+    // The client only notices when something is asked of it.
+    let serves = || {
+        let programs = daemon.session_processes();
+        programs.iter().any(|process| process.name == "sftp-server")
+    };
+    assert!(serves(), "files have the time of all");
+    let begun = Instant::now();
+    assert!(wait_until(Duration::from_secs(8), || !serves()));
+    let took = begun.elapsed().as_secs_f64();
+    assert!(took > 1.5, "files ended {took} s after the command");
+    std::thread::sleep(Duration::from_secs(1));
+    typed.write_all(b"echo still $((40 + 2))\n").unwrap();
+    shell.expect_output("still 42");
+}
+
+/// Each its own, but for two that have the time of all.
+#[test]
+fn each_kind_of_forward_has_its_own_time() {
+    let world = World::new();
+    let channels = "command: 0, direct_tcpip: 2, forwarded_streamlocal: 4, agent: 6";
+    let setup = Setup {
+        login: "    forwarding: {remote: true, agent: true}\n".to_owned(),
+        ..timed(&format!("idle: 9, channels: {{{channels}}}"))
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let socket = world.dir.join("agent.sock");
+    let mut agent = Command::new("/usr/bin/ssh-agent");
+    let agent = agent.arg("-D").arg("-a").arg(&socket);
+    let _agent = Running::start(agent, Duration::from_secs(60));
+    assert!(wait_until(Duration::from_secs(10), || socket.exists()));
+    let python = venv().join("bin/python");
+    let mut command = daemon.world.on_host(python.to_str().unwrap());
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/quiet.py");
+    command.arg("-I").arg(program);
+    command.arg(world.dir.join("client")).arg(&socket);
+    let told = run(&mut command, 60).expect_code(0);
+    let lived: Value = serde_json::from_slice(&told.stdout).unwrap();
+    for (kind, seconds) in [
+        ("direct_tcpip", 2.0),
+        ("direct_streamlocal", 9.0),
+        ("forwarded_tcpip", 9.0),
+        ("forwarded_streamlocal", 4.0),
+        ("agent", 6.0),
+    ] {
+        // sshd counts in whole seconds.
+        let took = lived[kind].as_f64().unwrap();
+        assert!(
+            (seconds - 1.1..seconds + 1.9).contains(&took),
+            "{kind}: {lived}"
+        );
+    }
+}
+
+#[test]
+fn what_one_channel_carries_keeps_all_of_them() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &timed("all_idle: 3"));
+    let master = daemon.ssh().seconds(60).master();
+    let (begun, quiet) = (Instant::now(), master.ssh().start("sleep 1000"));
+    let busy = master
+        .ssh()
+        .run("for i in 1 2 3 4 5 6; do echo; sleep 1; done");
+    busy.expect_code(0);
+    let ended = quiet.finish();
+    assert_ne!(ended.code(), 0, "{ended}");
+    let took = begun.elapsed().as_secs_f64();
+    assert!((7.5..12.0).contains(&took), "ended after {took} s");
+    master.ssh().run("true").expect_code(0);
 }
 
 #[test]

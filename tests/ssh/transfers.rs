@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use super::files::{local, noise, nothing_serves, same_trees, scp, sftp};
-use super::support::{Daemon, Running, Setup, World, wait_until};
+use super::support::{Daemon, Running, Setup, World, pss_of, run, wait_until};
 
 /// Where 32 bits end.
 const EDGE: u64 = 1 << 32;
@@ -79,6 +80,71 @@ fn five_gigabytes_go_past_what_32_bits_count() {
         same_around(&up, path, (5 << 30) - 2 * AROUND as u64);
         // The hole was not filled.
         assert!(fs::metadata(path).unwrap().blocks() < 200_000, "{name}");
+    }
+}
+
+/// The most that a gate or a program that serves files may come to, however much passes, in KiB.
+const ROOM: u64 = 100 * 1024;
+
+/// A file of a little more than 5 GiB: in every 64 MiB a block of its own, so that what lands in a wrong
+/// place is found, and between them holes, which cost the disk nothing and cross the wire as zeros.
+fn whole(path: &Path) {
+    const BLOCK: usize = 1 << 16;
+    let file = fs::File::create(path).unwrap();
+    for (number, block) in (0_u64..).zip(noise(81 * BLOCK).chunks(BLOCK)) {
+        let at = (number << 26) + number * 7777;
+        file.write_all_at(block, at).unwrap();
+    }
+    assert!(file.metadata().unwrap().len() > 5 << 30);
+}
+
+/// Runs a client to its end, and asks all the while how large everything is that serves it.
+fn flat(daemon: &Daemon<'_>, client: &mut Command, server: &str) {
+    let mut running = Running::start(client, Duration::from_secs(180));
+    let mut seen = 0;
+    while !running.has_ended() {
+        for process in daemon.processes() {
+            // One that has ended since has no size.
+            let size = pss_of(process.pid).unwrap_or(0);
+            assert!(size < ROOM, "{process:?} grew to {size} KiB");
+            seen += usize::from(process.name == server);
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    assert!(seen > 4, "{server} was seen {seen} times");
+    running.finish().expect_code(0);
+}
+
+/// One transfer after the other: there are ten gigabytes on the disk at the most.
+#[test]
+fn five_gigabytes_go_whole_and_serving_them_takes_no_room() {
+    for (program, server) in [("sftp", "sftp-server"), ("scp", "scp")] {
+        let world = World::new();
+        let (shared, setup) = super::file_clients::Shared::new(&world);
+        let daemon = Daemon::start(&world, &setup);
+        let here = local(&world, "local");
+        let (up, far, down) = (here.join("up"), shared.0.join("far"), here.join("down"));
+        whole(&up);
+        let remote = format!("127.0.0.1:{}", far.display());
+        let batch = here.join("batch");
+        for (arguments, line) in [
+            (["up", &remote], format!("put up {}", far.display())),
+            ([&remote, "down"], format!("get {} down", far.display())),
+        ] {
+            let mut client = daemon.ssh().client(&format!("/usr/bin/{program}"));
+            client.current_dir(&here);
+            if program == "sftp" {
+                fs::write(&batch, line).unwrap();
+                client.arg("-b").arg(&batch).arg("127.0.0.1");
+            } else {
+                client.arg("-O").args(arguments);
+            }
+            flat(&daemon, &mut client, server);
+        }
+        for copy in [&far, &down] {
+            let mut compare = Command::new("/usr/bin/cmp");
+            run(compare.arg(&up).arg(copy), 120).expect_code(0);
+        }
     }
 }
 

@@ -76,8 +76,8 @@ fn options_that_are_not_offered_are_refused_by_name() {
     let stand = Stand::new("");
     for (options, why) in [
         (&["-d"][..], "-d is refused: -D -e"),
-        (&["-T", "-C", "user=x"], "-C is refused"),
-        (&["-c", "x"], "-c is refused"),
+        (&["-C", "user=x"], "give -T as well"),
+        (&["-T", "-C", "weather=fine"], "write user=NAME"),
         (
             &["-p", "2222"],
             "name a file by -E, or stay in the foreground with -D",

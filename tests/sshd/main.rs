@@ -19,5 +19,6 @@ mod support;
 
 mod command_line;
 mod corpus;
+mod logins;
 mod single;
 mod stand;

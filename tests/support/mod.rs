@@ -28,8 +28,8 @@ pub(crate) use audit::Event;
 pub(crate) use daemon::{Daemon, Mounts, Setup, make_key, sandgate, signal};
 pub(crate) use policy::{ALLOW_CURL, policy_with};
 pub(crate) use proc::{
-    Namespaces, Process, cgroups_below, children, namespaces_of, processes_below, pss_kib, status,
-    threads,
+    Namespaces, Process, cgroups_below, children, namespaces_of, processes_below, pss_kib, pss_of,
+    status, threads,
 };
 pub(crate) use programs::{attacker, terminal_driver, venv, venv_of, vscode_server};
 pub(crate) use run::{Finished, Running, run, run_with_input, wait_until};

@@ -104,14 +104,17 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The proportional set size of a process, in KiB.
-pub(crate) fn pss_kib(pid: u32) -> u64 {
+/// The proportional set size of a process, in KiB; `None` for one that has ended.
+pub(crate) fn pss_of(pid: u32) -> Option<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
-    let value = field_of(Path::new(&path), "Pss").expect("smaps_rollup of a living process");
-    value
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number of kB")
+    let value = field_of(Path::new(&path), "Pss")?;
+    let number = value.trim_end_matches(" kB").parse();
+    Some(number.expect("a number of kB"))
+}
+
+/// The same of a process that lives.
+pub(crate) fn pss_kib(pid: u32) -> u64 {
+    pss_of(pid).expect("smaps_rollup of a living process")
 }
 
 /// Namespaces by kind and inode, as `/proc/PID/ns` names them: `net:[4026531840]`.

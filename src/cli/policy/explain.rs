@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::Source;
 use crate::model::{Destination, Generation, Identity, LoginName, Peer};
-use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Snapshot, Verdict};
+use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Rules, Snapshot, Verdict};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -114,9 +114,13 @@ impl Question {
         let known = config.logins.get(&login);
         let login = known
             .with_context(|| format!("{}: no login {}", config.source.display(), self.login))?;
+        let rules = match &config.rules {
+            Some(files) => Rules::read(&files.module, files.data.as_deref())?,
+            None => Rules::default(),
+        };
         Ok(match &login.policy {
-            Some(path) => Snapshot::load(path, Generation(1))?,
-            None => Snapshot::builtin(Generation(1))?,
+            Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
+            None => Snapshot::builtin(Generation(1), &rules)?,
         })
     }
 

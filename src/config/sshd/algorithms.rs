@@ -1,7 +1,8 @@
 //! Lists of algorithms: OpenSSH's names, its ways to change its own lists, and what is left of them here.
 
-use super::values::matches;
-use crate::config::algorithms::{CIPHERS, HOST_KEYS, KEX, MACS, SIGNATURES};
+use super::settings::{Fault, Settings};
+use super::values::{matches, one};
+use crate::config::algorithms::{CERTIFICATES, CIPHERS, HOST_KEYS, KEX, MACS, SIGNATURES};
 
 /// Which list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,13 +88,18 @@ const KEY_TYPES: &[&str] = &[
 
 impl Kind {
     /// What is offered here without a word of the operator's.
-    pub(super) fn offered(self) -> &'static [&'static str] {
+    pub(super) fn offered(self) -> Vec<&'static str> {
+        let certificates = CERTIFICATES.iter();
         match self {
-            Self::Cipher => CIPHERS,
-            Self::Mac => MACS,
-            Self::Kex => KEX,
-            Self::HostKey => HOST_KEYS,
-            Self::Signature => SIGNATURES,
+            Self::Cipher => CIPHERS.to_vec(),
+            Self::Mac => MACS.to_vec(),
+            Self::Kex => KEX.to_vec(),
+            Self::Signature => SIGNATURES.iter().chain(certificates).copied().collect(),
+            // Nobody touches a security key for each client.
+            Self::HostKey => {
+                let certificates = certificates.filter(|name| !name.starts_with("sk-"));
+                HOST_KEYS.iter().chain(certificates).copied().collect()
+            }
         }
     }
 
@@ -124,11 +130,12 @@ pub(super) fn select(kind: Kind, list: &str) -> Result<Vec<&'static str>, String
         Some(change @ ('+' | '-' | '^')) => (Some(change), list.get(1..).unwrap_or_default()),
         _ => (None, list),
     };
+    let offered = kind.offered();
     let names: Vec<&str> = names.split(',').filter(|name| !name.is_empty()).collect();
     let patterns = change == Some('-') || matches!(kind, Kind::HostKey | Kind::Signature);
     let known = |name: &&str| {
-        let mut all = kind.offered().iter().chain(kind.foreign());
-        (patterns && name.contains(['*', '?'])) || all.any(|known| known == name)
+        let known = offered.contains(name) || kind.foreign().contains(name);
+        known || (patterns && name.contains(['*', '?']))
     };
     let unknown = names.iter().find(|name| !known(name));
     // sshd takes away what it does not know without a word.
@@ -136,12 +143,32 @@ pub(super) fn select(kind: Kind, list: &str) -> Result<Vec<&'static str>, String
         return Err(format!("Bad {} spec '{list}'", kind.name()));
     }
     let listed = |offered: &&str| names.iter().any(|name| matches(name, offered));
-    let left = kind.offered().iter().copied();
+    let left = offered.iter().copied();
     Ok(match change {
         None => left.filter(listed).collect(),
         Some('-') => left.filter(|offered| !listed(offered)).collect(),
         Some(_) => left.collect(),
     })
+}
+
+/// What the keyword leaves of this kind; something has to be left.
+pub(super) fn chosen(
+    settings: &Settings,
+    keyword: &'static str,
+    kind: Kind,
+) -> Result<Vec<&'static str>, Fault> {
+    let Some(setting) = settings.every(keyword).first() else {
+        return Ok(kind.offered());
+    };
+    let chosen = one(&setting.line).and_then(|list| select(kind, list));
+    let chosen = chosen.map_err(|problem| setting.fault(problem))?;
+    if chosen.is_empty() {
+        let offered = kind.offered().join(",");
+        return Err(setting.fault(format_args!(
+            "refused: none of these is offered; add one of {offered}"
+        )));
+    }
+    Ok(chosen)
 }
 
 #[cfg(test)]
@@ -158,7 +185,12 @@ mod tests {
         assert_eq!(select(Kind::Cipher, "aes256-ctr"), Ok(vec![]));
         assert_eq!(
             select(Kind::Signature, "rsa-*"),
-            Ok(vec!["rsa-sha2-512", "rsa-sha2-256"])
+            Ok(vec![
+                "rsa-sha2-512",
+                "rsa-sha2-256",
+                "rsa-sha2-512-cert-v01@openssh.com",
+                "rsa-sha2-256-cert-v01@openssh.com",
+            ])
         );
     }
 

@@ -55,7 +55,7 @@ pub(super) fn forwarding(settings: &Settings) -> Result<Forwarding, Fault> {
     })
 }
 
-fn flag(line: &Line) -> Result<bool, String> {
+pub(super) fn flag(line: &Line) -> Result<bool, String> {
     Ok(word(&["yes", "no"], one(line)?)? == "yes")
 }
 

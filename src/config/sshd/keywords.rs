@@ -41,14 +41,11 @@ const NO: &[&str] = &["no"];
 const YES: &[&str] = &["yes"];
 const NONE: &[&str] = &["none"];
 const PASSWORDS: &str = "passwords are not taken; use keys";
-const INTERACTIVE: &str =
-    "codes are asked for by sandgate.yaml (`authentication_methods`) alone; use keys";
 const GSSAPI: &str = "GSSAPI is not offered; use keys";
 const KERBEROS: &str = "Kerberos is not offered; use keys";
 const HOSTS: &str = "a host's word for its users is not taken; use keys";
-const ENVIRONMENT: &str = "files of a sandbox's user do not set the variables that its sessions start with; use AcceptEnv";
 const PRINCIPALS: &str =
-    "a certificate has to name the login; other principals are sandgate.yaml's to give";
+    "a program's word for principals is not taken; list them in AuthorizedPrincipalsFile";
 const LOG: &str = "messages go to standard error, or to -E's file";
 const OLD: &str = "the option is deprecated and does nothing";
 
@@ -73,7 +70,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("ListenAddress", Many, Every, ""),
     row("AddressFamily", Word(&["any", "inet", "inet6"]), First, "any"),
     row("HostKey", One, Every, ""),
-    row("HostCertificate", One, Never("host certificates are named in sandgate.yaml (`host_certificates`)"), ""),
+    row("HostCertificate", One, Every, ""),
     row("HostKeyAgent", One, Always(NONE, "host keys are read from files; name them by HostKey"), "none"),
     row("PidFile", One, First, "none"),
     row("RDomain", One, Always(NONE, "start the server in the namespace that sessions shall come from"), ""),
@@ -87,7 +84,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("HostKeyAlgorithms", Algorithms(Kind::HostKey), First, ""),
     row("PubkeyAcceptedAlgorithms", Algorithms(Kind::Signature), First, ""),
     row("Compression", Word(&["yes", "delayed", "no"]), Taste(NO, "compression is not offered"), ""),
-    row("RekeyLimit", Many, First, "default none"),
+    row("RekeyLimit", Many, First, "0 0"),
     row("TCPKeepAlive", FLAG, Taste(YES, "keepalives are always sent"), "yes"),
     row("IPQoS", Many, Taste(&[], "packets are not marked"), ""),
     row("ModuliFile", One, Moot, ""),
@@ -97,11 +94,11 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("AllowGroups", Many, Never("logins are no members of the host's groups; name them by AllowUsers"), ""),
     row("DenyGroups", Many, Never("logins are no members of the host's groups; name others by DenyUsers"), ""),
     row("PermitRootLogin", Word(&["yes", "no", "prohibit-password", "without-password", "forced-commands-only"]), First, "prohibit-password"),
-    row("PubkeyAuthentication", FLAG, Always(YES, "public keys are the only way in"), "yes"),
+    row("PubkeyAuthentication", FLAG, First, "yes"),
     row("AuthorizedKeysFile", Many, First, ".ssh/authorized_keys .ssh/authorized_keys2"),
-    row("AuthorizedKeysCommand", Rest, Always(NONE, "programs for keys are named in sandgate.yaml (`authorized_keys_command`); use AuthorizedKeysFile"), "none"),
-    row("AuthorizedKeysCommandUser", One, Moot, ""),
-    row("AuthorizedPrincipalsFile", One, Always(NONE, PRINCIPALS), "none"),
+    row("AuthorizedKeysCommand", Rest, First, "none"),
+    row("AuthorizedKeysCommandUser", One, First, "none"),
+    row("AuthorizedPrincipalsFile", One, First, "none"),
     row("AuthorizedPrincipalsCommand", Rest, Always(NONE, PRINCIPALS), "none"),
     row("AuthorizedPrincipalsCommandUser", One, Moot, ""),
     row("TrustedUserCAKeys", One, First, "none"),
@@ -110,10 +107,10 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("PubkeyAuthOptions", Many, Always(NONE, "a key's own options decide on touch and PIN"), "none"),
     row("SecurityKeyProvider", One, Always(&["internal"], "no library is loaded"), ""),
     row("RequiredRSASize", Number, First, "2048"),
-    row("AuthenticationMethods", Many, Always(&["any", "publickey"], "chains are written in sandgate.yaml (`authentication_methods`); here one public key is a login"), "any"),
+    row("AuthenticationMethods", Many, First, "any"),
     row("PasswordAuthentication", FLAG, Always(NO, PASSWORDS), "no"),
     row("PermitEmptyPasswords", FLAG, Always(NO, PASSWORDS), "no"),
-    row("KbdInteractiveAuthentication", FLAG, Always(NO, INTERACTIVE), "no"),
+    row("KbdInteractiveAuthentication", FLAG, First, ""),
     row("UsePAM", FLAG, Always(NO, "PAM speaks of the host's accounts and sessions; write `UsePAM no`"), "no"),
     row("PAMServiceName", One, Moot, ""),
     row("HostbasedAuthentication", FLAG, Always(NO, HOSTS), "no"),
@@ -152,12 +149,12 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     row("PrintLastLog", FLAG, Taste(NO, "the last login is not shown"), "no"),
     // What a session may do.
     row("AcceptEnv", Many, Every, ""),
-    row("SetEnv", Many, Never("variables are not set yet"), ""),
+    row("SetEnv", Many, First, ""),
     row("ForceCommand", Rest, First, "none"),
     row("Subsystem", Many, Every, ""),
     row("ChrootDirectory", One, Always(NONE, "what a session sees is SandboxPolicy's to say"), "none"),
-    row("PermitTTY", FLAG, Always(YES, "terminals are not withheld yet"), "yes"),
-    row("PermitUserEnvironment", Many, Always(NO, ENVIRONMENT), "no"),
+    row("PermitTTY", FLAG, First, "yes"),
+    row("PermitUserEnvironment", One, First, "no"),
     row("PermitUserRC", FLAG, Always(NO, "no file of the user's is run before the session"), "no"),
     row("ExposeAuthInfo", FLAG, Always(NO, "how somebody logged in is not told to programs"), "no"),
     // Forwarding.
@@ -192,6 +189,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     // What sshd does not have.
     row("SandboxPolicy", One, First, "builtin"),
     row("SandboxAudit", One, First, "none"),
+    row("SandboxCodes", One, First, "none"),
     row("SandboxShell", One, First, "/bin/bash"),
     row("SandboxUids", Many, First, "1900000000 1900000001 4096"),
 ];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::channels;
 use super::lexer::Line;
 use super::mapping::path_or_none;
 use super::settings::{Fault, Settings};
@@ -112,12 +113,13 @@ fn penalty<'a>(penalties: &'a mut Penalties, offence: &str) -> Result<&'a mut Du
         "authfail" => &mut penalties.authfail,
         "noauth" => &mut penalties.noauth,
         "grace-exceeded" => &mut penalties.grace_exceeded,
+        "refuseconnection" => &mut penalties.refused,
         "crash" => &mut penalties.crash,
         "min" => &mut penalties.min,
         "max" => &mut penalties.max,
         other => {
             return Err(format!(
-                "refused: {other}: there are authfail, noauth, grace-exceeded, crash, min and max"
+                "refused: {other}: there are authfail, noauth, grace-exceeded, refuseconnection, crash, min and max"
             ));
         }
     })
@@ -145,21 +147,27 @@ fn timeouts(settings: &Settings) -> Result<Timeouts, Fault> {
         none if none.eq_ignore_ascii_case("none") => Ok(None),
         text => Ok(Some(time(text)?).filter(|limit| !limit.is_zero())),
     })?;
-    timeouts.idle = settings.first("ChannelTimeout", |line| match line.arguments.as_slice() {
-        [none] if none.eq_ignore_ascii_case("none") => Ok(None),
-        [all] if all.starts_with("*=") => {
-            Ok(Some(time(all.trim_start_matches("*="))?).filter(|limit| !limit.is_zero()))
-        }
-        _ => Err(
-            "refused: all channels have the same time; write one like *=10m, or none".to_owned(),
-        ),
+    settings.first("ChannelTimeout", |line| {
+        channels::times(line, &mut timeouts)
     })?;
     Ok(timeouts)
 }
 
-/// `default` or bytes with K, M or G; then `none` or a time. What is not said is as without the keyword.
+/// Never later than a file says, and at the latest after what no sandgate.yaml goes beyond.
 fn rekey(line: &Line) -> Result<Rekey, String> {
     let mut rekey = manners::default().rekey;
+    let (bytes, seconds) = rekey_limit(line)?;
+    if bytes != 0 {
+        rekey.bytes = bounded(&bytes.min(16 << 30).to_string(), 16, 16 << 30)?;
+    }
+    if seconds != 0 {
+        rekey.time = Duration::from_secs(seconds.min(24 * 3600));
+    }
+    Ok(rekey)
+}
+
+/// `default` or bytes with K, M or G; then `none` or a time. 0 is what holds without a word.
+pub(super) fn rekey_limit(line: &Line) -> Result<(u64, u64), String> {
     let (bytes, length) = match line.arguments.as_slice() {
         [bytes] => (bytes, None),
         [bytes, length] => (bytes, Some(length)),
@@ -170,30 +178,21 @@ fn rekey(line: &Line) -> Result<Rekey, String> {
             ));
         }
     };
-    if !bytes.eq_ignore_ascii_case("default") {
+    let bytes = if bytes.eq_ignore_ascii_case("default") {
+        0
+    } else {
         let (digits, unit) = match bytes.to_ascii_uppercase().chars().last() {
             Some('K') => (bytes.get(..bytes.len() - 1), 1 << 10),
             Some('M') => (bytes.get(..bytes.len() - 1), 1 << 20),
             Some('G') => (bytes.get(..bytes.len() - 1), 1 << 30),
             _ => (bytes.get(..), 1),
         };
-        let count = number(digits.unwrap_or_default())?;
-        let total = count.saturating_mul(unit);
-        rekey.bytes = bounded(&total.to_string(), 16 << 10, 16 << 30)?;
+        number(digits.unwrap_or_default())?.saturating_mul(unit)
+    };
+    if (1..16).contains(&bytes) {
+        return Err("RekeyLimit too small; write at least 16".to_owned());
     }
-    if let Some(length) = length.filter(|text| !text.eq_ignore_ascii_case("none")) {
-        rekey.time = time(length)?;
-        if !(1..=24 * 3600).contains(&rekey.time.as_secs()) {
-            return Err(format!("refused: {length} is out of range: 1s to 1d"));
-        }
-    }
-    Ok(rekey)
-}
-
-/// What runs instead of what is asked for.
-pub(super) fn force_command(line: &Line) -> Option<String> {
-    match line.rest.as_str() {
-        none if none.eq_ignore_ascii_case("none") => None,
-        command => Some(command.to_owned()),
-    }
+    let length = length.filter(|text| !text.eq_ignore_ascii_case("none"));
+    let seconds = length.map_or(Ok(Duration::ZERO), |text| time(text))?;
+    Ok((bytes, seconds.as_secs()))
 }

@@ -2,26 +2,32 @@
 
 use std::path::PathBuf;
 
-use super::algorithms::{Kind, select};
+use super::algorithms::{Kind, chosen};
 use super::lexer::Line;
-use super::settings::{Fault, Settings};
+use super::settings::{Fault, Setting, Settings};
 use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
-use crate::config::{Chains, Config, Inspection, Invoker, Limits, Uids, text};
+use crate::config::{Config, Inspection, Invoker, Limits, Uids, text};
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
 const RSA_BITS: u64 = 2048;
+
+/// What was made of a file.
+pub(super) struct Mapped {
+    pub(super) config: Config,
+    pub(super) pid_file: Option<PathBuf>,
+    pub(super) log: &'static str,
+    pub(super) host_key_algorithms: Vec<&'static str>,
+    pub(super) warnings: Vec<Fault>,
+}
 
 /// Maps what is well-formed and not refused word by word; the first that can't be is the fault.
 pub(super) fn map(
     settings: &Settings,
     invoker: &Invoker,
     service: Service,
-) -> Result<(Config, Option<PathBuf>, &'static str), Fault> {
-    subsystems(settings)?;
-    algorithms(settings, "HostKeyAlgorithms", Kind::HostKey)?;
-    whole(settings, "PubkeyAcceptedAlgorithms", Kind::Signature)?;
+) -> Result<Mapped, Fault> {
     settings.first("RequiredRSASize", |line| {
         match values::number(one(line)?)? {
             0..=RSA_BITS => Ok(()),
@@ -31,6 +37,7 @@ pub(super) fn map(
         }
     })?;
     let logins = logins::logins(settings, invoker)?;
+    let host_key_algorithms = chosen(settings, "HostKeyAlgorithms", Kind::HostKey)?;
     // One client is served by one login, whose sandbox is made when it is known.
     let pool = if service == Service::One {
         0
@@ -39,9 +46,9 @@ pub(super) fn map(
     };
     let mut limits = limits(settings)?;
     limits.sandboxes += pool * logins.len();
-    let config = Config {
-        host_certificates: Vec::new(),
-        authentication: Chains::default(),
+    let mut config = Config {
+        host_certificates: host_certificates(settings)?,
+        authentication: logins::strangers(settings, &logins)?,
         source: settings.source().to_owned(),
         listen: match service {
             Service::Everybody => addresses::listen(settings)?,
@@ -56,16 +63,25 @@ pub(super) fn map(
         uids: settings.first("SandboxUids", uids)?,
         pool,
         accept_weaker: Vec::new(),
+        rules: None,
         client_key: None,
         algorithms: Algorithms {
-            kex: algorithms(settings, "KexAlgorithms", Kind::Kex)?,
-            ciphers: algorithms(settings, "Ciphers", Kind::Cipher)?,
-            macs: algorithms(settings, "MACs", Kind::Mac)?,
+            kex: chosen(settings, "KexAlgorithms", Kind::Kex)?,
+            ciphers: chosen(settings, "Ciphers", Kind::Cipher)?,
+            macs: chosen(settings, "MACs", Kind::Mac)?,
         },
         inspection: Inspection::default(),
     };
-    let log = settings.first("LogLevel", |line| Ok(log(one(line)?)))?;
-    Ok((config, settings.first("PidFile", path_or_none)?, log))
+    let banner = config.manners.banner.take_if(|banner| !banner.exists());
+    let problem = "not followed: the file is not there";
+    let warnings = banner.map(|_| settings.fault("Banner", problem));
+    Ok(Mapped {
+        config,
+        pid_file: settings.first("PidFile", path_or_none)?,
+        log: settings.first("LogLevel", |line| Ok(log(one(line)?)))?,
+        host_key_algorithms,
+        warnings: warnings.into_iter().collect(),
+    })
 }
 
 /// What RUST_LOG would say for a LogLevel.
@@ -131,6 +147,18 @@ fn host_keys(settings: &Settings) -> Result<Vec<PathBuf>, Fault> {
     Ok(paths)
 }
 
+fn host_certificates(settings: &Settings) -> Result<Vec<PathBuf>, Fault> {
+    let path = |setting: &Setting| {
+        let path = path_or_none(&setting.line);
+        path.map_err(|problem| setting.fault(problem)).transpose()
+    };
+    settings
+        .every("HostCertificate")
+        .iter()
+        .filter_map(path)
+        .collect()
+}
+
 fn uids(line: &Line) -> Result<Uids, String> {
     let id = |text: &String| {
         let number = values::number(text)?;
@@ -146,67 +174,4 @@ fn uids(line: &Line) -> Result<Uids, String> {
             Err("write three numbers: the gate's uid, the first sandbox's, and how many".to_owned())
         }
     }
-}
-
-fn algorithms(
-    settings: &Settings,
-    keyword: &'static str,
-    kind: Kind,
-) -> Result<Vec<&'static str>, Fault> {
-    let Some(setting) = settings.every(keyword).first() else {
-        return Ok(kind.offered().to_vec());
-    };
-    let chosen = one(&setting.line).and_then(|list| select(kind, list));
-    let chosen = chosen.map_err(|problem| setting.fault(problem))?;
-    if chosen.is_empty() {
-        let offered = kind.offered().join(",");
-        return Err(setting.fault(format_args!(
-            "refused: none of these is offered; add one of {offered}"
-        )));
-    }
-    Ok(chosen)
-}
-
-/// A list from which nothing can be taken.
-fn whole(settings: &Settings, keyword: &'static str, kind: Kind) -> Result<(), Fault> {
-    let chosen = algorithms(settings, keyword, kind)?;
-    let Some(missing) = kind.offered().iter().find(|name| !chosen.contains(name)) else {
-        return Ok(());
-    };
-    let setting = settings.every(keyword).first();
-    let problem = format!("refused: {missing} is not withheld; add it");
-    Err(setting.map_or_else(
-        || settings.whole(&problem),
-        |setting| setting.fault(&problem),
-    ))
-}
-
-/// sftp, served inside the sandbox whichever program is named for it; nothing else.
-fn subsystems(settings: &Settings) -> Result<(), Fault> {
-    let mut seen: Vec<&str> = Vec::new();
-    for setting in settings.every("Subsystem") {
-        let [name, ..] = setting.line.arguments.as_slice() else {
-            continue;
-        };
-        if seen.contains(&name.as_str()) {
-            return Err(setting.fault(format_args!("Subsystem '{name}' already defined.")));
-        }
-        seen.push(name);
-    }
-    for setting in settings.every("Subsystem") {
-        let problem = match setting.line.arguments.as_slice() {
-            [_] | [] => "Missing subsystem command.",
-            [name, program] if name == "sftp" && is_sftp(program) => continue,
-            [name, program, ..] if name == "sftp" && is_sftp(program) => {
-                "refused: sftp takes no arguments here"
-            }
-            _ => "refused: the one subsystem is sftp; write `Subsystem sftp internal-sftp`",
-        };
-        return Err(setting.fault(problem));
-    }
-    Ok(())
-}
-
-fn is_sftp(program: &str) -> bool {
-    program == "internal-sftp" || program.ends_with("/sftp-server")
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::conditions::{self, Condition};
 use super::keywords::{self, Fate, Keyword};
 use super::lexer::{self, Line};
-use super::{SshdError, include};
+use super::{SshdError, include, manners};
 
 /// How deep files may include files (servconf.h, SERVCONF_MAX_DEPTH).
 const DEPTH: usize = 16;
@@ -66,12 +68,17 @@ impl Setting {
     }
 }
 
+/// Lines that count, by their keywords.
+type Given = BTreeMap<&'static str, Vec<Setting>>;
+
 /// Everything that was said.
 #[derive(Debug)]
 pub(super) struct Settings {
     /// The file that the server was started with.
     source: PathBuf,
-    given: BTreeMap<&'static str, Vec<Setting>>,
+    given: Given,
+    /// What stands after each Match.
+    blocks: Vec<(Condition, Given)>,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
 }
@@ -80,27 +87,45 @@ impl Settings {
     pub(super) fn new(source: &Path) -> Self {
         Self {
             source: source.to_owned(),
-            given: BTreeMap::new(),
+            given: Given::new(),
+            blocks: Vec::new(),
             faults: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
     /// Reads a file and what it includes. What is wrong with its lines is kept for `finish`.
-    pub(super) fn read(&mut self, path: &Path, depth: usize) -> Result<(), SshdError> {
+    pub(super) fn read(&mut self, path: &Path) -> Result<(), SshdError> {
+        self.read_within(path, 0, Block::Everybody)
+    }
+
+    fn read_within(&mut self, path: &Path, depth: usize, outer: Block) -> Result<(), SshdError> {
         let text = std::fs::read_to_string(path).map_err(|source| SshdError::Read {
             path: path.to_owned(),
             source,
         })?;
-        let mut block = Block::Everybody;
+        let mut block = outer;
         for (index, line) in text.lines().enumerate() {
             let place = Place::File(path.to_owned(), index + 1);
             match lexer::read(line) {
                 Ok(None) => {}
                 Ok(Some(line)) if line.keyword.eq_ignore_ascii_case("include") => {
-                    self.include(&place, &line, depth)?;
+                    self.include(&place, &line, depth, block)?;
+                    // What was included comes before the lines that follow.
+                    if let Block::Of(_) = block {
+                        block = self.begin(block, Condition::default());
+                    }
                 }
-                Ok(Some(line)) => self.take(Setting { place, line }, &mut block),
+                Ok(Some(line)) if line.keyword.eq_ignore_ascii_case("match") => {
+                    block = match Condition::read(&line) {
+                        Ok(condition) => self.begin(outer, condition),
+                        Err(problem) => {
+                            self.faults.push(Setting { place, line }.fault(problem));
+                            Block::Unknown
+                        }
+                    };
+                }
+                Ok(Some(line)) => self.take(Setting { place, line }, block),
                 Err(problem) => self.faults.push(Fault::new(place, problem)),
             }
         }
@@ -115,26 +140,48 @@ impl Settings {
             rest: argument.to_owned(),
         };
         let place = Place::Command;
-        self.take(Setting { place, line }, &mut Block::Everybody);
+        self.take(Setting { place, line }, Block::Everybody);
     }
 
     /// Takes a line of the command line.
     pub(super) fn option(&mut self, text: &str) {
         match lexer::read(text) {
-            Ok(Some(line)) if line.keyword.eq_ignore_ascii_case("include") => {
-                let problem = "Include: write it into the file that -f names".to_owned();
+            Ok(Some(line))
+                if ["include", "match"].contains(&&*line.keyword.to_ascii_lowercase()) =>
+            {
+                let problem = format!("{}: write it into the file that -f names", line.keyword);
                 self.faults.push(Fault::new(Place::Command, problem));
             }
             Ok(Some(line)) => {
                 let place = Place::Command;
-                self.take(Setting { place, line }, &mut Block::Everybody);
+                self.take(Setting { place, line }, Block::Everybody);
             }
             Ok(None) => {}
             Err(problem) => self.faults.push(Fault::new(Place::Command, problem)),
         }
     }
 
-    fn include(&mut self, place: &Place, line: &Line, depth: usize) -> Result<(), SshdError> {
+    /// Begins a block within another.
+    fn begin(&mut self, outer: Block, condition: Condition) -> Block {
+        let condition = match outer {
+            Block::Everybody => condition,
+            Block::Of(index) => match self.blocks.get(index) {
+                Some((outer, _)) => outer.and(&condition),
+                None => return Block::Unknown,
+            },
+            Block::Unknown => return Block::Unknown,
+        };
+        self.blocks.push((condition, Given::new()));
+        Block::Of(self.blocks.len() - 1)
+    }
+
+    fn include(
+        &mut self,
+        place: &Place,
+        line: &Line,
+        depth: usize,
+        block: Block,
+    ) -> Result<(), SshdError> {
         for pattern in &line.arguments {
             let problem = if depth >= DEPTH {
                 "Include: too many files include one another".to_owned()
@@ -144,7 +191,7 @@ impl Settings {
                 match include::files(pattern) {
                     Ok(files) => {
                         for file in files {
-                            self.read(&file, depth + 1)?;
+                            self.read_within(&file, depth + 1, block)?;
                         }
                         continue;
                     }
@@ -156,17 +203,8 @@ impl Settings {
         Ok(())
     }
 
-    fn take(&mut self, setting: Setting, block: &mut Block) {
+    fn take(&mut self, setting: Setting, block: Block) {
         let name = &setting.line.keyword;
-        if name.eq_ignore_ascii_case("match") {
-            if *block == Block::Everybody {
-                let problem = "everybody gets the same settings here; start one server for each group, \
-                     or write a sandgate.yaml, where each login has its own";
-                self.faults.push(setting.fault(problem));
-            }
-            *block = Block::Some;
-            return;
-        }
         let Some(keyword) = keywords::find(name) else {
             let meant = keywords::nearest(name)
                 .map(|meant| format!("; did you mean {meant}?"))
@@ -175,16 +213,27 @@ impl Settings {
             self.faults.push(Fault::new(setting.place, problem));
             return;
         };
-        if let Err(problem) = keyword.form.check(&setting.line) {
-            self.faults.push(setting.fault(problem));
-        } else if *block == Block::Everybody {
-            self.keep(keyword, setting);
+        let form = keyword.form.check(&setting.line);
+        let allowed = || match block {
+            Block::Everybody => Ok(()),
+            Block::Of(_) | Block::Unknown => conditions::check(keyword.name),
+        };
+        match form.and_then(|()| allowed()) {
+            Ok(()) => self.keep(keyword, setting, block),
+            Err(problem) => self.faults.push(setting.fault(problem)),
         }
     }
 
     /// Keeps what counts of a well-formed line.
-    fn keep(&mut self, keyword: &Keyword, setting: Setting) {
-        let given = self.given.entry(keyword.name).or_default();
+    fn keep(&mut self, keyword: &Keyword, setting: Setting, block: Block) {
+        let given = match block {
+            Block::Everybody => Some(&mut self.given),
+            Block::Of(index) => self.blocks.get_mut(index).map(|(_, given)| given),
+            Block::Unknown => None,
+        };
+        let Some(given) = given.map(|given| given.entry(keyword.name).or_default()) else {
+            return;
+        };
         if !given.is_empty() && !matches!(keyword.fate, Fate::Every) {
             return;
         }
@@ -211,6 +260,24 @@ impl Settings {
         given.push(setting);
     }
 
+    /// What is said for one login: what stands after a Match that is for it comes before what is said for
+    /// everybody (sshd_config(5)).
+    pub(super) fn of(&self, login: &str) -> Self {
+        let mut own = Given::new();
+        for (_, given) in (self.blocks.iter()).filter(|(condition, _)| condition.holds(login)) {
+            for (name, settings) in given {
+                let settings = settings.iter().cloned();
+                own.entry(name).or_default().extend(settings);
+            }
+        }
+        let mut given = self.given.clone();
+        given.extend(own);
+        Self {
+            given,
+            ..Self::new(&self.source)
+        }
+    }
+
     /// What the first line of a keyword says, or its default.
     pub(super) fn first<T>(
         &self,
@@ -235,6 +302,14 @@ impl Settings {
         self.given.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// What a keyword is wrong with, wherever it stands.
+    pub(super) fn fault(&self, name: &str, problem: impl fmt::Display) -> Fault {
+        match self.every(name).first() {
+            Some(setting) => setting.fault(problem),
+            None => self.whole(format!("{name}: {problem}")),
+        }
+    }
+
     /// What is wrong with the configuration as a whole.
     pub(super) fn whole(&self, problem: impl Into<String>) -> Fault {
         Fault::new(Place::Whole(self.source.clone()), problem.into())
@@ -245,14 +320,21 @@ impl Settings {
         &self.source
     }
 
-    /// Every keyword that has a value, in small letters.
-    pub(super) fn effective(&self) -> String {
+    /// Every keyword that has a value, in small letters; addresses as they are listened on.
+    pub(super) fn effective(&self, listen: &[SocketAddr]) -> String {
         let mut lines = Vec::new();
         for keyword in keywords::KEYWORDS {
+            if keyword.name == "ListenAddress" {
+                lines.extend(
+                    listen
+                        .iter()
+                        .map(|address| format!("listenaddress {address}\n")),
+                );
+                continue;
+            }
             let name = keyword.name.to_ascii_lowercase();
-            let given = self.every(keyword.name).iter();
-            let given: Vec<String> = given
-                .map(|setting| setting.line.arguments.join(" "))
+            let given: Vec<String> = (self.every(keyword.name).iter())
+                .map(|setting| written(keyword, &setting.line))
                 .collect();
             let default = (!keyword.default.is_empty()).then(|| keyword.default.to_owned());
             let values = if given.is_empty() {
@@ -282,11 +364,21 @@ impl Settings {
     }
 }
 
+/// What a line says, in numbers where sshd does so.
+fn written(keyword: &Keyword, line: &Line) -> String {
+    match manners::rekey_limit(line) {
+        Ok((bytes, seconds)) if keyword.name == "RekeyLimit" => format!("{bytes} {seconds}"),
+        _ => line.arguments.join(" "),
+    }
+}
+
 /// Whose settings the lines are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     /// Before the first `Match`.
     Everybody,
-    /// After it.
-    Some,
+    /// After one, in the block of this index.
+    Of(usize),
+    /// After one that could not be read.
+    Unknown,
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::keywords::{Fate, KEYWORDS};
 use super::*;
+use crate::config::ChannelKind;
+
+mod blocks;
 
 /// A directory with a host key in it (any file: only its presence counts here).
 struct Directory(PathBuf);
@@ -157,19 +160,35 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
         ("PasswordAuthentication yes", "passwords"),
         ("UsePAM yes", "PAM"),
         ("ClientAliveCountMax 0", "1 to 1000"),
-        ("ChannelTimeout session=5m", "all channels"),
-        ("PerSourcePenalties refuseconnection:5s", "there are"),
-        ("RekeyLimit 1K", "16384 to"),
-        ("Match User x\n", "everybody"),
+        ("ChannelTimeout session", "invalid channel timeout"),
+        ("PerSourcePenalties max-sources4:5", "there are"),
+        ("RekeyLimit 15", "too small"),
         ("AllowUsers a*", "one by one"),
         ("AllowUsers a@1.2.3.4", "one by one"),
         ("DenyUsers *@1.2.3.4", "wherever"),
         ("DenyUsers ag*", "nobody could log in"),
-        ("AuthorizedKeysFile none", ""),
         ("Subsystem netconf /bin/netconf", "one subsystem is sftp"),
         ("Subsystem sftp internal-sftp -R", "no arguments"),
         ("Ciphers aes128-ctr", "none of these is offered"),
-        ("PubkeyAcceptedAlgorithms ssh-ed25519", "not withheld"),
+        ("PubkeyAcceptedAlgorithms ssh-dss", "none of these"),
+        ("HostKeyAlgorithms ssh-dss", "none of these"),
+        ("Match Address 10.0.0.0/8", "logins alone"),
+        ("AuthenticationMethods password", "no method"),
+        (
+            "AuthenticationMethods publickey,keyboard-interactive",
+            "SandboxCodes",
+        ),
+        ("SandboxCodes /c", "no code is asked for"),
+        ("KbdInteractiveAuthentication yes", "a code alone"),
+        (
+            "AuthorizedKeysCommand /bin/k",
+            "without AuthorizedKeysCommandUser",
+        ),
+        ("PubkeyAuthentication no", "the only way in"),
+        ("ForceCommand internal-sftp -R", "no arguments"),
+        ("PermitUserEnvironment A?", "variable's name"),
+        ("SetEnv A", "Invalid environment"),
+        ("SetEnv SSH_CLIENT=x", "tells of the connection"),
         ("RequiredRSASize 4096", "at most 2048"),
         ("LoginGraceTime 0", "for ever"),
         ("MaxSessions 0", "1 to 1024"),
@@ -178,9 +197,6 @@ fn what_would_be_weaker_than_asked_is_refused_by_name() {
         ("AcceptEnv A?B", "variable's name"),
     ] {
         let keyword = line.split(' ').next().unwrap();
-        if keyword == "AuthorizedKeysFile" {
-            continue;
-        }
         let said = refusal(&format!("{line}\n"));
         assert!(said.contains(why), "{line}: {said}");
         if keyword != "DenyUsers" {
@@ -206,21 +222,28 @@ fn what_is_done_in_any_case_is_accepted() {
 
 #[test]
 fn manners_are_what_was_written() {
-    let text = "ClientAliveInterval 15\nUnusedConnectionTimeout 5m\nChannelTimeout *=1h\nRekeyLimit 1M 10m\n\
-        Banner /etc/issue.net\nForceCommand echo \"a  b\"\nPerSourceMaxStartups 3\nPerSourceNetBlockSize 24:56\n\
-        PerSourcePenalties authfail:9s max:20\nPerSourcePenaltyExemptList 10.0.0.0/8,::1\nPrintMotd yes\n\
+    let text = "ClientAliveInterval 15\nUnusedConnectionTimeout 5m\nChannelTimeout session:c*=0 session:*=1m *=1h global=2h\nRekeyLimit 1M 10m\n\
+        Banner /dev/null\nForceCommand echo \"a  b\"\nPerSourceMaxStartups 3\nPerSourceNetBlockSize 24:56\n\
+        PerSourcePenalties authfail:9s refuseconnection:7 max:20\nPerSourcePenaltyExemptList 10.0.0.0/8,::1\nPrintMotd yes\n\
         TrustedUserCAKeys /ca.pub\nRevokedKeys /krl\n";
     let config = good(text).config;
     let (manners, seconds) = (&config.manners, Duration::from_secs);
     assert_eq!(manners.timeouts.alive_interval, Some(seconds(15)));
     assert_eq!(manners.timeouts.alive_count, 3);
     assert_eq!(manners.timeouts.unused, Some(seconds(300)));
-    assert_eq!(manners.timeouts.idle, Some(seconds(3600)));
+    assert_eq!(manners.timeouts.all_idle, Some(seconds(7200)));
+    for (kind, limit) in [
+        (ChannelKind::Command, None),
+        (ChannelKind::Sftp, Some(seconds(60))),
+        (ChannelKind::Agent, Some(seconds(3600))),
+    ] {
+        assert_eq!(manners.timeouts.of(kind), limit, "{kind:?}");
+    }
     assert_eq!(
         (manners.rekey.bytes, manners.rekey.time),
         (1 << 20, seconds(600))
     );
-    assert_eq!(manners.banner, Some("/etc/issue.net".into()));
+    assert_eq!(manners.banner, Some("/dev/null".into()));
     assert_eq!(manners.motd, Some("/etc/motd".into()));
     let startups = &manners.startups;
     assert_eq!(
@@ -233,8 +256,8 @@ fn manners_are_what_was_written() {
     );
     let penalties = manners.penalties.as_ref().unwrap();
     assert_eq!(
-        (penalties.authfail, penalties.max),
-        (seconds(9), seconds(20))
+        (penalties.authfail, penalties.refused, penalties.max),
+        (seconds(9), seconds(7), seconds(20))
     );
     assert_eq!(penalties.exempt.len(), 2);
     let login = config.logins.values().next().unwrap();
@@ -296,10 +319,56 @@ fn forwarding_is_what_the_switches_leave() {
 }
 
 #[test]
+fn ways_in_are_what_was_written() {
+    let config = good(
+        "AuthorizedKeysCommand /usr/bin/k %u \"%k x\"\nAuthorizedKeysCommandUser nobody\n\
+         AuthenticationMethods publickey,keyboard-interactive publickey,publickey\nSandboxCodes /c/%u\n\
+         KbdInteractiveAuthentication yes\nTrustedUserCAKeys /ca.pub\nAuthorizedPrincipalsFile /p/%u\n\
+         HostCertificate /h-cert.pub\nHostKeyAlgorithms -rsa-*\n\
+         PubkeyAcceptedAlgorithms ssh-ed25519,*-cert-v01@openssh.com\nSubsystem sftp /usr/lib/openssh/sftp-server\n",
+    );
+    assert!(config.host_key_algorithms.contains(&"ssh-ed25519"));
+    assert!(
+        !config
+            .host_key_algorithms
+            .iter()
+            .any(|name| name.starts_with("rsa"))
+    );
+    let config = config.config;
+    assert_eq!(config.host_certificates, [PathBuf::from("/h-cert.pub")]);
+    let login = config.logins.values().next().unwrap();
+    assert_eq!(config.authentication, login.authentication);
+    assert_eq!(login.authentication.each().count(), 2);
+    assert_eq!(login.totp_secrets, Some("/c/agent".into()));
+    assert_eq!(login.authorized_principals_file, Some("/p/agent".into()));
+    let command = login.authorized_keys_command.as_ref().unwrap();
+    assert_eq!(command.program, PathBuf::from("/usr/bin/k"));
+    assert_eq!((command.arguments.len(), &*command.user), (2, "nobody"));
+    for (name, taken) in [
+        ("ssh-ed25519", true),
+        ("rsa-sha2-512", false),
+        ("rsa-sha2-512-cert-v01@openssh.com", true),
+    ] {
+        assert_eq!(login.signatures.take(name), taken, "{name}");
+    }
+    let server = "/usr/lib/openssh/sftp-server".into();
+    assert!(login.key_env.is_empty() && login.terminal);
+    assert_eq!(login.sftp, crate::config::Sftp::Program(server));
+    let directory = Directory::new("none");
+    let error = directory
+        .read("", &["AuthorizedKeysFile none"], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("agent could not log in"), "{error}");
+}
+
+#[test]
 fn what_is_not_followed_is_told() {
-    let sshd = good("PrintLastLog yes\nCompression delayed\nPrintLastLog no\n");
+    let sshd = good("PrintLastLog yes\nCompression delayed\nPrintLastLog no\nBanner /no/such\n");
     let told: Vec<String> = sshd.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[2].contains("Banner: not followed: "), "{told:?}");
+    assert_eq!(sshd.config.manners.banner, None);
     assert!(
         told[0].contains(": line 4: PrintLastLog: not followed: "),
         "{told:?}"
@@ -346,12 +415,24 @@ fn defaults_are_sshds_or_stricter() {
 }
 
 #[test]
+fn keys_are_new_no_later_than_a_file_says() {
+    let of = |text: &str| good(text).config.manners.rekey;
+    let default = of("");
+    assert_eq!(of("RekeyLimit 0 0\n"), default);
+    assert_eq!(of("RekeyLimit 16\n").bytes, 16);
+    assert_eq!(of("RekeyLimit 1k\n").time, default.time);
+    let most = of("RekeyLimit 100G 1w\n");
+    assert_eq!((most.bytes, most.time.as_secs()), (16 << 30, 24 * 3600));
+}
+
+#[test]
 fn what_holds_is_printed_in_small_letters() {
-    let text = good("Port 2022\nAcceptEnv A B\nAcceptEnv C\n").effective();
+    let text = good("RekeyLimit 1k 1H\nPort 2022\nAcceptEnv A B\nAcceptEnv C\n").effective(None);
     for line in [
         "port 2022\n",
         "acceptenv A B\nacceptenv C\n",
         "passwordauthentication no\n",
+        "rekeylimit 1024 3600\n",
         "maxauthtries 6\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{Answer, Connect, Mode, Ran};
 use crate::policy::judge::{RequestDenial, RequestVerdict};
 use crate::policy::request::{Content, Request};
+use crate::policy::rules::Rules;
 
 /// A request on a connection.
 #[derive(Debug, Deserialize)]
@@ -47,24 +48,26 @@ impl Answered {
 }
 
 impl Http {
-    pub(super) fn run(&self, file: &Path) -> Ran {
-        let asked = self.connect.ask(file, |snapshot, destination, caller| {
-            let judge = |content| {
-                let request = self.request(content);
-                snapshot.judge_request_of(destination, caller, &self.connect.binary, &request)
-            };
-            let head = judge(match self.body {
-                Some(_) => Content::Unread,
-                None => Content::None,
-            });
-            match (head, &self.body, &self.ws_text) {
-                (RequestVerdict::NeedsBody { .. }, Some(body), _) => {
-                    judge(Content::Body(body.as_bytes()))
+    pub(super) fn run(&self, file: &Path, rules: &Rules) -> Ran {
+        let asked = self
+            .connect
+            .ask(file, rules, |snapshot, destination, caller| {
+                let judge = |content| {
+                    let request = self.request(content);
+                    snapshot.judge_request_of(destination, caller, &self.connect.binary, &request)
+                };
+                let head = judge(match self.body {
+                    Some(_) => Content::Unread,
+                    None => Content::None,
+                });
+                match (head, &self.body, &self.ws_text) {
+                    (RequestVerdict::NeedsBody { .. }, Some(body), _) => {
+                        judge(Content::Body(body.as_bytes()))
+                    }
+                    (RequestVerdict::Allow(_), _, Some(text)) => judge(Content::Text(text)),
+                    (head, _, _) => head,
                 }
-                (RequestVerdict::Allow(_), _, Some(text)) => judge(Content::Text(text)),
-                (head, _, _) => head,
-            }
-        });
+            });
         match asked {
             Ok(verdict) => self.answer(verdict),
             Err(ran) => ran,

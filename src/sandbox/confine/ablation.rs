@@ -11,18 +11,22 @@ use std::str::FromStr;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::{
     Account, Entrance, Failure, KINDS, Terminal, execute, map, privileges, step, take_stdio,
 };
 use crate::config::Sftp;
-use crate::model::LoginName;
-use crate::sandbox::blueprint::{Access, Blueprint, HOME, Listed};
-use crate::sandbox::cgroup::Tree;
+use crate::model::{LoginName, Peer};
+use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed};
+use crate::sandbox::bounds::Ceiling;
+use crate::sandbox::capabilities;
+use crate::sandbox::cgroup::{Controllers, Group, Tree};
+use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::landlock::Kernel;
+use crate::sandbox::monitor::open_keys;
 use crate::sandbox::network::Network;
 use crate::sandbox::seccomp::Filter;
 use crate::sys;
@@ -77,22 +81,52 @@ pub struct Experiment {
     pub command: Vec<CString>,
     /// Its ids.
     pub uid: u32,
+    /// What the monitor is to do itself without one of its capabilities, if it is about these.
+    pub powers: Option<Powers>,
+}
+
+/// What the monitor does for its sandboxes beside making them. Standard input is a socket.
+#[derive(Debug)]
+pub struct Powers {
+    /// The name of the capability that is taken away; of none, for comparison.
+    pub without: String,
+    /// A file in a directory that is closed to others than its owner, who is not root.
+    pub closed_file: PathBuf,
+}
+
+impl Powers {
+    /// As long as the command runs: reads keys, tells who holds a connection, ends the command.
+    fn use_on(&self, command: Pid, init: Pid, group: &Group) -> Result<(), String> {
+        open_keys(&self.closed_file).map_err(|e| format!("read keys: {e}"))?;
+        let connection = rustix::fs::fstat(rustix::stdio::stdin()).map_err(|e| e.to_string())?;
+        let inode = u32::try_from(connection.st_ino).map_err(|e| e.to_string())?;
+        if let Peer::Unknown(reason) = identity::find(inode, &[command], init, None) {
+            return Err(format!("identify: {reason}"));
+        }
+        let of_command = |pid| pid == command;
+        (group.signal(&[Signal::KILL], of_command)).map_err(|e| format!("signal: {e}"))
+    }
 }
 
 /// Builds a sandbox as the monitor does, runs one command in what is left of its confinement, and
 /// clears up. Returns the command's exit status.
 pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
     let one_thread = SingleThreaded::prove()?;
-    let tree = Tree::create()?;
+    let tree = Tree::create(&Controllers::probe()?)?;
+    if let Some(powers) = &experiment.powers {
+        capabilities::keep_monitors_but(&powers.without)?;
+    }
     let outcome = build_and_run(&one_thread, &tree, experiment);
-    tree.raze()?;
-    outcome
+    let razed = tree.raze();
+    let status = outcome?;
+    razed?;
+    Ok(status)
 }
 
 fn build_and_run(
     one_thread: &SingleThreaded,
     tree: &Tree,
-    experiment: Experiment,
+    mut experiment: Experiment,
 ) -> Result<i32, Box<dyn std::error::Error>> {
     let account = Account {
         uid: experiment.uid,
@@ -105,6 +139,7 @@ fn build_and_run(
         trust: "",
         blueprint: &blueprint,
         account,
+        joins: vec![],
         host_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
         filter: &Filter::init()?,
         seal_memory_files: true,
@@ -125,6 +160,7 @@ fn build_and_run(
         &open(&format!("/proc/{pid}/root"), OFlags::PATH)?,
         &blueprint,
     )?;
+    let powers = experiment.powers.take();
     let filter = Filter::session()?;
     if !experiment.without.contains(&Layer::Namespace("pid")) {
         move_into_thread_name_spaces(entrance.init().as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
@@ -139,6 +175,9 @@ fn build_and_run(
         clone::exit_now(if told.is_ok() { 255 } else { 254 })
     })?;
     await_silence(report)?;
+    if let Some(powers) = powers {
+        powers.use_on(child.pid, pid, &group)?;
+    }
     let status =
         rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED)?;
     let status = status.ok_or("the command has no status")?;
@@ -222,6 +261,7 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         authorized_keys: vec![],
         authorities: vec![],
         revoked: vec![],
+        principals: vec![],
         secrets: vec![],
         keys_command: None,
         shell: "/bin/sh".into(),
@@ -229,7 +269,21 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
         account: None,
         shared: false,
         sessions: 1,
+        bounds: Ceiling {
+            disk: 64 << 20,
+            files: 1024,
+            ..Ceiling::default()
+        },
         paths,
+        root: None,
+        denied: vec![],
+        devices: vec![],
+        home: Home {
+            keep: None,
+            skeleton: None,
+            owner: Account { uid: 1, gid: 1 },
+        },
+        variables: vec![],
     })
 }
 

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::sandboxes::Sandbox;
 use super::sessions::{inside_pid_namespace, read_report};
 use super::{Context, MonitorError, Source};
 use crate::model::SandboxId;
+use crate::sandbox::cgroup;
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::protocol::{Answer, Errand};
 use crate::sys::clone::{self, Child};
+
+/// An errand takes no time, but programs of a shared sandbox can stop its child.
+const TIME: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Errands {
@@ -27,6 +32,7 @@ struct Running {
     /// The request's number.
     number: u64,
     child: Child,
+    kill_at: Option<Instant>,
     report: OwnedFd,
     /// The other end of what the child connects or binds; `None` where it removes.
     socket: Option<OwnedFd>,
@@ -84,6 +90,22 @@ impl Errands {
         };
         context.outbox.answer(running.number, answer)
     }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let running = self.running.values();
+        running.filter_map(|running| running.kill_at).min()
+    }
+
+    /// Kills what takes too long; `ended` answers.
+    pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
+        for running in self.running.values_mut() {
+            if running.kill_at.is_some_and(|at| at <= now) {
+                running.kill_at = None;
+                cgroup::send(&running.child.pidfd, &[Signal::KILL])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::Result<Running> {
@@ -93,6 +115,8 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
     let prepared = Prepared {
         entrance: &place.entrance,
         account: place.account,
+        joins: context.tree.joins(place.group(), place.group())?,
+        limits: place.bounds.process,
         open_files: context.session_files,
         ruleset: place.ruleset.try_clone()?,
         filter: &context.session_filter,
@@ -106,7 +130,7 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
         report: write,
     };
     let child = inside_pid_namespace(context, place, || {
-        clone::fork(&context.one_thread, 0, Some(place.group().as_fd()), || {
+        clone::fork(&context.one_thread, 0, Some(place.cradle().as_fd()), || {
             confine::become_session(prepared)
         })
     })?;
@@ -114,6 +138,7 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
         sandbox: place.id,
         number,
         child,
+        kill_at: Some(Instant::now() + TIME),
         report,
         socket: (!removes).then_some(socket),
     })

@@ -21,7 +21,8 @@ pub(super) fn open(charter: &Charter, login: Option<&LoginName>) -> Result<Vec<O
         .collect()
 }
 
-/// Other files of a login, every one of them: who is revoked is not known while one is missing.
+/// Other files of a login, every one of them: who is revoked is not known while one is missing. Only who is
+/// named is: nobody.
 pub(super) fn open_others(
     charter: &Charter,
     login: Option<&LoginName>,
@@ -31,6 +32,7 @@ pub(super) fn open_others(
         KeyFiles::Authorities => blueprint.authorities.clone(),
         KeyFiles::Revoked => blueprint.revoked.clone(),
         KeyFiles::Secrets => blueprint.secrets.clone(),
+        KeyFiles::Principals => blueprint.principals.clone(),
     };
     let paths = match login {
         Some(_) => paths(blueprint(charter, login)?),
@@ -42,15 +44,17 @@ pub(super) fn open_others(
     let open = |path: &PathBuf| {
         let opened = match kind {
             KeyFiles::Secrets => open_secrets(path),
-            KeyFiles::Authorities | KeyFiles::Revoked => open_keys(path),
+            KeyFiles::Authorities | KeyFiles::Revoked | KeyFiles::Principals => open_keys(path),
         };
         match opened {
-            Ok(Some(file)) => Ok(file),
+            Ok(Some(file)) => Ok(Some(file)),
+            Ok(None) if kind == KeyFiles::Principals => Ok(None),
             Ok(None) => Err(format!("{}: is not there", path.display())),
             Err(why) => Err(format!("{}: {why}", path.display())),
         }
     };
-    paths.iter().map(open).collect()
+    let files = paths.iter().map(open).filter_map(Result::transpose);
+    files.collect()
 }
 
 fn blueprint<'a>(

@@ -1,7 +1,7 @@
 //! What waits to be read by the gate.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind::BrokenPipe, ErrorKind::ConnectionReset};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,9 @@ impl Outbox {
             match channel::send(self.channel.as_fd(), bytes, &borrowed) {
                 Ok(()) => drop(self.waiting.pop_front()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                // Its end is gone; reading says so too, and ends the monitor in order.
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.waiting.clear(),
+                // Its end is gone, in the second case with messages unread (unix(7) has no word of it; the
+                // kernel's unix_release_sock does it). Reading says so too, and ends the monitor in order.
+                Err(e) if matches!(e.kind(), BrokenPipe | ConnectionReset) => self.waiting.clear(),
                 Err(e) => return Err(e.into()),
             }
         }

@@ -6,21 +6,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use landlock::RulesetCreated;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::Signal;
 
+use super::hold::{Made, take_hold};
+use super::remains::{Remains, clear};
 use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::Uids;
 use crate::model::{Connection, LoginName, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
-use crate::sandbox::cgroup::Group;
+use crate::sandbox::bounds::Ceiling;
+use crate::sandbox::cgroup::{Alarm, Group};
 use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity;
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::network::Network;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
-use crate::sys::clone::{self, Child};
+use crate::sys::clone;
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -51,6 +53,7 @@ struct Unborn {
     remains: Remains,
     login: LoginName,
     account: Account,
+    bounds: Ceiling,
 }
 
 /// Ready for sessions.
@@ -59,22 +62,14 @@ pub(super) struct Sandbox {
     pub(super) id: SandboxId,
     pub(super) login: LoginName,
     pub(super) account: Account,
+    /// What held when it was made.
+    pub(super) bounds: Ceiling,
     pub(super) entrance: Entrance,
     pub(super) ruleset: RulesetCreated,
     /// The root of its devpts.
     pub(super) terminals: OwnedFd,
     network: Network,
     remains: Remains,
-}
-
-/// What must be cleared away in the end.
-#[derive(Debug)]
-struct Remains {
-    group: Group,
-    name: String,
-    slot: Option<u32>,
-    init: Child,
-    kill_at: Option<Instant>,
 }
 
 impl Sandbox {
@@ -87,9 +82,9 @@ impl Sandbox {
         self.network.unix(own)
     }
 
-    /// Its cgroup's name below the daemon's.
-    pub(super) fn group_name(&self) -> &str {
-        &self.remains.name
+    /// The cgroup of what is no session's.
+    pub(super) fn cradle(&self) -> &Group {
+        self.remains.cradle.as_ref().unwrap_or(&self.remains.group)
     }
 }
 
@@ -153,12 +148,15 @@ impl Sandboxes {
             None => self.take_slot()?,
         };
         let born = || -> io::Result<_> {
-            let group = context.tree.group(&name)?;
+            let bounds = &blueprint.bounds;
+            let group = context.tree.sandbox(&name, &bounds.sandbox)?;
+            let cradle = context.tree.cradle(&group, &bounds.session)?;
             let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             let birth = Birth {
                 blueprint,
                 account,
                 trust: &context.trust,
+                joins: context.tree.joins(&group, &group)?,
                 host_mounts: context.own_mounts,
                 filter: &context.init_filter,
                 seal_memory_files: context.charter.seal_memory_files,
@@ -167,16 +165,16 @@ impl Sandboxes {
             let init = clone::fork(
                 &context.one_thread,
                 init::NAMESPACES,
-                Some(group.as_fd()),
+                Some(cradle.as_ref().unwrap_or(&group).as_fd()),
                 || init::run(birth),
             )?;
-            Ok((group, report, init))
+            Ok((group, cradle, report, init))
         };
         match born() {
-            Ok((group, report, init)) => {
+            Ok((group, cradle, report, init)) => {
                 let remains = Remains {
                     group,
-                    name,
+                    cradle,
                     slot,
                     init,
                     kill_at: None,
@@ -191,6 +189,7 @@ impl Sandboxes {
                         remains,
                         login: login.clone(),
                         account,
+                        bounds: blueprint.bounds,
                     },
                 ))
             }
@@ -230,7 +229,7 @@ impl Sandboxes {
                 "its root was not made within {BIRTH:?}: a listed path does not answer"
             ))
         } else if problem.is_empty() {
-            complete(context, id, &unborn)
+            take_hold(context, id, &unborn.login, &unborn.remains.init)
         } else {
             Err(problem)
         };
@@ -239,6 +238,9 @@ impl Sandboxes {
                 context
                     .events
                     .watch(&unborn.remains.init.pidfd, Source::InitEnd(id))?;
+                if let Some(alarm) = unborn.remains.group.alarm() {
+                    context.events.watch(alarm, Source::SandboxAlarm(id))?;
+                }
                 let Made {
                     entrance,
                     network,
@@ -249,6 +251,7 @@ impl Sandboxes {
                     remains,
                     login,
                     account,
+                    bounds,
                     ..
                 } = unborn;
                 self.living.insert(
@@ -257,6 +260,7 @@ impl Sandboxes {
                         id,
                         login,
                         account,
+                        bounds,
                         entrance,
                         ruleset,
                         terminals,
@@ -282,9 +286,41 @@ impl Sandboxes {
     ) -> Result<(), MonitorError> {
         if let Some(sandbox) = self.living.remove(&id) {
             tracing::warn!(sandbox = %id, "the sandbox's init ended by itself");
-            context.events.forget(&sandbox.remains.init.pidfd)?;
-            self.bury(sandbox.remains, Instant::now());
-            announce(context, &Message::Gone(id))?;
+            self.end(context, sandbox)?;
+        }
+        Ok(())
+    }
+
+    /// Kills all that is left of it, and says so to the gate.
+    fn end(&mut self, context: &mut Context, sandbox: Sandbox) -> Result<(), MonitorError> {
+        sandbox.remains.leave(context, sandbox.id)?;
+        self.bury(sandbox.remains, Instant::now());
+        announce(context, &Message::Gone(sandbox.id))
+    }
+
+    /// A sandbox's end of memory is near.
+    pub(super) fn alarmed(&mut self, id: SandboxId) -> io::Result<()> {
+        let sandbox = self.living.get_mut(&id);
+        match sandbox.and_then(|sandbox| sandbox.remains.group.alarm_mut()) {
+            Some(alarm) => alarm.rung(Instant::now()),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends those in which the kernel has killed for their memory.
+    fn end_starved(&mut self, context: &mut Context, now: Instant) -> Result<(), MonitorError> {
+        let mut starved = Vec::new();
+        for (id, sandbox) in &mut self.living {
+            if let Some(alarm) = sandbox.remains.group.alarm_mut()
+                && alarm.is_over(now)
+            {
+                starved.push(*id);
+            }
+        }
+        for id in starved {
+            if let Some(sandbox) = self.living.remove(&id) {
+                self.end(context, sandbox)?;
+            }
         }
         Ok(())
     }
@@ -298,7 +334,7 @@ impl Sandboxes {
         let Some(Sandbox { remains, .. }) = self.living.remove(&id) else {
             return Ok(());
         };
-        context.events.forget(&remains.init.pidfd)?;
+        remains.leave(context, id)?;
         let idle = remains
             .group
             .processes()
@@ -326,11 +362,18 @@ impl Sandboxes {
             .iter()
             .map(|remains| remains.kill_at.unwrap_or(retry));
         let unborn = self.unborn.values().map(|unborn| unborn.deadline);
-        dying.chain(unborn).min()
+        let alarm = |sandbox: &Sandbox| sandbox.group().alarm().and_then(Alarm::next_due);
+        let alarms = self.living.values().filter_map(alarm);
+        dying.chain(unborn).chain(alarms).min()
     }
 
     /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids.
-    pub(super) fn kill_due(&mut self, context: &mut Context, now: Instant) -> io::Result<()> {
+    pub(super) fn kill_due(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+    ) -> Result<(), MonitorError> {
+        self.end_starved(context, now)?;
         for late in self
             .unborn
             .values_mut()
@@ -398,90 +441,4 @@ impl Sandboxes {
             session,
         ))
     }
-}
-
-/// `None` when nothing is left.
-fn clear(context: &Context, mut remains: Remains, now: Instant) -> io::Result<Option<Remains>> {
-    match remains.kill_at {
-        Some(at) if at > now => return Ok(Some(remains)),
-        Some(_) => {
-            remains.group.kill()?;
-            remains.kill_at = None;
-        }
-        None => {}
-    }
-    // While the init is not reaped its pid can't be anybody else's.
-    let reaped = match rustix::process::waitid(
-        WaitId::PidFd(remains.init.pidfd.as_fd()),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    ) {
-        Ok(status) => status.is_some(),
-        Err(rustix::io::Errno::CHILD) => true,
-        Err(e) => return Err(e.into()),
-    };
-    let gone = reaped
-        && context.tree.remove(&remains.name).unwrap_or_else(|error| {
-            // It is dead; its directory and its id are kept until this works.
-            tracing::warn!(cgroup = %remains.name, %error, "cannot remove");
-            false
-        });
-    Ok(if gone { None } else { Some(remains) })
-}
-
-struct Made {
-    entrance: Entrance,
-    network: Network,
-    ruleset: RulesetCreated,
-    terminals: OwnedFd,
-}
-
-/// Takes hold of a sandbox whose root is made and in which nothing of a user's has run yet.
-fn complete(context: &Context, id: SandboxId, unborn: &Unborn) -> Result<(Made, OwnedFd), String> {
-    let blueprint = context
-        .charter
-        .blueprints
-        .get(&unborn.login)
-        .ok_or("no such login is configured")?;
-    let Child { pid, pidfd } = &unborn.remains.init;
-    let hold = || -> io::Result<_> {
-        let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
-        let (network, listener) = Network::prepare(
-            &context.own_network,
-            open_of(*pid, "ns/net", OFlags::RDONLY)?,
-        )?;
-        let root = open_of(*pid, "root", OFlags::PATH)?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let terminals = rustix::fs::openat2(
-            &root,
-            "dev/pts",
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )?;
-        Ok((entrance, network, listener, root, terminals))
-    };
-    let (entrance, network, listener, root, terminals) =
-        hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
-    let ruleset = context
-        .charter
-        .kernel
-        .sandbox(&root, blueprint)
-        .map_err(|e| e.to_string())?;
-    Ok((
-        Made {
-            entrance,
-            network,
-            ruleset,
-            terminals,
-        },
-        listener.into(),
-    ))
-}
-
-fn open_of(pid: Pid, what: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(
-        format!("/proc/{pid}/{what}"),
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
 }

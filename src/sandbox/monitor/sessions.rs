@@ -21,7 +21,7 @@ use super::{Context, MonitorError, Source, announce};
 use crate::config::Sftp;
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
-use crate::sandbox::cgroup::{self, Group};
+use crate::sandbox::cgroup::{self, Alarm, Group};
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
 use crate::sandbox::environment;
 use crate::sandbox::identity;
@@ -31,6 +31,10 @@ use crate::sys::clone::{self, Child};
 
 /// From SIGHUP to SIGKILL when a channel is gone.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// From fork to exec. It takes no time, but a child that has its account already can be stopped by other
+/// programs of a shared sandbox.
+const START: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -43,13 +47,12 @@ struct Session {
     sandbox: SandboxId,
     leader: Child,
     group: Group,
-    /// Its cgroup below the daemon's.
-    group_name: String,
     cgroup: u64,
     has_terminal: bool,
     /// What it leaves behind may stay.
     shared: bool,
     phase: Phase,
+    /// Once this is over it is killed; while it starts, `None` says that it was.
     kill_at: Option<Instant>,
     /// The gate will not name it again.
     forgotten: bool,
@@ -109,6 +112,9 @@ impl Sessions {
                 context
                     .events
                     .watch(&session.leader.pidfd, Source::End(id))?;
+                if let Some(alarm) = session.group.alarm() {
+                    context.events.watch(alarm, Source::SessionAlarm(id))?;
+                }
                 self.sessions.insert(id, session);
                 Ok(())
             }
@@ -134,7 +140,10 @@ impl Sessions {
                 descriptors,
             } => {
                 context.events.forget(&report)?;
-                let problem = read_report(&report);
+                let problem = match session.kill_at.take() {
+                    Some(_) => read_report(&report),
+                    None => format!("not within {START:?}"),
+                };
                 let answer = if problem.is_empty() {
                     Ok((Answer::Started(id), descriptors))
                 } else {
@@ -178,7 +187,10 @@ impl Sessions {
         let failed = matches!(session.phase, Phase::Failed);
         session.phase = Phase::Ended;
         // What it left in the background keeps the directory; the sandbox's end removes both.
-        if let Err(error) = context.tree.remove(&session.group_name) {
+        if let Some(alarm) = session.group.alarm() {
+            context.events.forget(alarm)?;
+        }
+        if let Err(error) = context.tree.remove(session.group.path()) {
             tracing::warn!(session = %id, %error, "its cgroup stays until its sandbox ends");
         }
         if failed {
@@ -240,10 +252,22 @@ impl Sessions {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
+        let alarm = |session: &Session| session.group.alarm().and_then(Alarm::next_due);
+        let alarms = self.sessions.values().filter_map(alarm);
         self.sessions
             .values()
             .filter_map(|session| session.kill_at)
+            .chain(alarms)
             .min()
+    }
+
+    /// A session's end of memory is near.
+    pub(super) fn alarmed(&mut self, id: SessionId) -> io::Result<()> {
+        let session = self.sessions.get_mut(&id);
+        match session.and_then(|session| session.group.alarm_mut()) {
+            Some(alarm) => alarm.rung(Instant::now()),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn kill_due(&mut self, now: Instant) -> io::Result<()> {
@@ -253,6 +277,14 @@ impl Sessions {
             if session.shared {
                 cgroup::send(&session.leader.pidfd, &[Signal::KILL])?;
             } else {
+                session.group.kill()?;
+            }
+        }
+        for (id, session) in &mut self.sessions {
+            if let Some(alarm) = session.group.alarm_mut()
+                && alarm.is_over(now)
+            {
+                tracing::warn!(session = %id, "out of memory (bounds.session.memory): ended");
                 session.group.kill()?;
             }
         }
@@ -295,7 +327,7 @@ fn fork_session(
         .blueprints
         .get(&place.login)
         .ok_or_else(|| io::Error::other("no such login"))?;
-    let group = place.group().child(&name)?;
+    let group = (context.tree).session(place.group(), &name, &place.bounds.session)?;
     let Stdio {
         child,
         gate,
@@ -306,6 +338,8 @@ fn fork_session(
     let prepared = Prepared {
         entrance: &place.entrance,
         account: place.account,
+        joins: context.tree.joins(place.group(), &group)?,
+        limits: place.bounds.process,
         open_files: context.session_files,
         ruleset: place.ruleset.try_clone()?,
         filter: &context.session_filter,
@@ -329,7 +363,6 @@ fn fork_session(
         leader,
         cgroup,
         group,
-        group_name: format!("{}/{name}", place.group_name()),
         has_terminal,
         shared: blueprint.shared,
         phase: Phase::Starting {
@@ -337,7 +370,7 @@ fn fork_session(
             report,
             descriptors: gate,
         },
-        kill_at: None,
+        kill_at: Some(Instant::now() + START),
         forgotten: false,
     })
 }

@@ -1,6 +1,6 @@
 //! Codes: whom to ask for one, and what becomes of the answer (RFC 4256).
 
-use super::{Doorkeeper, Ground, Outcome};
+use super::{Doorkeeper, Ground, Outcome, plain};
 use crate::config::Method;
 use crate::policy::{Moment, Obstacle, RightCode, Secrets};
 use crate::sandbox::KeyFiles;
@@ -35,7 +35,7 @@ impl Doorkeeper {
     /// For an unknown login another's secrets are read, for the time that it takes. What no chain asks for by
     /// now is not looked at: without the key nobody uses up a login's tries.
     async fn judge(&self, login: &str, typed: &str) -> Result<RightCode, Ground> {
-        let name = self.known(login).map(|(name, _)| name);
+        let name = self.known(plain(login)).map(|(name, _)| name);
         let monitor = &self.host.monitor;
         let text = monitor.key_files(name.as_ref(), KeyFiles::Secrets).await?;
         let secrets = Secrets::parse(&text.concat());

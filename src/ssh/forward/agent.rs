@@ -12,6 +12,7 @@ use tokio_util::sync::DropGuard;
 use super::listening::{ACCEPT_PAUSE, carry_offered};
 use super::wire::Wire;
 use super::{Shared, take_down};
+use crate::config::ChannelKind;
 use crate::model::Invalid;
 use crate::sandbox::{PathError, Place, SocketPath, Witness};
 use crate::ssh::guest::StartError;
@@ -104,7 +105,14 @@ impl Door {
         let tasks = shared.tasks.clone();
         let offer = async move {
             let opened = handle.channel_open_agent().await;
-            carry_offered(opened, Wire::Unix(stream), &shared, place).await;
+            carry_offered(
+                opened,
+                Wire::Unix(stream),
+                &shared,
+                place,
+                ChannelKind::Agent,
+            )
+            .await;
         };
         tasks.spawn(async move {
             over.run_until_cancelled(offer).await;

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::leave::{Forbidden, Place, Rules};
 use super::wire::Wire;
+use crate::config::ChannelKind;
 use crate::egress::{Granted, OpenError};
 use crate::model::{Destination, Host, Invalid};
 use crate::sandbox::{Family, Lease, PROXY, PathError, Refusal, SocketPath};
@@ -44,6 +45,16 @@ pub(in crate::ssh) enum Goal {
     Tcp(String, u32),
     /// direct-streamlocal@openssh.com (OpenSSH's PROTOCOL §2.4): a socket's path.
     Socket(Vec<u8>),
+}
+
+impl Goal {
+    /// What a channel for it is.
+    pub(super) fn kind(&self) -> ChannelKind {
+        match self {
+            Self::Tcp(..) => ChannelKind::DirectTcpip,
+            Self::Socket(_) => ChannelKind::DirectStreamlocal,
+        }
+    }
 }
 
 impl fmt::Display for Goal {

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::leave::{self, Forbidden, Rules};
 use super::wire::Wire;
 use super::{LISTENERS, Shared, carry, close};
+use crate::config::ChannelKind;
 use crate::model::Invalid;
 use crate::sandbox::{PathError, Place, Refusal, SocketPath};
 use crate::ssh::guest::{Guest, StartError};
@@ -32,6 +33,16 @@ pub(in crate::ssh) enum Bound {
     Tcp(String, u32),
     /// A UNIX socket (OpenSSH's PROTOCOL §2.4).
     Socket(SocketPath),
+}
+
+impl Bound {
+    /// What a channel for it is.
+    pub(super) fn kind(&self) -> ChannelKind {
+        match self {
+            Self::Tcp(..) => ChannelKind::ForwardedTcpip,
+            Self::Socket(_) => ChannelKind::ForwardedStreamlocal,
+        }
+    }
 }
 
 impl fmt::Display for Bound {
@@ -176,7 +187,7 @@ pub(super) async fn accept(listener: Listener, shared: Shared, bound: Bound, han
                 let (tasks, over) = (shared.tasks.clone(), shared.over.clone());
                 let offer = async move {
                     let opened = ask(&handle, &bound, source).await;
-                    carry_offered(opened, wire, &shared, place).await;
+                    carry_offered(opened, wire, &shared, place, bound.kind()).await;
                 };
                 tasks.spawn(async move {
                     over.run_until_cancelled(offer).await;
@@ -219,6 +230,7 @@ pub(super) async fn carry_offered(
     wire: Wire,
     shared: &Shared,
     place: OwnedSemaphorePermit,
+    kind: ChannelKind,
 ) {
     match opened {
         Ok(channel) => {
@@ -226,7 +238,7 @@ pub(super) async fn carry_offered(
             let (_, client) = channel.split();
             let line = shared.lines.take(client.id());
             let _occupied = shared.guest.presence().occupy();
-            carry(wire, line, &client, shared.guest.idle_limit()).await;
+            carry(wire, line, &client, shared.guest.pulse(kind)).await;
             close(&client, place).await;
         }
         Err(error) => tracing::debug!(%error, "the client refused a forwarded connection"),

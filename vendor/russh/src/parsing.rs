@@ -22,6 +22,16 @@ pub(crate) fn ensure_end(reader: &impl Reader) -> Result<(), crate::Error> {
     }
 }
 
+/// Reads a string that is text by its meaning. RFC 4251 §5 lets it hold any bytes, and one value that is not
+/// UTF-8 is no reason to end a connection: U+FFFD stands in its place, which no name of the protocol holds.
+pub(crate) fn text(reader: &mut impl Reader) -> Result<String, ssh_encoding::Error> {
+    Ok(lossy(&Bytes::decode(reader)?))
+}
+
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 #[derive(Debug)]
 pub struct OpenChannelMessage {
     pub typ: ChannelType,
@@ -39,7 +49,7 @@ impl OpenChannelMessage {
     /// parsing and compatibility behavior.
     pub fn parse<R: Reader>(r: &mut R) -> Result<Self, crate::Error> {
         // https://tools.ietf.org/html/rfc4254#section-5.1
-        let typ = map_err!(String::decode(r))?;
+        let typ = map_err!(text(r))?;
         let sender = map_err!(u32::decode(r))?;
         let window = map_err!(u32::decode(r))?;
         let maxpacket = map_err!(u32::decode(r))?;
@@ -54,7 +64,7 @@ impl OpenChannelMessage {
                 ChannelType::Session
             }
             "x11" => {
-                let originator_address = map_err!(String::decode(r))?;
+                let originator_address = map_err!(text(r))?;
                 let originator_port = map_err!(u32::decode(r))?;
                 ensure_end(r)?;
                 ChannelType::X11 {
@@ -69,7 +79,7 @@ impl OpenChannelMessage {
             }
             "direct-streamlocal@openssh.com" => {
                 let info = StreamLocalChannelInfo::decode(r)?;
-                String::decode(r)?; // originator address/reserved
+                text(r)?; // originator address/reserved
                 u32::decode(r)?; // originator port/reserved
                 ensure_end(r)?;
                 ChannelType::DirectStreamLocal(info)
@@ -81,7 +91,7 @@ impl OpenChannelMessage {
             }
             "forwarded-streamlocal@openssh.com" => {
                 let info = StreamLocalChannelInfo::decode(r)?;
-                String::decode(r)?; // reserved
+                text(r)?; // reserved
                 ensure_end(r)?;
                 ChannelType::ForwardedStreamLocal(info)
             }
@@ -171,9 +181,9 @@ impl Decode for TcpChannelInfo {
     type Error = ssh_encoding::Error;
 
     fn decode(r: &mut impl Reader) -> Result<Self, Self::Error> {
-        let host_to_connect = String::decode(r)?;
+        let host_to_connect = text(r)?;
         let port_to_connect = u32::decode(r)?;
-        let originator_address = String::decode(r)?;
+        let originator_address = text(r)?;
         let originator_port = u32::decode(r)?;
 
         Ok(Self {

@@ -30,7 +30,9 @@ use tokio::time::Instant;
 use super::*;
 use crate::helpers::{AlgorithmExt, NameList};
 use crate::map_err;
-use crate::parsing::{ChannelOpenConfirmation, ChannelType, OpenChannelMessage, ensure_end};
+use crate::parsing::{
+    ChannelOpenConfirmation, ChannelType, OpenChannelMessage, ensure_end, lossy, text,
+};
 
 impl Session {
     /// Returns false iff a request was rejected.
@@ -91,7 +93,7 @@ impl Session {
                 EncryptedState::WaitingAuthServiceRequest { accepted, .. },
                 Some((&msg::SERVICE_REQUEST, mut r)),
             ) => {
-                let request = map_err!(String::decode(&mut r))?;
+                let request = map_err!(text(&mut r))?;
                 map_err!(ensure_end(&r))?;
                 debug!("request: {request:?}");
                 if request == "ssh-userauth" {
@@ -102,6 +104,18 @@ impl Session {
                     )?;
                     *accepted = true;
                     enc.state = EncryptedState::WaitingAuthRequest(auth_request);
+                }
+                Ok(())
+            }
+            // Some clients (paramiko) ask for the service anew before each attempt.
+            (EncryptedState::WaitingAuthRequest(_), Some((&msg::SERVICE_REQUEST, mut r))) => {
+                let request = map_err!(text(&mut r))?;
+                map_err!(ensure_end(&r))?;
+                if request == "ssh-userauth" {
+                    push_packet!(enc.write, {
+                        enc.write.push(msg::SERVICE_ACCEPT);
+                        "ssh-userauth".encode(&mut enc.write).map_err(Error::from)?;
+                    });
                 }
                 Ok(())
             }
@@ -925,9 +939,9 @@ impl Encrypted {
         auth_user: &mut String,
     ) -> Result<(), H::Error> {
         // https://tools.ietf.org/html/rfc4252#section-5
-        let user = map_err!(String::decode(r))?;
-        let service_name = map_err!(String::decode(r))?;
-        let method = map_err!(String::decode(r))?;
+        let user = map_err!(text(r))?;
+        let service_name = map_err!(text(r))?;
+        let method = map_err!(text(r))?;
         debug!("name: {user:?} {service_name:?} {method:?}",);
 
         if service_name == "ssh-connection" {
@@ -956,9 +970,9 @@ impl Encrypted {
                 auth_user.clear();
                 auth_user.push_str(&user);
                 let change = map_err!(u8::decode(r))? != 0;
-                let password = map_err!(String::decode(r))?;
+                let password = map_err!(text(r))?;
                 if change {
-                    let _new_password = map_err!(String::decode(r))?;
+                    let _new_password = map_err!(text(r))?;
                 }
                 map_err!(ensure_end(r))?;
                 let auth = if change {
@@ -1046,8 +1060,8 @@ impl Encrypted {
                 };
                 auth_user.clear();
                 auth_user.push_str(&user);
-                let _ = map_err!(String::decode(r))?; // language_tag, deprecated.
-                let submethods = map_err!(String::decode(r))?;
+                let _ = map_err!(text(r))?; // language_tag, deprecated.
+                let submethods = map_err!(text(r))?;
                 map_err!(ensure_end(r))?;
                 debug!("{submethods:?}");
                 auth_request.current = Some(CurrentRequest::KeyboardInteractive {
@@ -1100,7 +1114,7 @@ impl Encrypted {
 
         let is_real = map_err!(u8::decode(r))?;
 
-        let pubkey_algo = map_err!(String::decode(r))?;
+        let pubkey_algo = map_err!(text(r))?;
         let pubkey_key = map_err!(Bytes::decode(r))?;
         let key_or_cert = PublicKeyOrCertificate::decode(&pubkey_algo, &pubkey_key);
 
@@ -1457,10 +1471,6 @@ async fn reply_userauth_info_response(
     }
 }
 
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 impl Session {
     async fn server_read_authenticated<H: Handler + Send, R: Reader>(
         &mut self,
@@ -1592,11 +1602,10 @@ impl Session {
                 let local_id = ChannelId(msg.recipient_channel);
 
                 if let Some(ref mut enc) = self.common.encrypted {
-                    if let Some(parameters) = enc.channels.get_mut(&local_id) {
-                        parameters.confirm(&msg);
-                    } else {
-                        // We've not requested this channel, close connection.
-                        return Err(Error::Inconsistent.into());
+                    match enc.channels.get_mut(&local_id) {
+                        Some(parameters) if !parameters.confirmed => parameters.confirm(&msg),
+                        // We've not requested this channel, or it is open already: close connection.
+                        _ => return Err(Error::Inconsistent.into()),
                     }
                 } else {
                     return Err(Error::Inconsistent.into());
@@ -1626,7 +1635,7 @@ impl Session {
 
             msg::CHANNEL_REQUEST => {
                 let channel_num = map_err!(ChannelId::decode(r))?;
-                let req_type = map_err!(String::decode(r))?;
+                let req_type = map_err!(text(r))?;
                 let wants_reply = map_err!(u8::decode(r))?;
                 if let Some(ref mut enc) = self.common.encrypted
                     && let Some(channel) = enc.channels.get_mut(&channel_num)
@@ -1657,6 +1666,10 @@ impl Session {
                                     if mode_bytes.len() != 1 {
                                         return Err(Error::Inconsistent.into());
                                     }
+                                    break;
+                                }
+                                if code >= 160 {
+                                    // Not defined: parsing stops (RFC 4254 section 8).
                                     break;
                                 }
                                 if mode_bytes.len() < 5 {
@@ -1724,8 +1737,8 @@ impl Session {
                     }
                     "x11-req" => {
                         let single_connection = map_err!(u8::decode(r))? != 0;
-                        let x11_auth_protocol = map_err!(String::decode(r))?;
-                        let x11_auth_cookie = map_err!(String::decode(r))?;
+                        let x11_auth_protocol = map_err!(text(r))?;
+                        let x11_auth_cookie = map_err!(text(r))?;
                         let x11_screen_number = map_err!(u32::decode(r))?;
                         map_err!(ensure_end(r))?;
 
@@ -1859,7 +1872,7 @@ impl Session {
                             .await
                     }
                     "signal" => {
-                        let signal = Sig::from_name(&map_err!(String::decode(r))?);
+                        let signal = Sig::from_name(&map_err!(text(r))?);
                         map_err!(ensure_end(r))?;
                         if let Some(chan) = self.channels.get(&channel_num) {
                             chan.send(ChannelMsg::Signal {
@@ -1885,11 +1898,11 @@ impl Session {
                 }
             }
             msg::GLOBAL_REQUEST => {
-                let req_type = map_err!(String::decode(r))?;
+                let req_type = map_err!(text(r))?;
                 self.common.wants_reply = map_err!(u8::decode(r))? != 0;
                 match req_type.as_str() {
                     "tcpip-forward" => {
-                        let address = map_err!(String::decode(r))?;
+                        let address = map_err!(text(r))?;
                         let port = map_err!(u32::decode(r))?;
                         map_err!(ensure_end(r))?;
                         debug!("handler.tcpip_forward {address:?} {port:?}");
@@ -1915,7 +1928,7 @@ impl Session {
                         Ok(())
                     }
                     "cancel-tcpip-forward" => {
-                        let address = map_err!(String::decode(r))?;
+                        let address = map_err!(text(r))?;
                         let port = map_err!(u32::decode(r))?;
                         map_err!(ensure_end(r))?;
                         debug!("handler.cancel_tcpip_forward {address:?} {port:?}");
@@ -1970,8 +1983,8 @@ impl Session {
                 let channel_num = map_err!(ChannelId::decode(r))?;
                 let reason = ChannelOpenFailure::from_u32(map_err!(u32::decode(r))?)
                     .unwrap_or(ChannelOpenFailure::AdministrativelyProhibited);
-                let description = map_err!(String::decode(r))?;
-                let language_tag = map_err!(String::decode(r))?;
+                let description = map_err!(text(r))?;
+                let language_tag = map_err!(text(r))?;
                 map_err!(ensure_end(r))?;
 
                 trace!("Channel open failure description: {description}");

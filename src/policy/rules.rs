@@ -1,0 +1,59 @@
+//! The rules that judge: the module that is built in, or the operator's own beside it.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::LoadError;
+
+/// The version of what rules are asked and of what they answer: docs/policy.md.
+pub const VERSION: u32 = 1;
+
+/// A module's or its data's size, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What judges. By default the built-in module alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    pub(super) module: Option<Text>,
+    /// JSON, which rules see as `data.operator`.
+    pub(super) data: Option<Text>,
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Text {
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+impl Rules {
+    /// Reads an operator's module and its data, without a look at what they say.
+    pub fn read(module: &Path, data: Option<&Path>) -> Result<Self, LoadError> {
+        Ok(Self {
+            module: Some(text(module)?),
+            data: data.map(text).transpose()?,
+        })
+    }
+}
+
+fn text(path: &Path) -> Result<Text, LoadError> {
+    let unread = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let name = path.display().to_string();
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(unread)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(LoadError::TooLarge {
+            file: name,
+            limit: MAX_BYTES,
+        });
+    }
+    Ok(Text { name, text })
+}

@@ -1,0 +1,257 @@
+//! What policy lists, less what is denied: the trees to mount, and what is made where one is carved.
+//!
+//! A directory that has something denied below it is not mounted as it is. An empty one of ours takes its
+//! place, and each of its entries but the denied is mounted there. So a denied path has no name that leads to it,
+//! whoever makes it, and whenever; and the directories on the way to it can't be renamed or replaced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+
+use super::mounts::{self, Kind, LOCKED_DOWN, READ_ONLY, RootError, at};
+use super::source::{Found, Source, present, to_path};
+use crate::sandbox::blueprint::{Access, Account, Blueprint, is_private};
+use crate::sys::mount::Depth;
+
+/// The most entries of the directories that are carved: each costs a mount.
+const MOST_ENTRIES: usize = 4096;
+
+/// A tree, cloned while its path still means the source's.
+pub(super) struct Tree {
+    pub(super) mount: OwnedFd,
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+}
+
+/// A symbolic link to make.
+pub(super) struct Link {
+    pub(super) path: PathBuf,
+    pub(super) target: PathBuf,
+}
+
+/// A directory to make in the place of one that has something denied below it.
+pub(super) struct Carved {
+    pub(super) path: PathBuf,
+    pub(super) mode: Mode,
+    pub(super) owner: Account,
+}
+
+/// All that is to be made, parents before children.
+#[derive(Default)]
+pub(super) struct Listing {
+    pub(super) carved: Vec<Carved>,
+    pub(super) links: Vec<Link>,
+    pub(super) trees: Vec<Tree>,
+}
+
+/// A path that the source lacks gives nothing (`sandgate check` warns of it).
+pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, RootError> {
+    let denied = denied(source, &blueprint.denied)?;
+    let mut links = merged_usr_links(source)?;
+    let mut found: BTreeMap<PathBuf, (OwnedFd, Access)> = BTreeMap::new();
+    for entry in &blueprint.paths {
+        for path in expand(source, &entry.path)? {
+            let Some(Found { file, path: real }) = find(source, blueprint, &path)? else {
+                continue;
+            };
+            if is_private(&real) {
+                continue;
+            }
+            if real != path && !links.iter().any(|link| path.starts_with(&link.path)) {
+                links.push(Link {
+                    path,
+                    target: real.clone(),
+                });
+            }
+            let (_, access) = found.entry(real).or_insert((file, entry.access));
+            *access = entry.access.max(*access);
+        }
+    }
+    let mut carver = Carver {
+        denied,
+        listed: found.keys().cloned().collect(),
+        entries: 0,
+        listing: Listing::default(),
+    };
+    for link in links {
+        carver.link(link);
+    }
+    for (path, (file, access)) in found {
+        carver.show(&file, path, access)?;
+    }
+    let mut listing = carver.listing;
+    listing
+        .trees
+        .sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(listing)
+}
+
+/// Follows links but where a tree that sandboxes write to has begun: one of theirs would say what the next
+/// one gets of the host.
+fn find(source: &Source, blueprint: &Blueprint, path: &Path) -> Result<Option<Found>, RootError> {
+    let writable = blueprint
+        .paths
+        .iter()
+        .filter(|listed| listed.access == Access::ReadWrite)
+        .filter_map(|listed| Some((&listed.path, path.strip_prefix(&listed.path).ok()?)))
+        .filter(|(_, rest)| !rest.as_os_str().is_empty())
+        .min_by_key(|(above, _)| above.components().count());
+    let found = match writable {
+        None => source.find(path),
+        Some((above, rest)) => match at("resolve", above, source.find(above))? {
+            Some(above) => above.below(rest),
+            None => Ok(None),
+        },
+    };
+    at("resolve", path, found)
+}
+
+/// `/` stands for everything at the top of the source but what a sandbox has of its own.
+fn expand(source: &Source, path: &Path) -> Result<Vec<PathBuf>, RootError> {
+    if path != Path::new("/") {
+        return Ok(vec![path.to_owned()]);
+    }
+    let root = at("resolve", path, source.find(path))?;
+    let names = root.map_or(Ok(Vec::new()), |root| names(&root.file, path))?;
+    Ok(names.iter().map(|name| path.join(name)).collect())
+}
+
+fn names(directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, RootError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, ".", flags, Mode::empty()).and_then(Dir::new);
+    let mut names = Vec::new();
+    for entry in at("list", path, opened)? {
+        let entry = at("list", path, entry)?;
+        match entry.file_name().to_bytes() {
+            b"." | b".." => {}
+            name => names.push(to_path(name)),
+        }
+    }
+    Ok(names)
+}
+
+/// On a merged-usr system /bin, /sbin and /lib* are links into /usr. They grant nothing by themselves,
+/// and without them no program finds its loader.
+fn merged_usr_links(source: &Source) -> Result<Vec<Link>, RootError> {
+    let mut links = Vec::new();
+    for path in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        let path = PathBuf::from(path);
+        if let Some(target) = at("read link", &path, source.link(&path))? {
+            links.push(Link { path, target });
+        }
+    }
+    Ok(links)
+}
+
+/// Each denied path as it is written, as it is named without links on the way, and where it leads.
+fn denied(source: &Source, written: &[PathBuf]) -> Result<BTreeSet<PathBuf>, RootError> {
+    let mut all = BTreeSet::new();
+    for path in written {
+        let whole = at("resolve", path, source.real_name(path))?;
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+            all.insert(at("resolve", path, source.real_name(parent))?.join(name));
+        }
+        all.extend([path.clone(), whole]);
+    }
+    Ok(all)
+}
+
+struct Carver {
+    denied: BTreeSet<PathBuf>,
+    /// Shown for themselves, with an access of their own.
+    listed: BTreeSet<PathBuf>,
+    entries: usize,
+    listing: Listing,
+}
+
+impl Carver {
+    fn is_denied(&self, path: &Path) -> bool {
+        self.denied.iter().any(|denied| path.starts_with(denied))
+    }
+
+    fn link(&mut self, link: Link) {
+        if !self.is_denied(&link.path) {
+            self.listing.links.push(link);
+        }
+    }
+
+    fn show(&mut self, file: &OwnedFd, path: PathBuf, access: Access) -> Result<(), RootError> {
+        if self.is_denied(&path) {
+            return Ok(());
+        }
+        let stat = at("stat", &path, rustix::fs::fstat(file))?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+        if is_directory && self.denied.iter().any(|denied| denied.starts_with(&path)) {
+            return self.carve(file, path, access, &stat);
+        }
+        let attributes = match access {
+            Access::ReadOnly => READ_ONLY,
+            Access::ReadWrite => LOCKED_DOWN,
+        };
+        self.listing.trees.push(Tree {
+            mount: mounts::clone(file, &path, attributes, Depth::Tree)?,
+            path,
+            kind: if is_directory {
+                Kind::Directory
+            } else {
+                Kind::File
+            },
+        });
+        Ok(())
+    }
+
+    fn carve(
+        &mut self,
+        directory: &OwnedFd,
+        path: PathBuf,
+        access: Access,
+        stat: &Stat,
+    ) -> Result<(), RootError> {
+        let names = names(directory, &path)?;
+        self.entries += names.len();
+        if self.entries > MOST_ENTRIES {
+            let problem = "the directories on the way to denied paths hold more than 4096 entries; deny a directory further up";
+            return Err(RootError::Unsound { path, problem });
+        }
+        self.listing.carved.push(Carved {
+            path: path.clone(),
+            mode: Mode::from_raw_mode(stat.st_mode & 0o1777),
+            owner: Account {
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            },
+        });
+        for name in names {
+            let child = path.join(&name);
+            if !self.listed.contains(&child) {
+                self.show_entry(directory, &name, child, access)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry that has gone meanwhile is none.
+    fn show_entry(
+        &mut self,
+        directory: &OwnedFd,
+        name: &Path,
+        path: PathBuf,
+        access: Access,
+    ) -> Result<(), RootError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, name, flags, Mode::empty());
+        let Some(file) = at("open", &path, present(opened))? else {
+            return Ok(());
+        };
+        let stat = at("stat", &path, rustix::fs::fstat(&file))?;
+        if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
+            return self.show(&file, path, access);
+        }
+        let target = rustix::fs::readlinkat(&file, "", Vec::new());
+        let target = to_path(at("read link", &path, target)?.as_bytes());
+        self.link(Link { path, target });
+        Ok(())
+    }
+}
