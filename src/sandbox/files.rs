@@ -22,7 +22,7 @@ pub(crate) const SYNTHESIZED: [&str; 7] = [
     BUNDLE,
 ];
 
-/// The certificates that programs trust. At the top, where no tree of the host can lie above it.
+/// The certificates that programs trust. At the top, where no tree of the host lies above it.
 pub(super) const BUNDLE: &str = "/.sandgate/ca-bundle.pem";
 
 /// Writes each file into the tmpfs, or over the one that is there where /etc is shared. The new root is the
