@@ -372,6 +372,26 @@ fn strike(
     (log.contains("(INJECTED)"), refused || !started)
 }
 
+/// Whether the daemon serves on after a fault, and nobody less confined; else it has ended as a whole.
+fn goes_on(daemon: &mut Daemon<'_>, place: &Place, whole: &str, fault: &str) -> bool {
+    if daemon.has_ended() {
+        return false;
+    }
+    // The sandbox that was made under the fault, and whatever else stayed.
+    let after = told(begin(daemon, place), place);
+    assert!(
+        after.is_empty() || after == whole,
+        "{fault}, and the next session had:\n{after}\n"
+    );
+    let next = daemon.ssh().run("true");
+    // A fault of the monitor's own may be ending it just now.
+    let ended = next.code() != 0 && wait_until(Duration::from_secs(1), || daemon.has_ended());
+    if !ended {
+        next.expect_code(0);
+    }
+    !ended
+}
+
 fn every_failure_refuses(calls: &[&str], files: &str) {
     let place = Place::new();
     let setup = place.setup(files);
@@ -407,20 +427,17 @@ fn every_failure_refuses(calls: &[&str], files: &str) {
                 let (hit, no) = strike(&daemon, &place, call, nth, error, &whole);
                 struck |= hit;
                 refused |= no;
-                if daemon.has_ended() {
+                if !goes_on(
+                    &mut daemon,
+                    &place,
+                    &whole,
+                    &format!("{call} no. {nth} failed with {error}"),
+                ) {
                     // Ended whole is refused, too; the next fault wants a new one.
                     refused = true;
                     drop(daemon);
                     daemon = Daemon::start(&place.world, &setup);
-                    continue;
                 }
-                // The sandbox that was made under the fault, and whatever else stayed.
-                let after = told(begin(&daemon, &place), &place);
-                assert!(
-                    after.is_empty() || after == whole,
-                    "{call} no. {nth} failed with {error}, and the next session had:\n{after}\n"
-                );
-                daemon.ssh().run("true").expect_code(0);
             }
         }
         if !struck || (DECISIVE.contains(call) && !refused) {
