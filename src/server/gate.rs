@@ -227,22 +227,7 @@ async fn serve(
             served = &mut serving => return Ok(served?),
             ended = &mut lost => return Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
             Some(renewal) = reloads.recv() => {
-                let running = Arc::clone(&hosts.borrow());
-                let next = Generation(generation.0 + 1);
-                let renewed = match renewal {
-                    Renewal::Texts(texts) => renew(&running, &opened.identity, texts, next),
-                    Renewal::Failed(reason) => Err(reason),
-                };
-                match renewed {
-                    Ok(host) => {
-                        generation = next;
-                        host.monitor.renew_pools(pools(&host.config));
-                        tracing::info!(generation = generation.0, "configuration reloaded");
-                        write_down(&host.trail, generation, None);
-                        hosts.send_replace(Arc::new(host));
-                    }
-                    Err(reason) => fail(&running, generation, reason),
-                }
+                generation = follow(&hosts, &opened.identity, renewal, generation);
             }
             _ = terminate.recv() => {
                 ending.drain.cancel();
@@ -251,6 +236,34 @@ async fn serve(
                 ending.drain.cancel();
                 ending.now.cancel();
             }
+        }
+    }
+}
+
+/// Takes what came of a reload; the generation that holds from here on.
+fn follow(
+    hosts: &watch::Sender<Arc<Host>>,
+    identity: &ssh::Identity,
+    renewal: Renewal,
+    generation: Generation,
+) -> Generation {
+    let running = Arc::clone(&hosts.borrow());
+    let next = Generation(generation.0 + 1);
+    let renewed = match renewal {
+        Renewal::Texts(texts) => renew(&running, identity, texts, next),
+        Renewal::Failed(reason) => Err(reason),
+    };
+    match renewed {
+        Ok(host) => {
+            host.monitor.renew_pools(pools(&host.config));
+            tracing::info!(generation = next.0, "configuration reloaded");
+            write_down(&host.trail, next, None);
+            hosts.send_replace(Arc::new(host));
+            next
+        }
+        Err(reason) => {
+            fail(&running, generation, reason);
+            generation
         }
     }
 }

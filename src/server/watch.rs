@@ -103,12 +103,11 @@ impl Watch {
     /// the files that were named before.
     pub(super) fn renew(&mut self) {
         let text = std::fs::read_to_string(&self.source);
-        match text.map(|text| config::parse(&self.source, &text)) {
-            Ok(Ok(config)) => self.follow(&config),
-            Ok(Err(_)) | Err(_) => {
-                let paths = self.files.drain(..).map(|(path, _)| path).collect();
-                self.stamp_all(paths);
-            }
+        if let Ok(Ok(config)) = text.map(|text| config::parse(&self.source, &text)) {
+            self.follow(&config);
+        } else {
+            let paths = self.files.drain(..).map(|(path, _)| path).collect();
+            self.stamp_all(paths);
         }
     }
 

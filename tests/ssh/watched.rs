@@ -127,6 +127,7 @@ fn a_bad_file_keeps_what_was_or_shuts_everything() {
         assert!(daemon.stderr().contains("the new configuration is bad"));
         daemon.ssh().run("true").expect_code(0);
         replace(&policy, &policy_with(ALLOW_CURL));
+        assert!(wait_until(SOON, || reloads(&daemon).len() == 2));
         assert!(comes(&master, code), "{reload}");
         assert_eq!(status(&daemon).0, 0);
     }

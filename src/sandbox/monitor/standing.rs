@@ -36,7 +36,11 @@ impl Standing {
 
     /// It was bad; its reason as far as it is kept.
     pub(super) fn failed(&mut self, mut reason: String) -> String {
-        reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+        let mut end = reason.len().min(LONGEST_REASON);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
         self.failure = Some(Failure {
             at: now(),
             reason: reason.clone(),
@@ -73,8 +77,8 @@ mod tests {
     #[test]
     fn a_good_reload_ends_a_failure() {
         let mut standing = Standing::new();
-        let kept = standing.failed("ä".repeat(LONGEST_REASON));
-        assert_eq!(kept.len(), LONGEST_REASON);
+        let kept = standing.failed("€".repeat(LONGEST_REASON));
+        assert_eq!(kept.len(), LONGEST_REASON - 1);
         let status = standing.status();
         assert_eq!(
             (
