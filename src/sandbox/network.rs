@@ -75,8 +75,11 @@ impl Network {
                     raise_loopback()?;
                     listen(PROXY, PROXY_BACKLOG, Reuse::Never)?
                 }
-                Some(given) => listen(PROXY, PROXY_BACKLOG, Reuse::AfterTheLast)
-                    .map_err(|e| occupied(given, &e))?,
+                Some(given) => {
+                    require_loopback(given)?;
+                    listen(PROXY, PROXY_BACKLOG, Reuse::AfterTheLast)
+                        .map_err(|e| occupied(given, &e))?
+                }
             };
             Ok((socket(NETLINK_SOCK_DIAG)?, listener))
         })?;
@@ -228,10 +231,12 @@ where
     }
 }
 
+/// The loopback device is always the first of its namespace.
+const LOOPBACK: u32 = 1;
+
 fn raise_loopback() -> io::Result<()> {
     let mut link = LinkMessage::default();
-    // The loopback device is always the first of its namespace.
-    link.header.index = 1;
+    link.header.index = LOOPBACK;
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     let mut message = NetlinkMessage::from(RouteNetlinkMessage::SetLink(link));
@@ -241,6 +246,22 @@ fn raise_loopback() -> io::Result<()> {
         NLM_F_REQUEST | NLM_F_ACK,
     )
     .map(drop)
+}
+
+/// Whoever keeps a namespace keeps its `lo`, too: nothing of it is changed.
+fn require_loopback(given: &Given) -> io::Result<()> {
+    let mut question = LinkMessage::default();
+    question.header.index = LOOPBACK;
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetLink(question));
+    match exchange(&socket(NETLINK_ROUTE)?, &mut message, NLM_F_REQUEST)? {
+        Some(RouteNetlinkMessage::NewLink(link)) if link.header.flags.contains(LinkFlags::Up) => {
+            Ok(())
+        }
+        _ => Err(io::Error::other(format!(
+            "no proxy can be reached in {}: its lo is down; ip -n NAME link set lo up",
+            given.path().display()
+        ))),
+    }
 }
 
 /// Connections that wait to be accepted by the proxy, and by a forwarded port.
@@ -260,15 +281,8 @@ enum Reuse {
 /// Why the proxy can't listen in a namespace that is not ours to change.
 fn occupied(given: &Given, error: &io::Error) -> io::Error {
     let path = given.path().display();
-    let mend = match error.kind() {
-        io::ErrorKind::AddrNotAvailable => "its lo is down: ip -n NAME link set lo up",
-        io::ErrorKind::AddrInUse => {
-            "something else listens there: end it, or give another namespace"
-        }
-        _ => "unexpectedly",
-    };
     io::Error::other(format!(
-        "the proxy can't listen on {PROXY} in {path}: {error}; {mend}"
+        "the proxy can't listen on {PROXY} in {path}: {error}; end what listens there, or give another namespace"
     ))
 }
 

@@ -9,7 +9,8 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 17] = [
+const TOOLS: [(&str, &str); 18] = [
+    ("/usr/bin/bwrap", "bubblewrap"),
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
     ("/usr/bin/sftp", "openssh-client"),
