@@ -365,6 +365,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_allowed_by_a_word_is_allowed_by_no_other() {
+        let allow = |user_namespaces, ptrace| Allow {
+            user_namespaces,
+            ptrace,
+        };
+        let answers = |call, first: libc::c_int| {
+            [(false, false), (false, true), (true, false), (true, true)].map(|(nest, trace)| {
+                let filter = Filter::session(allow(nest, trace)).unwrap();
+                let arguments = [first.cast_unsigned()];
+                judge(&filter, calls::AUDIT_ARCHITECTURE, number(call), &arguments)
+            })
+        };
+        for call in calls::TRACING {
+            assert_eq!(answers(*call, 0), [EPERM, ALLOW, EPERM, ALLOW], "{call}");
+        }
+        for call in calls::NESTING {
+            assert_eq!(answers(*call, 0), [EPERM, EPERM, ALLOW, ALLOW], "{call}");
+        }
+        for call in [libc::SYS_clone, libc::SYS_unshare] {
+            let user = answers(call, libc::CLONE_NEWUSER);
+            assert_eq!(user, [EPERM, EPERM, ALLOW, ALLOW], "{call}");
+        }
+        let everywhere = [EPERM; 4];
+        assert_eq!(answers(libc::SYS_clone, libc::CLONE_PARENT), everywhere);
+        assert_eq!(answers(libc::SYS_unshare, libc::CLONE_FILES), everywhere);
+        assert_eq!(answers(libc::SYS_pidfd_getfd, 0), everywhere);
+        assert_eq!(answers(libc::SYS_clone3, 0), [ENOSYS; 4]);
+        let memory_map = calls::SET_MEMORY_MAP.cast_signed();
+        let forging = answers(libc::SYS_prctl, memory_map);
+        assert_eq!(forging, [ALLOW, ALLOW, EPERM, EPERM]);
+        assert_eq!(answers(libc::SYS_prctl, 38), [ALLOW; 4]);
+    }
+
+    #[test]
     fn arguments_decide_where_they_must() {
         let filter = Filter::session(Allow::default()).unwrap();
         let ask = |call, arguments: &[u32]| {

@@ -24,12 +24,12 @@ impl Given {
             "link add vpn type veth peer name vpn netns {}\n",
             given.name
         );
-        given.batch(Some(&far), &wire);
-        given.batch(
+        Self::batch(Some(&far), &wire);
+        Self::batch(
             Some(&far),
             "addr add 10.77.0.1/24 dev vpn\nlink set vpn up\n",
         );
-        given.batch(
+        Self::batch(
             Some(&given.name),
             "link set lo up\naddr add 10.77.0.2/24 dev vpn\nlink set vpn up\n",
         );
@@ -37,10 +37,10 @@ impl Given {
     }
 
     fn add(&self) {
-        self.batch(None, &format!("netns add {}\n", self.name));
+        Self::batch(None, &format!("netns add {}\n", self.name));
     }
 
-    fn batch(&self, namespace: Option<&str>, lines: &str) {
+    fn batch(namespace: Option<&str>, lines: &str) {
         let mut command = Command::new("/sbin/ip");
         if let Some(namespace) = namespace {
             command.args(["-n", namespace]);
@@ -270,7 +270,7 @@ fn without_its_namespace_no_session_starts_anywhere_else() {
     end();
     // The new one has nothing in it: its lo is down, and nobody here brings it up.
     refused("its lo is down; ip -n NAME link set lo up");
-    given.batch(Some(&given.name), "link set lo up\n");
+    Given::batch(Some(&given.name), "link set lo up\n");
     let now = look().expect_code(0).out();
     assert_ne!(now, there);
     end();

@@ -20,26 +20,17 @@ pub(super) fn check(
     blueprint: &Blueprint,
     kernel: Kernel,
 ) -> Result<Vec<String>, CheckError> {
-    check_on(kind, blueprint, kernel, setting)
-}
-
-fn check_on(
-    kind: &Kind,
-    blueprint: &Blueprint,
-    kernel: Kernel,
-    setting: impl Fn(&'static str) -> Option<u64>,
-) -> Result<Vec<String>, CheckError> {
     let mut warnings = Vec::new();
     if let Network::Given(path) = &blueprint.network {
         warnings.push(given(path).map_err(|problem| refusal(kind, "network.namespace", problem))?);
     }
     if blueprint.allow.user_namespaces {
         let refuse = |problem| refusal(kind, "allow.user_namespaces", problem);
-        warnings.push(user_namespaces(kernel, &setting).map_err(refuse)?);
+        warnings.push(user_namespaces(kernel, setting).map_err(refuse)?);
     }
     if blueprint.allow.ptrace {
         let refuse = |problem| refusal(kind, "allow.ptrace", problem);
-        warnings.extend(ptrace(&setting).map_err(refuse)?);
+        warnings.extend(ptrace(setting).map_err(refuse)?);
     }
     let named = |warning| format!("login {kind}: {warning}");
     Ok(warnings.into_iter().map(named).collect())
@@ -105,4 +96,33 @@ fn ptrace(setting: impl Fn(&'static str) -> Option<u64>) -> Result<Option<String
 fn setting(key: &'static str) -> Option<u64> {
     let text = std::fs::read_to_string(Path::new("/proc/sys").join(key)).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_lets_nobody_trace_refuses_the_word() {
+        assert_eq!(ptrace(|_| None), Ok(None));
+        assert_eq!(ptrace(|_| Some(0)), Ok(None));
+        let warned = ptrace(|_| Some(1)).unwrap().unwrap();
+        assert!(warned.contains("can't attach"), "{warned}");
+        for scope in [2, 3] {
+            let refused = ptrace(|_| Some(scope)).unwrap_err();
+            assert!(refused.contains("set it to 0 or 1"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_user_namespaces_refuses_the_word() {
+        let kernel = Kernel::probe().unwrap();
+        for off in [MOST_USER_NAMESPACES, UNPRIVILEGED_USER_NAMESPACES] {
+            let setting = |key| Some(u64::from(key != off));
+            let refused = user_namespaces(kernel, setting).unwrap_err();
+            assert!(refused.contains("raise it"), "{refused}");
+        }
+        let warned = user_namespaces(kernel, |_| Some(7)).unwrap();
+        assert!(warned.contains("7 user and 7 network"), "{warned}");
+    }
 }
