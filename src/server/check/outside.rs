@@ -27,6 +27,9 @@ pub(super) fn check(
     if blueprint.allow.user_namespaces {
         let refuse = |problem| refusal(kind, "allow.user_namespaces", problem);
         warnings.push(user_namespaces(kernel, setting).map_err(refuse)?);
+        if blueprint.bounds.sandbox.memory.is_none() {
+            warnings.push("allow.user_namespaces: nothing holds memory here (bounds.memory), and so nothing the file systems in memory that sessions mount".to_owned());
+        }
     }
     if blueprint.allow.ptrace {
         let refuse = |problem| refusal(kind, "allow.ptrace", problem);
