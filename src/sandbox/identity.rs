@@ -1,7 +1,7 @@
 //! Which program holds a connection: the socket's inode, sought among the sandbox's own processes.
 //!
 //! This is attribution, not a boundary: a program can borrow another's name (ptrace and its kin are
-//! shut, exec after connect is not). See docs/threat-model.md.
+//! shut but where the operator opens them, exec after connect is not). See docs/threat-model.md.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -7,11 +7,12 @@ use crate::config::Network;
 use crate::model::Kind;
 use crate::sandbox::{Blueprint, Given, Kernel};
 
-/// Below /proc/sys. The first is the kernel's (Documentation/admin-guide/sysctl/user.rst), as are Yama's scopes
-/// (Documentation/admin-guide/LSM/Yama.rst); the second is Debian's.
+/// Below /proc/sys. The first two are the kernel's (Documentation/admin-guide/sysctl/user.rst), as are Yama's scopes
+/// (Documentation/admin-guide/LSM/Yama.rst); the third is Debian's, the fourth `AppArmor`'s.
 const MOST_USER_NAMESPACES: &str = "user/max_user_namespaces";
 const MOST_NET_NAMESPACES: &str = "user/max_net_namespaces";
 const UNPRIVILEGED_USER_NAMESPACES: &str = "kernel/unprivileged_userns_clone";
+const RESTRICTED_USER_NAMESPACES: &str = "kernel/apparmor_restrict_unprivileged_userns";
 const PTRACE_SCOPE: &str = "kernel/yama/ptrace_scope";
 
 /// Refuses what can't be, and says what is weaker than elsewhere.
@@ -27,6 +28,9 @@ pub(super) fn check(
     if blueprint.allow.user_namespaces {
         let refuse = |problem| refusal(kind, "allow.user_namespaces", problem);
         warnings.push(user_namespaces(kernel, setting).map_err(refuse)?);
+        if setting(RESTRICTED_USER_NAMESPACES) == Some(1) {
+            warnings.push("allow.user_namespaces: this host's AppArmor takes the capabilities from user namespaces of programs without a profile that allows them (kernel.apparmor_restrict_unprivileged_userns = 1)".to_owned());
+        }
         if blueprint.bounds.sandbox.memory.is_none() {
             warnings.push("allow.user_namespaces: nothing holds memory here (bounds.memory), and so nothing the file systems in memory that sessions mount".to_owned());
         }

@@ -44,6 +44,9 @@ impl Sandboxes {
 
     /// Whether a sandbox of this kind has to wait only for another's end.
     pub(super) fn must_wait(&self, context: &Context, kind: &Kind) -> bool {
+        if self.waiting.len() >= context.charter.sandboxes {
+            return false;
+        }
         let blueprint = context.charter.blueprints.get(kind);
         let Some(Network::Given(path)) = blueprint.map(|blueprint| &blueprint.network) else {
             return false;
