@@ -12,6 +12,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::bounds::{self, Bounds, BoundsFile};
 use super::files::{self, Files, FilesFile};
+use super::outside::{self, Allow, Network, NetworkFile};
 use super::text::wrong;
 use crate::model::DefinitionName;
 use crate::yaml::Fault;
@@ -42,6 +43,10 @@ pub struct Sharing {
     pub bounds: Bounds,
     /// What they are made of beyond what policy lists.
     pub files: Files,
+    /// Where their network comes from.
+    pub network: Network,
+    /// What their sessions may do that others may not.
+    pub allow: Allow,
 }
 
 /// Who shares a sandbox.
@@ -74,6 +79,8 @@ impl Default for Sharing {
             sessions: None,
             bounds: Bounds::default(),
             files: Files::default(),
+            network: Network::default(),
+            allow: Allow::default(),
         }
     }
 }
@@ -91,6 +98,10 @@ pub(super) struct DefinitionFile {
     bounds: BoundsFile,
     #[serde(default)]
     files: FilesFile,
+    #[serde(default)]
+    network: NetworkFile,
+    #[serde(default)]
+    allow: Allow,
     policy: Option<PathBuf>,
 }
 
@@ -220,6 +231,8 @@ fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
         sessions: file.sessions.map(|sessions| sessions.value),
         bounds: bounds::check(file.bounds)?,
         files: files::check(base, scope, file.files)?,
+        network: outside::check(file.network)?,
+        allow: file.allow,
     };
     Ok(Definition {
         sharing,

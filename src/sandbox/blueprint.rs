@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::bounds::Ceiling;
 use super::keys_command::KeysCommand;
-use crate::config::{Scope, Sftp};
+use crate::config::{Allow, Network, Scope, Sftp};
 use crate::model::{DefinitionName, LoginName};
 
 /// HOME and the working directory inside every sandbox.
@@ -60,6 +60,10 @@ pub struct Blueprint {
     pub sessions: usize,
     /// What one of them, and a session in it, may use.
     pub bounds: Ceiling,
+    /// Where its network comes from.
+    pub network: Network,
+    /// What its sessions may do that others may not.
+    pub allow: Allow,
     /// What is there to see, and how.
     pub paths: Vec<Listed>,
     /// The operator's root filesystem from which it is taken; `None` is the host's.

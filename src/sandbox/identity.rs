@@ -1,11 +1,12 @@
 //! Which program holds a connection: the socket's inode, sought among the sandbox's own processes.
 //!
 //! This is attribution, not a boundary: a program can borrow another's name (ptrace and its kin are
-//! shut, exec after connect is not). See docs/threat-model.md.
+//! shut but where the operator opens them, exec after connect is not). See docs/threat-model.md.
 
-use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Pid;
 
 use crate::model::{Identity, Peer, SessionId};
@@ -13,6 +14,23 @@ use crate::model::{Identity, Peer, SessionId};
 /// A sandbox that holds more is not searched further; its connection then has no known owner.
 const MOST_PROCESSES: usize = 1024;
 const MOST_DESCRIPTORS: usize = 8192;
+
+/// What the path of a running program says (/proc/PID/exe).
+#[derive(Debug)]
+pub(super) enum Names {
+    /// What is there in the sandbox: nobody can mount, so there is one tree for all.
+    True,
+    /// What somebody calls it, who may have mounted anything anywhere in a namespace of their own. It counts where
+    /// this root of the sandbox's has the very file under that name.
+    Checked(OwnedFd),
+}
+
+/// How one looks at a sandbox's processes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) init: Pid,
+    pub(super) names: &'a Names,
+}
 
 /// How far up ancestors are followed.
 const MOST_ANCESTORS: usize = 64;
@@ -25,14 +43,14 @@ const MOST_ANCESTORS: usize = 64;
 pub(super) fn find(
     inode: u32,
     members: &[Pid],
-    init: Pid,
+    view: View<'_>,
     session: Option<(SessionId, &str)>,
 ) -> Peer {
-    match holders(inode, members) {
+    match holders(inode, members, view.names) {
         Ok(holders) => {
             let all_in = |group: &str| holders.iter().all(|(pid, _)| is_in(*pid, group));
             let session = session.filter(|(_, group)| all_in(group));
-            name(&holders, init, session.map(|(id, _)| id))
+            name(&holders, view, session.map(|(id, _)| id))
         }
         Err(reason) => Peer::Unknown(reason),
     }
@@ -48,13 +66,14 @@ fn is_in(pid: Pid, group: &str) -> bool {
         .is_some_and(|daemons| daemons.ends_with('/'))
 }
 
-fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Peer {
+fn name(holders: &[(Pid, PathBuf)], view: View<'_>, session: Option<SessionId>) -> Peer {
     let Some((_, first)) = holders.first() else {
         return Peer::Unknown("no process of the sandbox holds the connection".into());
     };
     let stands_for_all = |(pid, binary): &&(Pid, PathBuf)| {
-        let stands_for =
-            |(other, theirs): &(Pid, PathBuf)| theirs == binary || descends(*other, *pid, init);
+        let stands_for = |(other, theirs): &(Pid, PathBuf)| {
+            theirs == binary || descends(*other, *pid, view.init)
+        };
         holders.iter().all(stands_for)
     };
     let Some((pid, binary)) = holders.iter().find(stands_for_all) else {
@@ -70,11 +89,11 @@ fn name(holders: &[(Pid, PathBuf)], init: Pid, session: Option<SessionId>) -> Pe
         session,
         pid: pid.as_raw_pid().cast_unsigned(),
         binary: binary.clone(),
-        ancestors: ancestors(*pid, init),
+        ancestors: ancestors(*pid, view),
     })
 }
 
-fn holders(inode: u32, members: &[Pid]) -> Result<Vec<(Pid, PathBuf)>, String> {
+fn holders(inode: u32, members: &[Pid], names: &Names) -> Result<Vec<(Pid, PathBuf)>, String> {
     if members.len() > MOST_PROCESSES {
         return Err(format!(
             "the sandbox holds more than {MOST_PROCESSES} processes"
@@ -85,9 +104,13 @@ fn holders(inode: u32, members: &[Pid]) -> Result<Vec<(Pid, PathBuf)>, String> {
     let mut holders = Vec::new();
     for &pid in members {
         if holds(pid, &wanted, &mut budget)? {
-            // A process that ends meanwhile holds nothing any more.
-            if let Ok(binary) = executable(pid) {
-                holders.push((pid, binary));
+            match executable(pid, names) {
+                Ok(binary) => holders.push((pid, binary)),
+                Err(Unnamed::Forged(path)) => {
+                    return Err(format!("{} is another file in the sandbox", path.display()));
+                }
+                // A process that ends meanwhile holds nothing any more.
+                Err(Unnamed::Gone) => {}
             }
         }
     }
@@ -133,20 +156,44 @@ fn spend(budget: &mut usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Why a process has no name.
+#[derive(Debug)]
+enum Unnamed {
+    Gone,
+    /// It is called so somewhere, and not in the sandbox.
+    Forged(PathBuf),
+}
+
 /// The path as the sandbox sees it: its mounts hang below no other root.
-fn executable(pid: Pid) -> io::Result<PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/exe"))
+fn executable(pid: Pid, names: &Names) -> Result<PathBuf, Unnamed> {
+    let running = format!("/proc/{pid}/exe");
+    let Names::Checked(root) = names else {
+        return std::fs::read_link(running).map_err(|_| Unnamed::Gone);
+    };
+    // One look at the process gives both the file and what it is called.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = rustix::fs::open(running, flags, Mode::empty());
+    let running = open.map_err(|_| Unnamed::Gone)?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", running.as_raw_fd()));
+    let path = path.map_err(|_| Unnamed::Gone)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let there = rustix::fs::openat2(root, &path, flags, Mode::empty(), resolve);
+    let file = |file: OwnedFd| rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    match (there.and_then(file), file(running)) {
+        (Ok(there), Ok(running)) if there == running => Ok(path),
+        _ => Err(Unnamed::Forged(path)),
+    }
 }
 
 /// Executables of parents inside the sandbox, nearest first.
-fn ancestors(pid: Pid, init: Pid) -> Vec<PathBuf> {
+fn ancestors(pid: Pid, View { init, names }: View<'_>) -> Vec<PathBuf> {
     let inside = namespace(init);
     let mut chain = Vec::new();
     let mut current = pid;
     while chain.len() < MOST_ANCESTORS {
         match parent(current) {
             Some(up) if up != init && inside.is_some() && namespace(up) == inside => {
-                match executable(up) {
+                match executable(up, names) {
                     Ok(path) => chain.push(path),
                     Err(_) => break,
                 }
@@ -201,16 +248,23 @@ fn stat_field(pid: Pid, number: usize) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn view(init: Pid) -> View<'static> {
+        View {
+            init,
+            names: &Names::True,
+        }
+    }
+
     #[test]
     fn the_holder_of_a_socket_is_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = rustix::fs::fstat(&listener).unwrap().st_ino;
         let own = rustix::process::getpid();
-        let found = holders(u32::try_from(inode).unwrap(), &[own]).unwrap();
+        let found = holders(u32::try_from(inode).unwrap(), &[own], &Names::True).unwrap();
         assert_eq!(found, [(own, std::env::current_exe().unwrap())]);
         drop(listener);
         assert!(
-            holders(u32::try_from(inode).unwrap(), &[own])
+            holders(u32::try_from(inode).unwrap(), &[own], &Names::True)
                 .unwrap()
                 .is_empty()
         );
@@ -226,7 +280,7 @@ mod tests {
             (up, PathBuf::from("/usr/bin/parent")),
         ];
         assert!(
-            matches!(name(&both, init, None), Peer::Known(found) if found.binary == Path::new("/usr/bin/parent"))
+            matches!(name(&both, view(init), None), Peer::Known(found) if found.binary == Path::new("/usr/bin/parent"))
         );
     }
 
@@ -238,7 +292,7 @@ mod tests {
             (own, PathBuf::from("/tmp/evil")),
         ];
         assert!(
-            matches!(name(&both, own, None), Peer::Unknown(reason) if reason.contains("/tmp/evil"))
+            matches!(name(&both, view(own), None), Peer::Unknown(reason) if reason.contains("/tmp/evil"))
         );
     }
 }

@@ -15,8 +15,11 @@ use super::files;
 use crate::config::Gap;
 
 mod carved;
+mod rulesets;
 
 use carved::RootDevice;
+
+pub(super) use rulesets::Rulesets;
 
 /// Why a ruleset could not be made or enforced.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,11 @@ pub enum LandlockError {
     /// The root that was made leads to something denied.
     #[error("landlock: {0} is denied, and yet the sandbox's root leads to it")]
     Reachable(String),
+    /// It has no scopes, and a domain that holds paths lets nobody mount.
+    #[error(
+        "landlock: user namespaces need a kernel that enforces scopes (Landlock ABI 6, Linux 6.12); leave `allow.user_namespaces` out"
+    )]
+    NoScopes,
     /// The kernel took the ruleset but does not enforce all of it.
     #[error("landlock: the ruleset is only partly enforced")]
     Partly,

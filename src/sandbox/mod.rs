@@ -47,6 +47,7 @@ pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{
     Charter, Lines, Reload, Reloaded, open_keys, open_secrets, run as serve_as_monitor,
 };
+pub(crate) use network::Given;
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{
     Exit, Family, KeyFiles, LONGEST_COMMAND, OfferedKey, Place, Program, SocketPath, Spawn,

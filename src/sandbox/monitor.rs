@@ -18,7 +18,7 @@ use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
 use super::protocol::admin::{AdminAnswer, AdminRequest, Haste, Status};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
-use super::seccomp::{Filter, SeccompError};
+use super::seccomp::{Filter, SeccompError, SessionFilters};
 use crate::config::Uids;
 use crate::model::{Kind, LoginName};
 use crate::sys::clone::SingleThreaded;
@@ -116,7 +116,7 @@ struct Context {
     events: Events,
     outbox: Outbox,
     one_thread: SingleThreaded,
-    session_filter: Filter,
+    session_filters: SessionFilters,
     /// The bound on open files that sessions get; the monitor's own is raised.
     session_files: Rlimit,
     init_filter: Filter,
@@ -180,7 +180,7 @@ pub(crate) fn run(
         )
     };
     let context = Context {
-        session_filter: Filter::session()?,
+        session_filters: SessionFilters::compile()?,
         session_files: raise_open_files()?,
         init_filter: Filter::init()?,
         trust: bundle,

@@ -20,6 +20,10 @@ use super::blueprint::PROXY;
 use super::protocol::{Family, Purpose};
 use crate::model::Connection;
 
+mod given;
+
+pub(crate) use given::Given;
+
 /// The monitor's handles into one sandbox's network namespace.
 #[derive(Debug)]
 pub(super) struct Network {
@@ -53,11 +57,30 @@ fn within<T>(
 }
 
 impl Network {
-    /// Brings up `lo` and opens the proxy's listener in the namespace `sandbox`, given the monitor's `own`.
-    pub(super) fn prepare(own: &OwnedFd, sandbox: OwnedFd) -> io::Result<(Self, TcpListener)> {
+    /// Opens the proxy's listener in the namespace `sandbox`, which has to be the one that was `given`, if one
+    /// was, or is new; `own` is the monitor's. In a new one `lo` is brought up; a given one stays as it is.
+    pub(super) fn prepare(
+        own: &OwnedFd,
+        sandbox: OwnedFd,
+        given: Option<&Given>,
+    ) -> io::Result<(Self, TcpListener)> {
+        if let Some(given) = given
+            && !given.holds(&sandbox)?
+        {
+            return Err(io::Error::other("it is in another network namespace"));
+        }
         let (diagnosis, listener) = within(own, &sandbox, || {
-            raise_loopback()?;
-            let listener = listen(PROXY, PROXY_BACKLOG)?;
+            let listener = match given {
+                None => {
+                    raise_loopback()?;
+                    listen(PROXY, PROXY_BACKLOG, Reuse::Never)?
+                }
+                Some(given) => {
+                    require_loopback(given)?;
+                    listen(PROXY, PROXY_BACKLOG, Reuse::AfterTheLast)
+                        .map_err(|e| occupied(given, &e))?
+                }
+            };
             Ok((socket(NETLINK_SOCK_DIAG)?, listener))
         })?;
         let network = Self {
@@ -71,7 +94,7 @@ impl Network {
     pub(super) fn tcp(&self, own: &OwnedFd, purpose: Purpose) -> io::Result<OwnedFd> {
         within(own, &self.namespace, || match purpose {
             Purpose::Connect(family) => stream_socket(family),
-            Purpose::Listen(address) => listen(address, FORWARD_BACKLOG),
+            Purpose::Listen(address) => listen(address, FORWARD_BACKLOG, Reuse::Never),
         })
     }
 
@@ -208,10 +231,12 @@ where
     }
 }
 
+/// The loopback device is always the first of its namespace.
+const LOOPBACK: u32 = 1;
+
 fn raise_loopback() -> io::Result<()> {
     let mut link = LinkMessage::default();
-    // The loopback device is always the first of its namespace.
-    link.header.index = 1;
+    link.header.index = LOOPBACK;
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     let mut message = NetlinkMessage::from(RouteNetlinkMessage::SetLink(link));
@@ -223,17 +248,54 @@ fn raise_loopback() -> io::Result<()> {
     .map(drop)
 }
 
+/// Whoever keeps a namespace keeps its `lo`, too: nothing of it is changed.
+fn require_loopback(given: &Given) -> io::Result<()> {
+    let mut question = LinkMessage::default();
+    question.header.index = LOOPBACK;
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetLink(question));
+    match exchange(&socket(NETLINK_ROUTE)?, &mut message, NLM_F_REQUEST)? {
+        Some(RouteNetlinkMessage::NewLink(link)) if link.header.flags.contains(LinkFlags::Up) => {
+            Ok(())
+        }
+        _ => Err(io::Error::other(format!(
+            "no proxy can be reached in {}: its lo is down; ip -n NAME link set lo up",
+            given.path().display()
+        ))),
+    }
+}
+
 /// Connections that wait to be accepted by the proxy, and by a forwarded port.
 const PROXY_BACKLOG: i32 = 1024;
 const FORWARD_BACKLOG: i32 = 128;
 
+/// Whether an address is taken on which connections of an earlier listener still close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    /// A new namespace has had none.
+    Never,
+    /// One that was given has had sandboxes before. Nothing of this one's runs yet that could bind first, and
+    /// nobody binds beside a socket that listens (socket(7), SO_REUSEADDR).
+    AfterTheLast,
+}
+
+/// Why the proxy can't listen in a namespace that is not ours to change.
+fn occupied(given: &Given, error: &io::Error) -> io::Error {
+    let path = given.path().display();
+    io::Error::other(format!(
+        "the proxy can't listen on {PROXY} in {path}: {error}; end what listens there, or give another namespace"
+    ))
+}
+
 /// std's listener would set SO_REUSEADDR, with which a sandboxed program could bind beside it.
-fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+fn listen(address: SocketAddr, backlog: i32, reuse: Reuse) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => Family::V4,
         SocketAddr::V6(_) => Family::V6,
     };
     let listener = stream_socket(family)?;
+    if reuse == Reuse::AfterTheLast {
+        rustix::net::sockopt::set_socket_reuseaddr(&listener, true)?;
+    }
     rustix::net::bind(&listener, &address)?;
     rustix::net::listen(&listener, backlog)?;
     Ok(listener)

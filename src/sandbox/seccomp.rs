@@ -7,7 +7,12 @@ use seccompiler::{
     SeccompRule, TargetArch, sock_filter,
 };
 
+use crate::config::Allow;
+
 mod calls;
+mod sessions;
+
+pub(crate) use sessions::SessionFilters;
 
 /// Why a filter could not be built or put in force.
 #[derive(Debug, thiserror::Error)]
@@ -34,11 +39,22 @@ pub(crate) struct InForce(());
 type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
 
 impl Filter {
-    /// For sessions: what Docker's default profile allows, less what could reach around the other layers.
-    pub(crate) fn session() -> Result<Self, SeccompError> {
-        let always = calls::SESSION.iter().chain(calls::SESSION_LEGACY);
+    /// For sessions: what Docker's default profile allows, less what could reach around the other layers, and
+    /// what the operator allows beside it.
+    pub(crate) fn session(allow: Allow) -> Result<Self, SeccompError> {
+        let given = |granted, calls| if granted { calls } else { &[][..] };
+        let conditions = session_conditions(allow)?;
+        let always = [
+            calls::SESSION,
+            calls::SESSION_LEGACY,
+            given(allow.user_namespaces, calls::NESTING),
+            given(allow.ptrace, calls::TRACING),
+        ];
+        let always = always.into_iter().flatten();
+        let always = always.filter(|call| !conditions.iter().any(|(other, _)| other == *call));
+        let always: Vec<_> = always.collect();
         let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-        compile(always, session_conditions()?, otherwise)
+        compile(always.into_iter(), conditions, otherwise)
     }
 
     /// For a sandbox's init, which sleeps until it is killed.
@@ -140,23 +156,28 @@ fn number(call: libc::c_long) -> u32 {
     u32::try_from(call).unwrap_or(u32::MAX - 1)
 }
 
-fn session_conditions() -> Result<Rules, SeccompError> {
-    use calls::{MFD_EXEC, NAMESPACES, PARENT, SHARED_FILES, THREAD, UNSHARE_FILES};
-    let process = masked(0, NAMESPACES | PARENT | THREAD, 0)?;
+fn session_conditions(allow: Allow) -> Result<Rules, SeccompError> {
+    use calls::{MFD_EXEC, PARENT, SHARED_FILES, THREAD, UNSHARE_FILES};
+    let namespaces = if allow.user_namespaces {
+        0
+    } else {
+        calls::NAMESPACES
+    };
+    let process = masked(0, namespaces | PARENT | THREAD, 0)?;
     let thread = masked(
         0,
-        NAMESPACES | PARENT | THREAD | SHARED_FILES,
+        namespaces | PARENT | THREAD | SHARED_FILES,
         THREAD | SHARED_FILES,
     )?;
     let harmless = calls::INJECTING_IOCTLS.map(|request| differs(1, request));
     let harmless: Vec<_> = harmless.into_iter().collect::<Result<_, _>>()?;
     let personalities = calls::PERSONALITIES.iter();
     let personalities = personalities.map(|&persona| rule([equal_u32(0, persona)?]));
-    Ok(vec![
+    let mut rules = vec![
         (libc::SYS_clone, vec![rule([process])?, rule([thread])?]),
         (
             libc::SYS_unshare,
-            vec![rule([masked(0, NAMESPACES | SHARED_FILES, 0)?])?],
+            vec![rule([masked(0, namespaces | SHARED_FILES, 0)?])?],
         ),
         (
             libc::SYS_close_range,
@@ -177,7 +198,14 @@ fn session_conditions() -> Result<Rules, SeccompError> {
             libc::SYS_personality,
             personalities.collect::<Result<_, _>>()?,
         ),
-    ])
+    ];
+    if allow.user_namespaces {
+        // Root of a user namespace may say which program it is, and that of whom it shares its memory with, by
+        // /proc/PID/exe (PR_SET_MM_MAP): policy would take its word.
+        let others = rule([differs(0, calls::SET_MEMORY_MAP)?])?;
+        rules.push((libc::SYS_prctl, vec![others]));
+    }
+    Ok(rules)
 }
 
 /// A process's own bounds, and looking at others'. Of one account all would be its to change (prlimit(2)),
@@ -297,13 +325,13 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_calls_are_allowed_whatever_their_arguments() {
-        let filter = Filter::session().unwrap();
+        let filter = Filter::session(Allow::default()).unwrap();
         let listed: BTreeSet<u32> = calls::SESSION
             .iter()
             .chain(calls::SESSION_LEGACY)
             .map(|&call| number(call))
             .collect();
-        let conditional: BTreeSet<u32> = session_conditions()
+        let conditional: BTreeSet<u32> = session_conditions(Allow::default())
             .unwrap()
             .iter()
             .map(|(call, _)| number(*call))
@@ -325,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_is_foreign_or_newer_is_no_call_of_ours() {
-        let filter = Filter::session().unwrap();
+        let filter = Filter::session(Allow::default()).unwrap();
         let own = calls::AUDIT_ARCHITECTURE;
         assert_eq!(
             judge(&filter, own, number(calls::FIRST_UNKNOWN), &[]),
@@ -337,8 +365,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_allowed_by_a_word_is_allowed_by_no_other() {
+        let allow = |user_namespaces, ptrace| Allow {
+            user_namespaces,
+            ptrace,
+        };
+        let answers = |call, first: libc::c_int| {
+            [(false, false), (false, true), (true, false), (true, true)].map(|(nest, trace)| {
+                let filter = Filter::session(allow(nest, trace)).unwrap();
+                let arguments = [first.cast_unsigned()];
+                judge(&filter, calls::AUDIT_ARCHITECTURE, number(call), &arguments)
+            })
+        };
+        for call in calls::TRACING {
+            assert_eq!(answers(*call, 0), [EPERM, ALLOW, EPERM, ALLOW], "{call}");
+        }
+        for call in calls::NESTING {
+            assert_eq!(answers(*call, 0), [EPERM, EPERM, ALLOW, ALLOW], "{call}");
+        }
+        for call in [libc::SYS_clone, libc::SYS_unshare] {
+            let user = answers(call, libc::CLONE_NEWUSER);
+            assert_eq!(user, [EPERM, EPERM, ALLOW, ALLOW], "{call}");
+        }
+        let everywhere = [EPERM; 4];
+        assert_eq!(answers(libc::SYS_clone, libc::CLONE_PARENT), everywhere);
+        assert_eq!(answers(libc::SYS_unshare, libc::CLONE_FILES), everywhere);
+        assert_eq!(answers(libc::SYS_pidfd_getfd, 0), everywhere);
+        assert_eq!(answers(libc::SYS_clone3, 0), [ENOSYS; 4]);
+        let memory_map = calls::SET_MEMORY_MAP.cast_signed();
+        let forging = answers(libc::SYS_prctl, memory_map);
+        assert_eq!(forging, [ALLOW, ALLOW, EPERM, EPERM]);
+        assert_eq!(answers(libc::SYS_prctl, 38), [ALLOW; 4]);
+    }
+
+    #[test]
     fn arguments_decide_where_they_must() {
-        let filter = Filter::session().unwrap();
+        let filter = Filter::session(Allow::default()).unwrap();
         let ask = |call, arguments: &[u32]| {
             judge(&filter, calls::AUDIT_ARCHITECTURE, number(call), arguments)
         };

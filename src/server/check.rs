@@ -12,6 +12,7 @@ use crate::policy::{LoadError, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
+mod outside;
 
 use blueprint::{blueprint, key_sources, missing_paths};
 
@@ -65,6 +66,16 @@ pub enum CheckError {
     /// The operator's authority, or roots.
     #[error("inspection: {0}")]
     Inspection(#[from] InspectError),
+    /// What a definition wants and this host can't give.
+    #[error("login {kind}: {key}: {problem}")]
+    Outside {
+        /// Whose.
+        kind: Kind,
+        /// The definition's key.
+        key: &'static str,
+        /// What is wrong, and the mend.
+        problem: String,
+    },
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -177,6 +188,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         let blueprint = blueprint(&kind, &login, &snapshot, (&config, bounds))?;
         warnings.extend(super::files::check(&kind.login, &blueprint)?);
         warnings.extend(missing_paths(&blueprint)?);
+        warnings.extend(outside::check(&kind, &blueprint, kernel)?);
         blueprints.insert(kind.clone(), blueprint);
         policies.insert(kind, Arc::new(snapshot));
     }

@@ -16,7 +16,7 @@ use super::notify::{Notifier, State};
 use super::texts::Texts;
 use super::{inspection, keys, reload, supervisor};
 use crate::audit::{self, Event, Trail};
-use crate::config::{Config, OnFailure};
+use crate::config::{Config, Network, OnFailure};
 use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
 use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Snapshot};
@@ -335,11 +335,13 @@ fn write_down(trail: &Trail, generation: Generation, reason: Option<String>) {
     }
 }
 
-/// How many sandboxes of each kind wait. None of one whose changes are kept: one at a time has them.
+/// How many sandboxes of each kind wait. None of one whose changes are kept, or that enters a namespace of somebody
+/// else's: one at a time has them.
 fn pools(config: &Config) -> impl Iterator<Item = (Kind, usize)> {
     config.kinds().into_iter().map(|(kind, login)| {
-        let kept = login.sandbox.files.changes.is_some();
-        (kind, if kept { 0 } else { config.pool })
+        let sandbox = &login.sandbox;
+        let single = sandbox.files.changes.is_some() || sandbox.network != Network::Own;
+        (kind, if single { 0 } else { config.pool })
     })
 }
 

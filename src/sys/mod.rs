@@ -4,6 +4,7 @@ pub mod clone;
 pub mod descriptors;
 pub mod keyring;
 pub mod mount;
+pub mod namespaces;
 pub mod reactor;
 pub mod signals;
 

@@ -2,6 +2,8 @@
 //!
 //! `suite.rs` runs it, and holds docs/attacks.md to it.
 
+mod granted;
+
 use Control::{Ablated, Differs, Gate, Host, Nobody, Root, Shown};
 
 /// One attempt.
@@ -39,9 +41,19 @@ pub(crate) enum Control {
     Shown(&'static str, &'static str),
 }
 
+/// The sandbox in which attempts are made, by what its definition allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    Plain,
+    Nesting,
+    Tracing,
+    Both,
+}
+
 /// The attempts of one area.
 pub(crate) struct Area {
     pub(crate) name: &'static str,
+    pub(crate) inside: Inside,
     pub(crate) attempts: &'static [Attempt],
 }
 
@@ -76,71 +88,103 @@ const NO_PROTOCOL: Control = Differs(&["EPROTONOSUPPORT", "ESOCKTNOSUPPORT"]);
 pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "Sockets of other kinds",
+        inside: Inside::Plain,
         attempts: SOCKETS,
     },
     Area {
         name: "Past the proxy",
+        inside: Inside::Plain,
         attempts: DIRECT,
     },
     Area {
         name: "Sockets of the host",
+        inside: Inside::Plain,
         attempts: HOST_SOCKETS,
     },
     Area {
         name: "Mounts and namespaces",
+        inside: Inside::Plain,
         attempts: NAMESPACES,
     },
     Area {
         name: "System calls",
+        inside: Inside::Plain,
         attempts: CALLS,
     },
     Area {
         name: "Other sessions of the sandbox",
+        inside: Inside::Plain,
         attempts: SESSIONS,
     },
     Area {
         name: "Other sandboxes",
+        inside: Inside::Plain,
         attempts: NEIGHBOURS,
     },
     Area {
         name: "The daemon",
+        inside: Inside::Plain,
         attempts: DAEMON,
     },
     Area {
         name: "Privileges",
+        inside: Inside::Plain,
         attempts: PRIVILEGES,
     },
     Area {
         name: "Terminals and what is inherited",
+        inside: Inside::Plain,
         attempts: TERMINALS,
     },
     Area {
         name: "What policy lists read-only",
+        inside: Inside::Plain,
         attempts: READ_ONLY,
     },
     Area {
         name: "What policy does not list",
+        inside: Inside::Plain,
         attempts: UNLISTED,
     },
     Area {
         name: "Devices and the kernel's settings",
+        inside: Inside::Plain,
         attempts: DEVICES,
     },
     Area {
         name: "Code from memory",
+        inside: Inside::Plain,
         attempts: MEMORY,
     },
     Area {
         name: "Forwarding as a way out",
+        inside: Inside::Plain,
         attempts: FORWARDING,
     },
     Area {
         name: "Bombs",
+        inside: Inside::Plain,
         attempts: BOMBS,
     },
     Area {
         name: "Crashes",
+        inside: Inside::Plain,
         attempts: CRASHES,
+    },
+    Area {
+        name: "With `allow: {user_namespaces: true}`",
+        inside: Inside::Nesting,
+        attempts: granted::NESTING,
+    },
+    Area {
+        name: "With `allow: {ptrace: true}`",
+        inside: Inside::Tracing,
+        attempts: granted::TRACING,
+    },
+    Area {
+        name: "With both",
+        inside: Inside::Both,
+        attempts: granted::BOTH,
     },
 ];
 

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::arena;
-use super::inventory::{AREAS, Attempt, Control};
-use super::support::{Daemon, Master, Running, Setup, World, attacker, children, run};
+use super::inventory::{AREAS, Attempt, Control, Inside};
+use super::support::{Daemon, Master, Running, Setup, World, attacker, children, run, wait_until};
 
 /// What is attacked: files, sockets and processes, in sandboxes and outside.
 struct Stage<'w> {
     daemon: Daemon<'w>,
-    /// The attacker's connection.
-    master: Master,
+    /// The attacker's connections, and in the sandbox of each the pid of another session's sleeper.
+    attackers: Vec<(Inside, Master, String)>,
     /// A connection with a sandbox of its own.
     _neighbours: Master,
     /// Sleepers in the attacker's sandbox and the neighbour's, an ordinary user's outside, and one that
@@ -106,8 +106,13 @@ fn sleeper(master: &Master) -> (Running, String) {
 
 /// The init and the sleeper of the last sandbox in which one sleeps, by their pids on the host.
 fn sleeper_on_host(daemon: &Daemon<'_>, known: &mut BTreeSet<u32>) -> (u32, u32) {
-    let mut found = daemon.session_processes();
-    found.retain(|process| process.name == "sleep" && !known.contains(&process.pid));
+    let mut found = Vec::new();
+    // It says its pid before it is called so.
+    wait_until(std::time::Duration::from_secs(5), || {
+        found = daemon.session_processes();
+        found.retain(|process| process.name == "sleep" && !known.contains(&process.pid));
+        !found.is_empty()
+    });
     let sleeper = found.first().expect("a sleeper").pid;
     known.insert(sleeper);
     let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
@@ -139,17 +144,26 @@ impl<'w> Stage<'w> {
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let listeners = [listener, UnixListener::bind_addr(&address).unwrap()];
         let daemon = Daemon::start(world, &setup(&root));
-        let (master, neighbours) = (daemon.ssh().master(), daemon.ssh().master());
-        arena::install(&master);
         let mut known = BTreeSet::new();
-        let (session, session_pid) = sleeper(&master);
-        let (init, _) = sleeper_on_host(&daemon, &mut known);
+        let mut running = Vec::new();
+        let mut attackers = Vec::new();
+        let mut init = 0;
+        for (inside, login) in LOGINS {
+            let master = daemon.ssh().user(login).master();
+            arena::install(&master);
+            let (session, pid) = sleeper(&master);
+            (init, _) = sleeper_on_host(&daemon, &mut known);
+            running.push(session);
+            attackers.push((inside, master, pid));
+        }
+        let neighbours = daemon.ssh().master();
         let (neighbour, _) = sleeper(&neighbours);
         let (_, neighbour_pid) = sleeper_on_host(&daemon, &mut known);
         let sleep = ["/bin/sh", "-c", SLEEP];
         let (victim, victim_pid) = waiting(&mut arena::nobody(world, &sleep));
         let hold = "import os, time; m, s = os.openpty(); print(os.ttyname(s), flush=True); time.sleep(600)";
         let (terminal, pts) = waiting(Command::new("/usr/bin/python3").args(["-I", "-c", hold]));
+        running.extend([neighbour, victim, terminal]);
         let same = |word, value: String| Name {
             word,
             outside: value.clone(),
@@ -166,9 +180,10 @@ impl<'w> Stage<'w> {
             same("{gate}", daemon.gate().to_string()),
             same("{monitor}", daemon.monitor().to_string()),
             same("{neighbour}", neighbour_pid.to_string()),
+            // Inside it is another one for each attacker.
             Name {
                 word: "{session}",
-                inside: session_pid,
+                inside: "{session}".into(),
                 outside: victim_pid,
             },
             Name {
@@ -179,9 +194,9 @@ impl<'w> Stage<'w> {
         ];
         Self {
             daemon,
-            master,
+            attackers,
             _neighbours: neighbours,
-            _running: vec![session, neighbour, victim, terminal],
+            _running: running,
             names,
             place,
             _listeners: listeners,
@@ -193,16 +208,19 @@ impl<'w> Stage<'w> {
         self.names.iter().fold(attack.to_owned(), replace)
     }
 
-    /// What becomes of these in the sandbox, in their order.
-    fn inside(&self, attempts: &[&Attempt]) -> Vec<String> {
-        let uid = self.master.ssh().run("id -u").expect_code(0).out();
+    /// What becomes of these in a sandbox, in their order.
+    fn inside(&self, inside: Inside, attempts: &[&Attempt]) -> Vec<String> {
+        let of = |(of, ..): &&(Inside, Master, String)| *of == inside;
+        let (_, master, session) = self.attackers.iter().find(of).expect("a sandbox");
+        let uid = master.ssh().run("id -u").expect_code(0).out();
         self.place.reset(uid.trim().parse().unwrap());
         let verbs: Vec<_> = attempts
             .iter()
             .map(|attempt| self.named(attempt.attack, |name| &name.inside))
+            .map(|attack| attack.replace("{session}", session))
             .collect();
         let line = format!("/sandbox/attack '{}'", verbs.join("' '"));
-        let out = self.master.ssh().seconds(60).run(line).expect_code(0).out();
+        let out = master.ssh().seconds(60).run(line).expect_code(0).out();
         let answers: Vec<_> = out.lines().map(|line| answer(line, line)).collect();
         assert_eq!(answers.len(), attempts.len(), "{out}");
         answers
@@ -212,7 +230,7 @@ impl<'w> Stage<'w> {
     fn outside(&self, attempt: &Attempt) -> String {
         let world = self.daemon.world;
         self.place.reset(arena::nobodys_uid(world));
-        let verb = self.named(attempt.attack, |name| &name.outside);
+        let verb = self.named(innermost(attempt.attack), |name| &name.outside);
         let finished = match attempt.control {
             Control::Nobody => {
                 let program = arena::copy(world);
@@ -230,6 +248,13 @@ impl<'w> Stage<'w> {
         let out = finished.expect_code(0).out();
         answer(out.lines().last().unwrap_or_default(), &verb)
     }
+}
+
+/// The attack without namespaces of its own around it: outside it needs none.
+fn innermost(attack: &str) -> &str {
+    let around = ["mapped:", "nested:"];
+    let around = around.iter().find_map(|around| attack.strip_prefix(around));
+    around.unwrap_or(attack)
 }
 
 /// `VERB: ANSWER`.
@@ -257,11 +282,29 @@ fn setup(root: &str) -> Setup {
             &format!("read_only: [{root}/ro, {root}/programs, {root}/rw/way/guarded, "),
         )
         .replace("read_write: [", &format!("read_write: [{root}/rw, "));
+    let login = |(inside, login): &(Inside, &str)| match inside {
+        Inside::Plain => String::new(),
+        _ => format!(
+            "  {login}:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n    sandbox: {login}\n"
+        ),
+    };
     Setup {
         policy,
+        login: LOGINS.iter().map(login).collect(),
+        top: "sandboxes:\n  nesting: {allow: {user_namespaces: true}}\n  tracing: {allow: {ptrace: true}}\n  \
+            both: {allow: {user_namespaces: true, ptrace: true}}\n"
+            .to_owned(),
         ..Setup::closed()
     }
 }
+
+/// Whose sandboxes are attacked from.
+const LOGINS: [(Inside, &str); 4] = [
+    (Inside::Plain, "sandbox"),
+    (Inside::Nesting, "nesting"),
+    (Inside::Tracing, "tracing"),
+    (Inside::Both, "both"),
+];
 
 fn attempts() -> impl Iterator<Item = &'static Attempt> {
     AREAS.iter().flat_map(|area| area.attempts)
@@ -279,19 +322,23 @@ fn every_attempt_fails_in_a_sandbox_and_succeeds_where_it_is_missing() {
     }
     let world = World::new();
     let stage = Stage::set(&world);
-    let all: Vec<_> = attempts().filter(|attempt| is_run_here(attempt)).collect();
     let mut wrong = String::new();
-    for (attempt, here) in all.iter().zip(stage.inside(&all)) {
-        if !attempt.stopped.contains(&&*here) {
-            writeln!(
-                wrong,
-                "{} inside: {here}, not {:?}",
-                attempt.attack, attempt.stopped
-            )
-            .unwrap();
+    for (inside, _) in LOGINS {
+        let of = AREAS.iter().filter(|area| area.inside == inside);
+        let of = of.flat_map(|area| area.attempts);
+        let all: Vec<_> = of.filter(|attempt| is_run_here(attempt)).collect();
+        for (attempt, here) in all.iter().zip(stage.inside(inside, &all)) {
+            if !attempt.stopped.contains(&&*here) {
+                writeln!(
+                    wrong,
+                    "{} inside ({inside:?}): {here}, not {:?}",
+                    attempt.attack, attempt.stopped
+                )
+                .unwrap();
+            }
         }
     }
-    for attempt in &all {
+    for attempt in attempts().filter(|attempt| is_run_here(attempt)) {
         let there = stage.outside(attempt);
         if !got_through(attempt, &there) {
             writeln!(wrong, "{} outside (the control): {there}", attempt.attack).unwrap();
@@ -334,7 +381,9 @@ fn the_layers_that_an_attempt_names_are_what_stops_it_and_each_alone_would() {
     };
     let mut wrong = String::new();
     let mut tried = 0;
-    for (attempt, layers) in attempts().filter_map(|attempt| Some((attempt, layers(attempt)?))) {
+    let plain = AREAS.iter().filter(|area| area.inside == Inside::Plain);
+    let plain = plain.flat_map(|area| area.attempts);
+    for (attempt, layers) in plain.filter_map(|attempt| Some((attempt, layers(attempt)?))) {
         tried += 1;
         let free = attack(attempt, &layers);
         if !got_through(attempt, &free) {
@@ -360,7 +409,8 @@ fn the_layers_that_an_attempt_names_are_what_stops_it_and_each_alone_would() {
 #[test]
 fn every_attack_is_one_of_the_suite_and_every_test_that_it_names_is_there() {
     let listed: BTreeSet<&str> = attempts()
-        .map(|attempt| attempt.attack.split(':').next().unwrap_or_default())
+        .flat_map(|attempt| [attempt.attack, innermost(attempt.attack)])
+        .map(|attack| attack.split(':').next().unwrap_or_default())
         .collect();
     let verbs = run(Command::new(attacker()).arg("--verbs"), 10)
         .expect_code(0)

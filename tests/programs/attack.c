@@ -251,7 +251,7 @@ static long open_tree_clone(const char *a) { (void)a; return opened(syscall(SYS_
 static long new_fs(const char *a) { (void)a; return opened(syscall(SYS_fsopen, "tmpfs", 0)); }
 static long mount_setattr_root(const char *a) {
     (void)a;
-    uint64_t attr[4] = {0};
+    uint64_t attr[4] = {0, 1 /* attr_clr: MOUNT_ATTR_RDONLY */};
     return syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, attr, sizeof attr);
 }
 static long new_mount(const char *a) {
@@ -762,6 +762,122 @@ static long host_is_named(const char *a) {
 /* Asks for an executable memory file by name. */
 static long memfd_flag(const char *a) { (void)a; return opened(memfd_create("attack", 0x10 /* MFD_EXEC */)); }
 
+/* ---- with what a definition may allow ---- */
+
+static long run_attack(const char *words);
+static int put(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY);
+    return fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : close(fd);
+}
+/* Runs the rest as root of a user namespace, in further namespaces. EUCLEAN: it did not come to that. */
+static long in_own_namespaces(int kinds, const char *words) {
+    char uids[64], gids[64];
+    snprintf(uids, sizeof uids, "0 %u 1", geteuid());
+    snprintf(gids, sizeof gids, "0 %u 1", getegid());
+    if (unshare(CLONE_NEWUSER | kinds) < 0 || put("/proc/self/setgroups", "deny") < 0
+        || put("/proc/self/uid_map", uids) < 0 || put("/proc/self/gid_map", gids) < 0) {
+        errno = EUCLEAN;
+        return -1;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        errno = 0;
+        long result = run_attack(words);
+        _exit(result < 0 ? (errno > 0 && errno < 250 ? errno : 250) : 0);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child) { errno = EUCLEAN; return -1; }
+    if (WIFSIGNALED(status)) { signal(WTERMSIG(status), SIG_DFL); raise(WTERMSIG(status)); }
+    errno = WEXITSTATUS(status);
+    return errno ? -1 : 0;
+}
+static long mapped(const char *a) { return in_own_namespaces(CLONE_NEWNS, a); }
+static long nested(const char *a) {
+    return in_own_namespaces(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP, a);
+}
+/* Mounts the cgroups and moves to the uppermost that it sees. */
+static long leave_cgroup(const char *a) {
+    (void)a;
+    if (mount("none", "/tmp", "cgroup2", 0, NULL) < 0) return -1;
+    int fd = open("/tmp/cgroup.procs", O_WRONLY);
+    long moved = fd < 0 ? -1 : write(fd, "0", 1);
+    int failed = errno;
+    umount2("/tmp", MNT_DETACH);
+    errno = failed;
+    return moved;
+}
+/* Says that it is another program, which PR_SET_MM_MAP lets root of any user namespace do (prctl(2)); EBUSY where
+ * only its own mapping is in the way, which a program can take away. */
+static long forge_name(const char *a) {
+    (void)a;
+    FILE *stat = fopen("/proc/self/stat", "r");
+    char line[1024] = "", *field;
+    if (!stat || !fgets(line, sizeof line, stat)) return -1;
+    unsigned long long fields[53] = {0};
+    int number = 3;
+    for (field = strtok(strrchr(line, ')') + 1, " "); field && number < 53; field = strtok(NULL, " "))
+        fields[number++] = strtoull(field, NULL, 10);
+    /* proc_pid_stat(5) */
+    struct prctl_mm_map map = {
+        .start_code = fields[26], .end_code = fields[27], .start_stack = fields[28], .start_data = fields[45],
+        .end_data = fields[46], .start_brk = fields[47], .brk = (uintptr_t)sbrk(0), .arg_start = fields[48],
+        .arg_end = fields[49], .env_start = fields[50], .env_end = fields[51], .exe_fd = open("/usr/bin/env", O_RDONLY),
+    };
+    return prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0);
+}
+/* A child that stops for its tracer before and after each call, once it is attached to. */
+static pid_t traced_child(long (*work)(void)) {
+    pid_t child = fork();
+    if (child == 0) {
+        raise(SIGSTOP);
+        errno = 0;
+        _exit(work() < 0 ? errno : 0);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, WUNTRACED) != child) return -1;
+    return child;
+}
+static long end_child(pid_t child, long result) {
+    int failed = errno;
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    errno = failed;
+    return result;
+}
+static long sleep_on(void) { return pause(); }
+static long trace_child(const char *a) {
+    (void)a;
+    pid_t child = traced_child(sleep_on);
+    return end_child(child, ptrace(PTRACE_SEIZE, child, NULL, NULL));
+}
+static long suspend_seccomp(const char *a) {
+    (void)a;
+    pid_t child = traced_child(sleep_on);
+    return end_child(child, ptrace(PTRACE_SEIZE, child, NULL, 0x200000 /* PTRACE_O_SUSPEND_SECCOMP */));
+}
+/* The child asks for what is allowed; its tracer makes a user namespace of it (seccomp(2): the filter comes after). */
+static long ask_for_user(void) { return syscall(SYS_getppid, CLONE_NEWUSER); }
+static long traced_call(const char *a) {
+    (void)a;
+#ifdef __x86_64__
+    int status;
+    pid_t child = traced_child(ask_for_user);
+    if (ptrace(PTRACE_SEIZE, child, NULL, PTRACE_O_TRACESYSGOOD) < 0) return end_child(child, -1);
+    kill(child, SIGCONT);
+    while (waitpid(child, &status, 0) == child && !WIFEXITED(status) && !WIFSIGNALED(status)) {
+        size_t number = 15 * 8; /* orig_rax in struct user_regs_struct */
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80) && ptrace(PTRACE_PEEKUSER, child, number, NULL) == SYS_getppid)
+            ptrace(PTRACE_POKEUSER, child, number, SYS_unshare);
+        ptrace(PTRACE_SYSCALL, child, NULL, NULL);
+    }
+    errno = WIFEXITED(status) ? WEXITSTATUS(status) : EUCLEAN;
+    return errno ? -1 : 0;
+#else
+    errno = EPERM;
+    return -1;
+#endif
+}
+
 static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"session-key", session_key}, {"attach-segment", attach_segment}, {"host-is-named", host_is_named},
     {"memfd-flag", memfd_flag},
@@ -821,8 +937,20 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"finit-module", load_module_file}, {"delete-module", unload_module}, {"kexec-file", kexec_file},
     {"reboot", restart_machine}, {"swapon", swap_on}, {"file-getattr", file_attributes},
     {"clone-parent", clone_sibling}, {"clone", clone_kind}, {"unshare", unshare_kind},
+    {"mapped", mapped}, {"nested", nested}, {"leave-cgroup", leave_cgroup}, {"forge-name", forge_name},
+    {"trace-child", trace_child}, {"suspend-seccomp", suspend_seccomp}, {"traced-call", traced_call},
     {"close-range-unshare", close_range_unshare}, {"setns-path", join_namespace_at}, {"setns-pidfd", join_by_pidfd},
 };
+
+/* `VERB[:ARGUMENT]`, within another attack. */
+static long run_attack(const char *words) {
+    size_t all = sizeof ATTACKS / sizeof *ATTACKS, length = strcspn(words, ":");
+    for (size_t i = 0; i < all; i++)
+        if (strlen(ATTACKS[i].verb) == length && strncmp(ATTACKS[i].verb, words, length) == 0)
+            return ATTACKS[i].run(words[length] ? words + length + 1 : "");
+    errno = EUCLEAN;
+    return -1;
+}
 
 /* What a program that `execute` has started was given by its file: 0 if anything. */
 static int proof(const char *of) {

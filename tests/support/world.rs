@@ -9,7 +9,8 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 17] = [
+const TOOLS: [(&str, &str); 18] = [
+    ("/usr/bin/bwrap", "bubblewrap"),
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
     ("/usr/bin/sftp", "openssh-client"),
@@ -80,8 +81,9 @@ impl World {
         fs::create_dir(&cgroup).expect("the world's cgroup");
         let upstream = Upstream::start(&format!("{id}u"), &dir.join("upstream"), Side::Upstream);
         let host = Upstream::start(&format!("{id}g"), &dir.join("host"), Side::Gate);
-        // 256 apart, so that worlds of one process and of neighbours never meet.
-        let first_uid = 1_900_000_000 + (pid % 65_536) * 16_384 + (number % 64) * 256;
+        // 256 apart, so that worlds of one process and of neighbours never meet; below 2^31, for bubblewrap writes
+        // ids as ints.
+        let first_uid = 1_000_000_000 + (pid % 65_536) * 16_384 + (number % 64) * 256;
         Self {
             id,
             dir,

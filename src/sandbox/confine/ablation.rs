@@ -23,7 +23,7 @@ use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed};
 use crate::sandbox::bounds::Ceiling;
 use crate::sandbox::capabilities;
 use crate::sandbox::cgroup::{Controllers, Group, Tree};
-use crate::sandbox::identity;
+use crate::sandbox::identity::{self, Names, View};
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::landlock::Kernel;
 use crate::sandbox::monitor::open_keys;
@@ -100,7 +100,11 @@ impl Powers {
         open_keys(&self.closed_file).map_err(|e| format!("read keys: {e}"))?;
         let connection = rustix::fs::fstat(rustix::stdio::stdin()).map_err(|e| e.to_string())?;
         let inode = u32::try_from(connection.st_ino).map_err(|e| e.to_string())?;
-        if let Peer::Unknown(reason) = identity::find(inode, &[command], init, None) {
+        let view = View {
+            init,
+            names: &Names::True,
+        };
+        if let Peer::Unknown(reason) = identity::find(inode, &[command], view, None) {
             return Err(format!("identify: {reason}"));
         }
         let of_command = |pid| pid == command;
@@ -155,13 +159,14 @@ fn build_and_run(
     let (_network, _listener) = Network::prepare(
         &open("/proc/self/ns/net", OFlags::RDONLY)?,
         open(&format!("/proc/{pid}/ns/net"), OFlags::RDONLY)?,
+        None,
     )?;
     let ruleset = Kernel::probe()?.sandbox(
         &open(&format!("/proc/{pid}/root"), OFlags::PATH)?,
         &blueprint,
     )?;
     let powers = experiment.powers.take();
-    let filter = Filter::session()?;
+    let filter = Filter::session(crate::config::Allow::default())?;
     if !experiment.without.contains(&Layer::Namespace("pid")) {
         move_into_thread_name_spaces(entrance.init().as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
     }
@@ -269,6 +274,8 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
             files: 1024,
             ..Ceiling::default()
         },
+        network: crate::config::Network::Own,
+        allow: crate::config::Allow::default(),
         paths,
         root: None,
         denied: vec![],

@@ -11,6 +11,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use super::sandboxes::Sandbox;
 use super::sessions::{inside_pid_namespace, read_report};
 use super::{Context, MonitorError, Source};
+use crate::config::Allow;
 use crate::model::SandboxId;
 use crate::sandbox::cgroup;
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
@@ -113,13 +114,13 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
     let removes = matches!(errand, Errand::Remove(..));
     let socket = place.unix_socket(&context.own_network)?;
     let prepared = Prepared {
-        entrance: &place.entrance,
+        entrance: &place.made.entrance,
         account: place.account,
         joins: context.tree.joins(place.group(), place.group())?,
         limits: place.bounds.process,
         open_files: context.session_files,
-        ruleset: place.ruleset.try_clone()?,
-        filter: &context.session_filter,
+        ruleset: place.made.rulesets.for_files()?,
+        filter: context.session_filters.of(Allow::default()),
         stdio: [
             socket.try_clone()?,
             socket.try_clone()?,

@@ -3,30 +3,38 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use landlock::RulesetCreated;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Pid;
 
 use super::Context;
+use crate::config::Allow;
 use crate::model::{Kind, SandboxId};
 use crate::sandbox::confine::Entrance;
-use crate::sandbox::network::Network;
+use crate::sandbox::identity::Names;
+use crate::sandbox::landlock::Rulesets;
+use crate::sandbox::network::{Given, Network};
 use crate::sys::clone::Child;
 
 /// The monitor's handles.
+#[derive(Debug)]
 pub(super) struct Made {
     pub(super) entrance: Entrance,
     pub(super) network: Network,
-    pub(super) ruleset: RulesetCreated,
+    pub(super) rulesets: Rulesets,
+    /// What the rulesets were made for.
+    pub(super) allow: Allow,
+    /// The root of its devpts.
     pub(super) terminals: OwnedFd,
+    /// What its programs' names are worth.
+    pub(super) names: Names,
 }
 
-/// Takes hold of a sandbox of this kind, given its init; with its proxy's listener.
+/// Takes hold of a sandbox of this kind, by its init and the namespace that it was given; with its proxy's listener.
 pub(super) fn take_hold(
     context: &Context,
     id: SandboxId,
     kind: &Kind,
-    init: &Child,
+    (init, given): (&Child, Option<&Given>),
 ) -> Result<(Made, OwnedFd), String> {
     let blueprint = context
         .charter
@@ -39,6 +47,7 @@ pub(super) fn take_hold(
         let (network, listener) = Network::prepare(
             &context.own_network,
             open_of(*pid, "ns/net", OFlags::RDONLY)?,
+            given,
         )?;
         let root = open_of(*pid, "root", OFlags::PATH)?;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
@@ -53,17 +62,20 @@ pub(super) fn take_hold(
     };
     let (entrance, network, listener, root, terminals) =
         hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
-    let ruleset = context
-        .charter
-        .kernel
-        .sandbox(&root, blueprint)
-        .map_err(|e| e.to_string())?;
+    let rulesets = Rulesets::create(context.charter.kernel, &root, blueprint);
+    let rulesets = rulesets.map_err(|e| e.to_string())?;
     Ok((
         Made {
             entrance,
             network,
-            ruleset,
+            rulesets,
+            allow: blueprint.allow,
             terminals,
+            names: if blueprint.allow.user_namespaces {
+                Names::Checked(root)
+            } else {
+                Names::True
+            },
         },
         listener.into(),
     ))

@@ -10,6 +10,7 @@ use super::Context;
 use super::sandboxes::Record;
 use crate::model::SandboxId;
 use crate::sandbox::cgroup::Group;
+use crate::sandbox::network::Given;
 use crate::sys::clone::Child;
 
 /// What must be cleared away in the end.
@@ -21,6 +22,8 @@ pub(super) struct Remains {
     /// Where what is no session's runs, if not in `group` itself.
     pub(super) cradle: Option<Group>,
     pub(super) slot: Option<u32>,
+    /// The network namespace that it has entered, which stays.
+    pub(super) given: Option<Given>,
     pub(super) init: Child,
     pub(super) kill_at: Option<Instant>,
 }

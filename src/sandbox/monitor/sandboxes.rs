@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use landlock::RulesetCreated;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
@@ -17,17 +16,18 @@ use crate::model::{Connection, Kind, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::bounds::Ceiling;
 use crate::sandbox::cgroup::{Alarm, Group};
-use crate::sandbox::confine::Entrance;
-use crate::sandbox::identity;
+use crate::sandbox::identity::{self, View};
 use crate::sandbox::init::{self, Birth};
-use crate::sandbox::network::Network;
 use crate::sandbox::protocol::admin::Haste;
 use crate::sandbox::protocol::{Answer, Message, Purpose};
 use crate::sys::clone;
 
 mod census;
+mod given;
 
 pub(super) use census::Record;
+
+use given::Waiting;
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -46,6 +46,7 @@ pub(super) struct Sandboxes {
     unborn: BTreeMap<SandboxId, Unborn>,
     living: BTreeMap<SandboxId, Sandbox>,
     dying: Vec<Remains>,
+    waiting: Vec<Waiting>,
 }
 
 /// Its init is making its root.
@@ -69,11 +70,7 @@ pub(super) struct Sandbox {
     pub(super) account: Account,
     /// What held when it was made.
     pub(super) bounds: Ceiling,
-    pub(super) entrance: Entrance,
-    pub(super) ruleset: RulesetCreated,
-    /// The root of its devpts.
-    pub(super) terminals: OwnedFd,
-    network: Network,
+    pub(super) made: Made,
     remains: Remains,
 }
 
@@ -84,7 +81,7 @@ impl Sandbox {
 
     /// A UNIX socket in its network namespace.
     pub(super) fn unix_socket(&self, own: &OwnedFd) -> io::Result<OwnedFd> {
-        self.network.unix(own)
+        self.made.network.unix(own)
     }
 
     /// Who shares it.
@@ -107,18 +104,40 @@ impl Sandboxes {
             unborn: BTreeMap::new(),
             living: BTreeMap::new(),
             dying: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
     /// A sandbox that takes sessions.
     pub(super) fn get(&self, id: SandboxId) -> Result<&Sandbox, String> {
-        self.living
-            .get(&id)
-            .ok_or_else(|| format!("sandbox {id} is gone"))
+        let sandbox = self.living(id)?;
+        if let Some(given) = &sandbox.remains.given {
+            given.verify().map_err(|e| e.to_string())?;
+        }
+        Ok(sandbox)
+    }
+
+    fn living(&self, id: SandboxId) -> Result<&Sandbox, String> {
+        let found = self.living.get(&id);
+        found.ok_or_else(|| format!("sandbox {id} is gone"))
+    }
+
+    /// Makes a new sandbox, or notes that it has to be made.
+    pub(super) fn build(
+        &mut self,
+        context: &mut Context,
+        number: u64,
+        kind: &Kind,
+    ) -> Result<(), MonitorError> {
+        if self.must_wait(context, kind) {
+            self.wait(number, kind);
+            return Ok(());
+        }
+        self.make(context, number, kind)
     }
 
     /// Forks the init of a new sandbox; `born` answers.
-    pub(super) fn build(
+    fn make(
         &mut self,
         context: &mut Context,
         number: u64,
@@ -151,6 +170,7 @@ impl Sandboxes {
                 context.charter.sandboxes
             ));
         }
+        let given = self.find_given(context, blueprint)?;
         self.last += 1;
         let (id, name) = (SandboxId(self.last), format!("s{}", self.last));
         let (account, slot) = match blueprint.account {
@@ -172,12 +192,17 @@ impl Sandboxes {
                 seal_memory_files: context.charter.seal_memory_files,
                 report: write,
             };
-            let init = clone::fork(
-                &context.one_thread,
-                init::NAMESPACES,
-                Some(cradle.as_ref().unwrap_or(&group).as_fd()),
-                || init::run(birth),
-            )?;
+            let home = cradle.as_ref().unwrap_or(&group).as_fd();
+            let fork = |namespaces| {
+                let live = || init::run(birth);
+                clone::fork(&context.one_thread, namespaces, Some(home), live)
+            };
+            let init = match &given {
+                None => fork(init::NAMESPACES),
+                Some(given) => given.within(&context.own_network, || {
+                    fork(init::NAMESPACES & !libc::CLONE_NEWNET)
+                }),
+            }?;
             Ok((group, cradle, report, init))
         };
         match born() {
@@ -187,6 +212,7 @@ impl Sandboxes {
                     group,
                     cradle,
                     slot,
+                    given,
                     init,
                     kill_at: None,
                 };
@@ -240,7 +266,8 @@ impl Sandboxes {
                 "its root was not made within {BIRTH:?}: a listed path does not answer"
             ))
         } else if problem.is_empty() {
-            take_hold(context, id, &unborn.kind, &unborn.remains.init)
+            let Remains { init, given, .. } = &unborn.remains;
+            take_hold(context, id, &unborn.kind, (init, given.as_ref()))
         } else {
             Err(problem)
         };
@@ -252,12 +279,6 @@ impl Sandboxes {
                 if let Some(alarm) = unborn.remains.group.alarm() {
                     context.events.watch(alarm, Source::SandboxAlarm(id))?;
                 }
-                let Made {
-                    entrance,
-                    network,
-                    ruleset,
-                    terminals,
-                } = made;
                 let Unborn {
                     remains,
                     kind,
@@ -272,10 +293,7 @@ impl Sandboxes {
                         kind,
                         account,
                         bounds,
-                        entrance,
-                        ruleset,
-                        terminals,
-                        network,
+                        made,
                         remains,
                     },
                 );
@@ -406,18 +424,19 @@ impl Sandboxes {
                 None => cleared.push(id),
             }
         }
-        self.taken = self.slots();
+        self.taken = self
+            .everywhere()
+            .filter_map(|remains| remains.slot)
+            .collect();
+        self.make_due(context, now)?;
         Ok(cleared)
     }
 
-    fn slots(&self) -> BTreeSet<u32> {
+    /// What every sandbox will leave, or has left.
+    fn everywhere(&self) -> impl Iterator<Item = &Remains> {
         let unborn = self.unborn.values().map(|unborn| &unborn.remains);
         let living = self.living.values().map(|sandbox| &sandbox.remains);
-        unborn
-            .chain(living)
-            .chain(&self.dying)
-            .filter_map(|remains| remains.slot)
-            .collect()
+        unborn.chain(living).chain(&self.dying)
     }
 
     /// A TCP socket in the sandbox's network namespace.
@@ -428,6 +447,7 @@ impl Sandboxes {
         purpose: Purpose,
     ) -> Result<OwnedFd, String> {
         self.get(id)?
+            .made
             .network
             .tcp(own, purpose)
             .map_err(|e| e.to_string())
@@ -440,8 +460,8 @@ impl Sandboxes {
         connection: &Connection,
         sessions: &Sessions,
     ) -> Result<Peer, String> {
-        let sandbox = self.get(id)?;
-        let owner = match sandbox.network.owner(connection) {
+        let sandbox = self.living(id)?;
+        let owner = match sandbox.made.network.owner(connection) {
             Ok(Some(owner)) => owner,
             Ok(None) => return Ok(Peer::Unknown("the connection is no longer there".into())),
             Err(e) => return Ok(Peer::Unknown(format!("sock_diag: {e}"))),
@@ -452,6 +472,10 @@ impl Sandboxes {
             .map_err(|e| format!("cgroup.procs: {e}"))?;
         let session = owner.cgroup.and_then(|cgroup| sessions.by_cgroup(cgroup));
         let init = sandbox.remains.init.pid;
-        Ok(identity::find(owner.inode, &members, init, session))
+        let view = View {
+            init,
+            names: &sandbox.made.names,
+        };
+        Ok(identity::find(owner.inode, &members, view, session))
     }
 }

@@ -18,7 +18,7 @@ use rustix::thread::{
 
 use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
-use crate::config::Sftp;
+use crate::config::{Allow, Sftp};
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::blueprint::{Account, Blueprint};
 use crate::sandbox::cgroup::{self, Alarm, Group};
@@ -338,21 +338,26 @@ fn fork_session(
     } = stdio(place, &spawn)?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let has_terminal = spawn.terminal.is_some();
+    let task = task(blueprint, spawn, terminal)?;
+    let (ruleset, allow) = match &task {
+        Task::Exec { .. } => (place.made.rulesets.for_programs()?, place.made.allow),
+        Task::ServeFiles | Task::Errand(_) => (place.made.rulesets.for_files()?, Allow::default()),
+    };
     let prepared = Prepared {
-        entrance: &place.entrance,
+        entrance: &place.made.entrance,
         account: place.account,
         joins: context.tree.joins(place.group(), &group)?,
         limits: place.bounds.process,
         open_files: context.session_files,
-        ruleset: place.ruleset.try_clone()?,
-        filter: &context.session_filter,
+        ruleset,
+        filter: context.session_filters.of(allow),
         stdio: child,
         terminal: if has_terminal {
             Terminal::Controlling
         } else {
             Terminal::None
         },
-        task: task(blueprint, spawn, terminal)?,
+        task,
         report: write,
     };
     let cgroup = group.id()?;
@@ -386,7 +391,7 @@ pub(super) fn inside_pid_namespace<T>(
     fork: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
     move_into_thread_name_spaces(
-        place.entrance.init().as_fd(),
+        place.made.entrance.init().as_fd(),
         ThreadNameSpaceType::PROCESS_ID,
     )?;
     let result = fork();
@@ -429,7 +434,7 @@ fn name_of(program: &Path) -> &[u8] {
 /// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.
 fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
     if let Some(terminal) = &spawn.terminal {
-        let (master, slave) = pty::open(&place.terminals, place.account, terminal)?;
+        let (master, slave) = pty::open(&place.made.terminals, place.account, terminal)?;
         rustix::io::ioctl_fionbio(&master, true)?;
         let name = rustix::pty::ptsname(&master, Vec::new())?;
         return Ok(Stdio {

@@ -42,6 +42,9 @@ pub(super) const INJECTING_IOCTLS: [u32; 3] = [0x5412, 0x541c, 0x5423];
 /// memfd_create(2): a memory file that may be executed.
 pub(super) const MFD_EXEC: u64 = 0x10;
 
+/// prctl(2): PR_SET_MM.
+pub(super) const SET_MEMORY_MAP: u32 = 35;
+
 /// personality(2) as in Docker's profile: the default, UNAME26, their 32-bit forms, and asking.
 pub(super) const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -113,6 +116,18 @@ pub(super) const GATE_LEGACY: &[c_long] = &[SYS_epoll_wait, SYS_poll, SYS_open, 
 /// Other architectures have none.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const GATE_LEGACY: &[c_long] = &[];
+
+/// Sessions that may make user namespaces: what namespaces and mounts of one's own are made of. The kernel
+/// gives them to nobody outside of such a namespace (mount(2), setns(2), chroot(2)).
+#[rustfmt::skip]
+pub(super) const NESTING: &[c_long] = &[
+    SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig,
+    SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_setns, SYS_sethostname, SYS_setdomainname,
+];
+
+/// Sessions that may trace. A tracer's changes to a call come before the filter sees it (seccomp(2), since
+/// Linux 4.8), so the traced gets around nothing.
+pub(super) const TRACING: &[c_long] = &[SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev];
 
 /// Sessions. Not here, and so EPERM: mounts, modules, keys, bpf, perf, userfaultfd, io_uring, ptrace and
 /// its kin, open_by_handle_at, clocks, swap, quotas, reboot, acct, kexec, setns, chroot, pivot_root.

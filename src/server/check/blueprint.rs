@@ -67,6 +67,8 @@ pub(super) fn blueprint(
         scope: login.sandbox.scope,
         sessions: login.sandbox.sessions.unwrap_or(config.limits.channels),
         bounds,
+        network: login.sandbox.network.clone(),
+        allow: login.sandbox.allow,
         paths,
         root: base.root,
         denied: files.denied.clone(),

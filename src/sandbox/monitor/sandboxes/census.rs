@@ -74,7 +74,7 @@ impl Sandboxes {
         if self.unborn.contains_key(&id) {
             return Ok(Err(format!("sandbox {id} is still being made")));
         }
-        if let Err(gone) = self.get(id) {
+        if let Err(gone) = self.living(id) {
             return Ok(Err(gone));
         }
         self.destroy(context, id, haste)?;
