@@ -19,6 +19,7 @@ use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
 use super::protocol::admin::{AdminAnswer, AdminRequest, Haste};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
+use super::trust::Trust;
 use crate::config::Uids;
 use crate::model::{Kind, LoginName, SandboxId, SessionId};
 use crate::sys::clone::SingleThreaded;
@@ -52,6 +53,9 @@ pub(crate) enum MonitorError {
     /// The machinery itself failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// What sandboxes would trust can't be read.
+    #[error("the gate told no certificates in PEM: {0}")]
+    Trust(#[from] rustls::pki_types::pem::Error),
     /// A filter could not be built.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
@@ -189,8 +193,8 @@ struct Context {
     /// The bound on open files that sessions get; the monitor's own is raised.
     session_files: Rlimit,
     init_filter: Filter,
-    /// The certificates that sandboxes trust, in PEM.
-    trust: String,
+    /// The certificates that sandboxes trust.
+    trust: Trust,
     /// The monitor's own namespaces, and the inode of its mount namespace.
     own_network: OwnedFd,
     own_pids: OwnedFd,
@@ -252,7 +256,7 @@ pub(crate) fn run(
         session_filter: Filter::session()?,
         session_files: raise_open_files()?,
         init_filter: Filter::init()?,
-        trust: bundle,
+        trust: Trust::read(bundle)?,
         one_thread: SingleThreaded::prove()?,
         own_network: own("net")?,
         own_pids: own("pid")?,
