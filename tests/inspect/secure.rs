@@ -110,9 +110,10 @@ impl Secure {
     /// The same, and these paths of the host can be read.
     pub(crate) fn setup_with(&self, network: &str, more: &[&Path]) -> Setup {
         let mut setup = self.setup(network);
-        let more: Vec<String> = more.iter().map(|path| path.display().to_string()).collect();
-        let list = format!("read_only: [{}, ", more.join(", "));
-        setup.policy = setup.policy.replace("read_only: [", &list);
+        for path in more {
+            let listed = format!("read_only: [{}, ", path.display());
+            setup.policy = setup.policy.replace("read_only: [", &listed);
+        }
         setup
     }
 

@@ -14,9 +14,9 @@ import (
 const site = "https://secure.example:8443"
 
 func main() {
-	one := http.DefaultTransport.(*http.Transport).Clone()
 	// An empty map is how HTTP/2 is switched off.
-	one.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	none := map[string]func(string, *tls.Conn) http.RoundTripper{}
+	one := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSNextProto: none}
 	for _, transport := range []http.RoundTripper{one, http.DefaultTransport} {
 		client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 		version, statuses := "", ""
