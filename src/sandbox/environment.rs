@@ -95,3 +95,23 @@ fn java_options(before: Option<&[u8]>) -> Vec<u8> {
         Some(before) => [before, b" ", ours.as_bytes()].concat(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn javas_options_stand_behind_those_that_are_there() {
+        let options = |before| String::from_utf8(java_options(before)).unwrap();
+        let ours = options(None);
+        let (host, port) = (PROXY.ip(), PROXY.port());
+        for option in [
+            "-Djavax.net.ssl.trustStore=/.sandgate/ca-bundle.jks".to_owned(),
+            format!("-Dhttps.proxyHost={host}"),
+            format!("-Dhttps.proxyPort={port}"),
+        ] {
+            assert!(ours.split(' ').any(|word| word == option), "{ours}");
+        }
+        assert_eq!(options(Some(b"-Xmx64m")), format!("-Xmx64m {ours}"));
+    }
+}

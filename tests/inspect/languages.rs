@@ -13,11 +13,12 @@ fn asks(line: &str, more: &[&Path], libraries: &[&str]) {
     let secure = Secure::start(&world);
     let daemon = Daemon::start(&world, &secure.setup_with(NETWORK, more));
     let session = daemon.ssh().seconds(90).run(line);
-    let expected: String = libraries
+    let expected: Vec<String> = libraries
         .iter()
-        .map(|library| format!("{library} 200 403 200 403\n"))
+        .map(|library| format!("{library} 200 403 200 403"))
         .collect();
-    assert_eq!(session.out(), expected, "{session}");
+    let said: Vec<String> = session.out().lines().map(str::to_owned).collect();
+    assert_eq!(said, expected, "{session}");
     let denied = requests(&daemon, "deny");
     assert_eq!(denied.len(), 2 * libraries.len(), "{denied:#?}");
     for event in &denied {
@@ -52,4 +53,25 @@ fn java_believes_the_store_that_it_is_given() {
     more.push(&classes);
     let line = format!("java -cp {} Fetch", classes.display());
     asks(&line, &more, &["HttpURLConnection", "HTTP_1_1", "HTTP_2"]);
+}
+
+#[test]
+fn javas_store_holds_what_the_bundle_does() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let settings = support::java_settings();
+    let more: Vec<&Path> = settings.iter().map(|path| &**path).collect();
+    let daemon = Daemon::start(&world, &secure.setup_with(NETWORK, &more));
+    // With a password keytool proves the checksum as well.
+    let line = "keytool -list -storetype JKS -keystore /.sandgate/ca-bundle.jks -storepass changeit > list \
+        && grep -c trustedCertEntry list; grep -c 'BEGIN CERTIFICATE' $SSL_CERT_FILE; : >> /.sandgate/ca-bundle.jks";
+    let session = daemon.ssh().seconds(60).run(line);
+    let counts: Vec<u32> = (session.out().lines())
+        .map(|line| line.parse().unwrap())
+        .collect();
+    assert!(
+        counts.len() == 2 && counts[0] == counts[1] && counts[0] > 1,
+        "{session}"
+    );
+    assert!(session.err().contains("ca-bundle.jks: "), "{session}");
 }
