@@ -12,6 +12,7 @@
 mod cases;
 mod decisions;
 mod exchanges;
+mod expectations;
 mod framing;
 mod inspected;
 mod tunnels;
