@@ -56,9 +56,6 @@ pub(crate) enum MonitorError {
     /// The machinery itself failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// What sandboxes would trust can't be read.
-    #[error("the gate told no certificates in PEM: {0}")]
-    Trust(#[from] rustls::pki_types::pem::Error),
     /// A filter could not be built.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
@@ -236,12 +233,10 @@ pub(crate) fn run(
     Lines { gate, trust, admin }: Lines,
     mut reload: impl FnMut() -> Option<Reload>,
 ) -> Result<(), MonitorError> {
-    let mut bundle = String::new();
-    io::Read::read_to_string(&mut std::fs::File::from(trust), &mut bundle)?;
-    if bundle.is_empty() {
+    let Some(trust) = Trust::read(trust)? else {
         // The gate has ended, and said why.
         return Ok(tree.raze()?);
-    }
+    };
     let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     events.watch(&gate, Source::Gate)?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
@@ -259,7 +254,7 @@ pub(crate) fn run(
         session_filter: Filter::session()?,
         session_files: raise_open_files()?,
         init_filter: Filter::init()?,
-        trust: Trust::read(bundle)?,
+        trust,
         one_thread: SingleThreaded::prove()?,
         own_network: own("net")?,
         own_pids: own("pid")?,

@@ -1,8 +1,12 @@
 //! What sandboxed programs trust: certificates in PEM, and once more in the one form that every Java reads.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+
 use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{Error, PemObject};
+use rustls::pki_types::pem::PemObject;
 
 /// The certificates that sandboxes trust.
 #[derive(Debug, Default)]
@@ -14,11 +18,18 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// From a PEM text.
-    pub(super) fn read(pem: String) -> Result<Self, Error> {
+    /// What the gate says, in PEM; `None` if it has ended before.
+    pub(super) fn read(gate: OwnedFd) -> io::Result<Option<Self>> {
+        let pem = io::read_to_string(File::from(gate))?;
+        if pem.is_empty() {
+            return Ok(None);
+        }
         let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
-        let java = store(&certificates.collect::<Result<Vec<_>, _>>()?);
-        Ok(Self { pem, java })
+        let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| {
+            io::Error::other(format!("what sandboxes should trust is no PEM: {error}"))
+        })?;
+        let java = store(&certificates);
+        Ok(Some(Self { pem, java }))
     }
 }
 
