@@ -16,6 +16,8 @@ mod upstream;
 
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError};
+#[doc(hidden)]
+pub use inspect::replay;
 pub use inspect::{Authority, InspectError, Inspector, Roots};
 pub use intake::{Malformed, Target, targets};
 pub use peer::Whois;

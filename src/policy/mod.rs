@@ -40,6 +40,8 @@ pub use judge::{Allowed, Considered, Reached, RequestDenial, RequestVerdict};
 pub use key_options::OptionError;
 pub use krl::KrlError;
 pub use progress::{Obstacle, Principal, Progress, ProvedKey, Step};
+#[doc(hidden)]
+pub use request::replay as replay_request;
 pub use request::{Content, PathError, Request};
 pub use review::{Review, review};
 #[doc(hidden)]

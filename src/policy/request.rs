@@ -5,6 +5,8 @@ mod graphql;
 mod json;
 mod path;
 mod query;
+#[doc(hidden)]
+pub mod replay;
 mod rpc;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::ffi::{CString, NulError};
 use std::os::unix::ffi::OsStrExt;
 
 use super::blueprint::{Blueprint, HOME, PROXY};
-use super::files::BUNDLE;
+use super::files::{BUNDLE, JAVA_STORE};
 
 /// Where programs look for a file of certificates to trust: OpenSSL and what follows it, Node.js, Deno,
 /// Python's requests, curl, git, pip, cargo, the AWS tools, npm, gRPC.
@@ -39,6 +39,7 @@ pub(super) fn compose(
     let path = variables.remove(&b"PATH"[..]);
     let path = path.unwrap_or_else(|| PATH.into());
     variables.extend(client);
+    let java = variables.remove(&b"JAVA_TOOL_OPTIONS"[..]);
     let mut set = |name: &str, value: &[u8]| variables.insert(name.into(), value.into());
     let login = blueprint.login.as_str().as_bytes();
     for (name, value) in [
@@ -73,8 +74,44 @@ pub(super) fn compose(
     // OpenSSL finds nothing there by its hash, and the file beside it; Go reads every file.
     let directory = BUNDLE.rsplit_once('/').map_or("/", |(parent, _)| parent);
     set("SSL_CERT_DIR", directory.as_bytes());
+    set("JAVA_TOOL_OPTIONS", &java_options(java.as_deref()));
     variables
         .into_iter()
         .map(|(name, value)| CString::new([name, b"=".to_vec(), value].concat()))
         .collect()
+}
+
+/// Java has properties where others have variables, and this variable for them (JVM Tool Interface, "Tool
+/// Interface Startup"). What is there already stays in front: of two, the later property counts.
+fn java_options(before: Option<&[u8]>) -> Vec<u8> {
+    let (host, port) = (PROXY.ip(), PROXY.port());
+    let ours = format!(
+        "-Djavax.net.ssl.trustStore={JAVA_STORE} -Djavax.net.ssl.trustStoreType=JKS \
+         -Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
+         -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
+    );
+    match before {
+        None => ours.into_bytes(),
+        Some(before) => [before, b" ", ours.as_bytes()].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn javas_options_stand_behind_those_that_are_there() {
+        let options = |before| String::from_utf8(java_options(before)).unwrap();
+        let ours = options(None);
+        let (host, port) = (PROXY.ip(), PROXY.port());
+        for option in [
+            "-Djavax.net.ssl.trustStore=/.sandgate/ca-bundle.jks".to_owned(),
+            format!("-Dhttps.proxyHost={host}"),
+            format!("-Dhttps.proxyPort={port}"),
+        ] {
+            assert!(ours.split(' ').any(|word| word == option), "{ours}");
+        }
+        assert_eq!(options(Some(b"-Xmx64m")), format!("-Xmx64m {ours}"));
+    }
 }

@@ -9,10 +9,11 @@ use rustix::io::Errno;
 
 use super::blueprint::{Account, Blueprint, HOME};
 use super::root::{Place, READ_ONLY, RootError, at, attach, clone, inside};
+use super::trust::Trust;
 use crate::sys::mount::Depth;
 
 /// What these files are called; a policy that does not list /etc still has them.
-pub(crate) const SYNTHESIZED: [&str; 7] = [
+pub(crate) const SYNTHESIZED: [&str; 8] = [
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",
@@ -20,10 +21,13 @@ pub(crate) const SYNTHESIZED: [&str; 7] = [
     "/etc/resolv.conf",
     "/etc/machine-id",
     BUNDLE,
+    JAVA_STORE,
 ];
 
 /// The certificates that programs trust. At the top, where no tree of the host lies above it.
 pub(super) const BUNDLE: &str = "/.sandgate/ca-bundle.pem";
+/// The same for Java, which reads no PEM.
+pub(super) const JAVA_STORE: &str = "/.sandgate/ca-bundle.jks";
 
 /// Writes each file into the tmpfs, or over the one that is there where /etc is shared. The new root is the
 /// process's own, so that links lead nowhere else.
@@ -31,12 +35,14 @@ pub(super) fn synthesize(
     place: &Place,
     blueprint: &Blueprint,
     account: Account,
-    trust: &str,
+    trust: &Trust,
 ) -> Result<(), RootError> {
     let machine_id = at("read", "random bytes", machine_id())?;
-    let contents = contents(blueprint, account, machine_id, trust);
-    for (path, text) in SYNTHESIZED.iter().zip(contents) {
-        put(place, Path::new(path), text.as_bytes())?;
+    let texts = texts(blueprint, account, machine_id);
+    let bundles = [trust.pem.as_bytes(), &trust.java];
+    let contents = texts.iter().map(String::as_bytes).chain(bundles);
+    for (path, content) in SYNTHESIZED.iter().zip(contents) {
+        put(place, Path::new(path), content)?;
     }
     Ok(())
 }
@@ -48,12 +54,7 @@ fn machine_id() -> rustix::io::Result<String> {
     Ok(format!("{:032x}\n", u128::from_ne_bytes(bytes)))
 }
 
-fn contents(
-    blueprint: &Blueprint,
-    account: Account,
-    machine_id: String,
-    trust: &str,
-) -> [String; 7] {
+fn texts(blueprint: &Blueprint, account: Account, machine_id: String) -> [String; 6] {
     let Account { uid, gid } = account;
     let (login, shell) = (&blueprint.login, blueprint.shell.display());
     // A login named root has the name to itself: programs take the first of two.
@@ -71,7 +72,6 @@ fn contents(
         // Nothing listens there, so that a program that ignores the proxy fails at once.
         "# Names are resolved by the proxy; see HTTPS_PROXY.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
         machine_id,
-        trust.to_owned(),
     ]
 }
 

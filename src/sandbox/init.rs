@@ -11,6 +11,7 @@ use super::blueprint::{Account, Blueprint};
 use super::privileges;
 use super::root;
 use super::seccomp::Filter;
+use super::trust::Trust;
 use crate::sys;
 
 /// What init needs; made by the monitor before the fork.
@@ -19,8 +20,8 @@ pub(super) struct Birth<'a> {
     pub(super) account: Account,
     /// Files by which the groups are joined that hold the sandbox's bounds.
     pub(super) joins: Vec<OwnedFd>,
-    /// The certificates that its programs trust, in PEM.
-    pub(super) trust: &'a str,
+    /// The certificates that its programs trust.
+    pub(super) trust: &'a Trust,
     /// The inode of the monitor's mount namespace.
     pub(super) host_mounts: u64,
     pub(super) filter: &'a Filter,

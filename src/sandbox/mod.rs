@@ -21,6 +21,7 @@ pub mod protocol;
 mod pty;
 mod root;
 mod seccomp;
+mod trust;
 
 pub use blueprint::{
     Access, Account, Blueprint, HOME, Home, KeySources, Listed, PROXY, RootFilesystem,

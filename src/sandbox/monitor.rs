@@ -19,6 +19,7 @@ use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
 use super::protocol::admin::{AdminAnswer, AdminRequest, Haste, Status};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError, SessionFilters};
+use super::trust::Trust;
 use crate::config::Uids;
 use crate::model::{Kind, LoginName};
 use crate::sys::clone::SingleThreaded;
@@ -120,8 +121,8 @@ struct Context {
     /// The bound on open files that sessions get; the monitor's own is raised.
     session_files: Rlimit,
     init_filter: Filter,
-    /// The certificates that sandboxes trust, in PEM.
-    trust: String,
+    /// The certificates that sandboxes trust.
+    trust: Trust,
     /// The monitor's own namespaces, and the inode of its mount namespace.
     own_network: OwnedFd,
     own_pids: OwnedFd,
@@ -160,12 +161,10 @@ pub(crate) fn run(
     Lines { gate, trust, admin }: Lines,
     mut reload: impl FnMut() -> Reloaded,
 ) -> Result<(), MonitorError> {
-    let mut bundle = String::new();
-    io::Read::read_to_string(&mut std::fs::File::from(trust), &mut bundle)?;
-    if bundle.is_empty() {
+    let Some(trust) = Trust::read(trust)? else {
         // The gate has ended, and said why.
         return Ok(tree.raze()?);
-    }
+    };
     let events = Events::new()?;
     events.watch(&gate, Source::Gate)?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
@@ -183,7 +182,7 @@ pub(crate) fn run(
         session_filters: SessionFilters::compile()?,
         session_files: raise_open_files()?,
         init_filter: Filter::init()?,
-        trust: bundle,
+        trust,
         one_thread: SingleThreaded::prove()?,
         own_network: own("net")?,
         own_pids: own("pid")?,

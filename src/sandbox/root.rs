@@ -10,6 +10,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, Unmou
 
 use super::blueprint::{Account, Blueprint, HOME};
 use super::files;
+use super::trust::Trust;
 use crate::config::Scope;
 use crate::sys::mount::{Depth, add_attributes};
 
@@ -52,11 +53,11 @@ impl Guarded {
     }
 }
 
-/// Replaces the root of this mount namespace. `trust` is what its programs trust, in PEM; `host` is the inode of the host's mount namespace.
+/// Replaces the root of this mount namespace. `trust` is what its programs trust; `host` is the inode of the host's mount namespace.
 pub(super) fn build(
     blueprint: &Blueprint,
     account: Account,
-    trust: &str,
+    trust: &Trust,
     host: u64,
 ) -> Result<(), RootError> {
     let _guarded = Guarded::check(host)?;

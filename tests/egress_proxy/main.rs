@@ -12,6 +12,8 @@
 mod cases;
 mod decisions;
 mod exchanges;
+mod expectations;
+mod framing;
 mod inspected;
 mod tunnels;
 mod upstream;

@@ -177,7 +177,12 @@ impl Counts {
         ];
         let more = [
             "*.readonly.com",
-            "*.test",
+            // No wildcard stands for all of a top level domain.
+            "jsonrpc.test",
+            "jsonrpc-all.test",
+            "mcp.test",
+            "mcp-all.test",
+            "h.test",
             "*.graphql.com",
             "*.github.com",
             "github.com",

@@ -3,7 +3,7 @@
 use super::secure::{NETWORK, Secure};
 use super::support::{Daemon, Event, World};
 
-fn requests(daemon: &Daemon<'_>, verdict: &str) -> Vec<Event> {
+pub(crate) fn requests(daemon: &Daemon<'_>, verdict: &str) -> Vec<Event> {
     let mut events = daemon.audit();
     events.retain(|event| event.text("/kind") == "request" && event.verdict() == verdict);
     events
@@ -72,7 +72,23 @@ fn requests_of_python_keep_their_connection() {
     let secure = Secure::start(&world);
     let daemon = Daemon::start(&world, &secure.setup(NETWORK));
     let session = daemon.ssh().seconds(40).run(secure.client("rest"));
-    assert_eq!(session.out(), "200\n200\n403\n", "{session}");
+    assert_eq!(session.out(), "200\n200\n403\n200\n403\n", "{session}");
+    let denied = requests(&daemon, "deny");
+    assert_eq!(denied.len(), 2, "{denied:#?}");
+}
+
+#[test]
+fn httpx_of_python_reads_events_as_they_come_in_both_versions() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    let session = daemon.ssh().seconds(60).run(secure.client("both"));
+    let events = "data: 0 data: 1 data: 2 bit by bit";
+    assert_eq!(
+        session.out(),
+        format!("HTTP/1.1 200 403 200 403\n{events}\nHTTP/2 200 403 200 403\n{events}\n"),
+        "{session}"
+    );
 }
 
 #[test]

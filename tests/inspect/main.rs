@@ -18,5 +18,7 @@
 mod support;
 
 mod clients;
+mod languages;
+mod registries;
 mod secure;
 mod trust;

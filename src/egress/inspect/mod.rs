@@ -7,6 +7,8 @@ mod frames;
 mod gather;
 mod head;
 mod lines;
+#[doc(hidden)]
+pub mod replay;
 mod roots;
 mod terminate;
 mod watch;

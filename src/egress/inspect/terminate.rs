@@ -215,10 +215,7 @@ where
 {
     let ended = CancellationToken::new();
     let _end = ended.clone().drop_guard();
-    http2::Builder::new(Streams(ended))
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
+    two(ended)
         .serve_connection(
             TokioIo::new(stream),
             service_fn(answering(client, conversation)),
@@ -227,9 +224,19 @@ where
         .map_err(io::Error::other)
 }
 
+/// hyper's server for HTTP/2, with the bounds that connections are read under; its streams end with `ended`.
+pub(super) fn two(ended: CancellationToken) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(Streams(ended));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX));
+    builder
+}
+
 /// Runs hyper's streams for as long as their connection is served.
 #[derive(Clone)]
-struct Streams(CancellationToken);
+pub(super) struct Streams(CancellationToken);
 
 impl<F> hyper::rt::Executor<F> for Streams
 where

@@ -17,7 +17,7 @@ const MESSAGE_LIMIT: usize = 256 * 1024;
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why a client's side ended.
-enum End {
+pub(super) enum End {
     /// It closed.
     Gone,
     /// It may not go on.
@@ -41,7 +41,8 @@ where
     let court = watch.clone();
     let shut = {
         let mut down = Box::pin(down(&mut from_upstream, &mut to_client, &mut position));
-        let mut up = Box::pin(up(&mut from_client, early, &mut to_upstream, &court));
+        let judge = |held| allows(&court, held);
+        let mut up = Box::pin(up(&mut from_client, early, &mut to_upstream, &judge));
         let end = tokio::select! {
             biased;
             () = watch.revoked() => End::Shut(Code::Restart),
@@ -97,11 +98,12 @@ enum Message {
     Binary,
 }
 
-async fn up(
+/// Passes on what `judge` allows. Where the future ends, so has the client, or what it may say.
+pub(super) async fn up<J: Future<Output = bool>>(
     client: &mut (impl AsyncRead + Unpin),
     mut held: BytesMut,
     upstream: &mut (impl AsyncWrite + Unpin),
-    court: &Watch,
+    judge: &impl Fn(Held) -> J,
 ) -> io::Result<End> {
     let mut message = Message::None;
     loop {
@@ -120,7 +122,7 @@ async fn up(
             (Kind::Continuation, Message::None) => return Ok(End::Shut(Code::Protocol)),
             (Kind::Text | Kind::Binary, _) if !begun => return Ok(End::Shut(Code::Protocol)),
             (Kind::Binary, _) => {
-                if !allows(court, Held::Binary).await {
+                if !judge(Held::Binary).await {
                     return Ok(End::Shut(Code::Policy));
                 }
                 message = Message::Binary;
@@ -154,7 +156,7 @@ async fn up(
                 let Ok(text) = String::from_utf8(std::mem::take(text)) else {
                     return Ok(End::Shut(Code::NoText));
                 };
-                if !allows(court, Held::Text(Arc::from(text))).await {
+                if !judge(Held::Text(Arc::from(text))).await {
                     return Ok(End::Shut(Code::Policy));
                 }
                 upstream.write_all(frames).await?;

@@ -29,6 +29,7 @@ use crate::sandbox::landlock::Kernel;
 use crate::sandbox::monitor::open_keys;
 use crate::sandbox::network::Network;
 use crate::sandbox::seccomp::Filter;
+use crate::sandbox::trust::Trust;
 use crate::sys;
 use crate::sys::clone::{self, Child, SingleThreaded};
 
@@ -140,7 +141,7 @@ fn build_and_run(
     let group = tree.group("ablation")?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let birth = Birth {
-        trust: "",
+        trust: &Trust::default(),
         blueprint: &blueprint,
         account,
         joins: vec![],
