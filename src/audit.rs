@@ -108,6 +108,10 @@ pub struct Egress {
     pub verdict: Verdict,
     /// The policy (its key in `network_policies`) that decided.
     pub rule: Option<String>,
+    /// What judged where that was no policy: `control_plane`, the operator's own word. A request has one of
+    /// its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<&'static str>,
     /// The policy snapshot that judged.
     pub generation: Generation,
     /// Why not; `None` when allowed.
@@ -128,7 +132,7 @@ pub struct Request {
 /// What a request asks for, as far as rules judge it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Asked {
-    /// What judged it: always `l7`.
+    /// What judged it: `l7`, or `control_plane`, the operator's own word.
     pub engine: &'static str,
     /// The protocol of the endpoint that judged it, if it came that far.
     pub protocol: Option<&'static str>,

@@ -18,6 +18,7 @@ mod authentication;
 mod bounds;
 mod builtin;
 mod channel;
+mod egress;
 mod files;
 mod forwarding;
 mod inspection;
@@ -39,6 +40,7 @@ pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
 pub use channel::ChannelKind;
+pub use egress::{ControlPlane, Egress};
 pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
@@ -109,6 +111,8 @@ pub struct Config {
     pub algorithms: algorithms::Algorithms,
     /// How connections are looked into.
     pub inspection: Inspection,
+    /// The operator's word on the way out.
+    pub egress: Egress,
 }
 
 /// One login.

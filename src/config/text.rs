@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use super::algorithms::{self, AlgorithmsFile};
 use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
+use super::egress::{self, EgressFile};
 use super::forwarding::{self, ForwardingFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
@@ -66,6 +67,8 @@ struct File {
     drain: Option<Spanned<u64>>,
     #[serde(default)]
     inspection: InspectionFile,
+    #[serde(default)]
+    egress: EgressFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,10 +118,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
 fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
     if file.host_keys.value.is_empty() {
-        return wrong(
-            file.host_keys.referenced,
-            "name at least one file; it is made at the first start",
-        );
+        let mend = "name at least one file; it is made at the first start";
+        return wrong(file.host_keys.referenced, mend);
     }
     if file.logins.value.is_empty() {
         return wrong(file.logins.referenced, "name at least one login");
@@ -192,6 +193,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
+        egress: egress::check(file.egress)?,
     })
 }
 

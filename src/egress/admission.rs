@@ -48,9 +48,10 @@ pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted
 /// The addresses of what policy allows. The name is resolved after the judgement, so that a denied name
 /// never leaves as a DNS question.
 pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Refusal> {
-    let addresses = match &case.flow.destination.host {
-        Host::Address(address) => vec![*address],
-        Host::Name(name) => match case.door.resolver.lookup(name).await {
+    let addresses = match (&case.flow.destination.host, permit.alias()) {
+        (_, Some(address)) => vec![address],
+        (Host::Address(address), None) => vec![*address],
+        (Host::Name(name), None) => match case.door.resolver.lookup(name).await {
             Ok(addresses) => addresses,
             Err(error) => {
                 tracing::debug!(sandbox = %case.subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
@@ -63,6 +64,7 @@ pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Ref
         Refusal::Unavailable
     })?;
     let rule = permit.policy().to_owned();
+    let engine = permit.engine();
     let generation = permit.generation();
     let vetted = permit
         .vet(&addresses, &own)
@@ -74,6 +76,7 @@ pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Ref
             .map(std::net::SocketAddr::ip)
             .collect(),
         rule: Some(rule),
+        engine,
         ..event(case, audit::Verdict::Allow, generation)
     };
     if record(case, event) {
@@ -173,6 +176,7 @@ fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> au
         addresses: Vec::new(),
         verdict,
         rule: None,
+        engine: None,
         generation,
         reason: None,
     }
@@ -182,10 +186,19 @@ fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> au
 fn record(case: &Case<'_>, event: audit::Egress) -> bool {
     let event = match case.asked {
         None => Event::Egress(event),
-        Some(asked) => Event::Request(audit::Request {
-            egress: event,
-            asked: asked.clone(),
-        }),
+        Some(asked) => {
+            let engine = event.engine.unwrap_or(asked.engine);
+            Event::Request(audit::Request {
+                egress: audit::Egress {
+                    engine: None,
+                    ..event
+                },
+                asked: audit::Asked {
+                    engine,
+                    ..asked.clone()
+                },
+            })
+        }
     };
     let written = case.door.trail.record(&event);
     if let Err(error) = &written {

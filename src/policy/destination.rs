@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::address::{Kind, kind};
+use super::address::{Kind, LINK_LOCAL, is_metadata, kind};
 use super::snapshot::Denial;
 use crate::model::{Destination, Generation, Host};
 
@@ -20,6 +20,24 @@ pub(super) struct Reach {
     pub(super) allowed: BTreeSet<IpNet>,
     /// Whether an endpoint names the host without a wildcard.
     pub(super) exact: bool,
+    /// The operator's word on the address; nothing else counts then.
+    pub(super) pin: Option<Pin>,
+}
+
+/// The one address that the operator has written down for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// For a name.
+    Alias(IpAddr),
+    /// For itself, in `control_plane`.
+    Literal(IpAddr),
+}
+
+/// Who allowed a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    Policy,
+    Operator,
 }
 
 /// Proof that policy allowed a flow. Not `Clone`: each connection is judged.
@@ -29,6 +47,7 @@ pub struct Permit {
     policy: String,
     generation: Generation,
     reach: Reach,
+    ground: Ground,
 }
 
 /// Addresses that a permit reaches: the only thing that `egress::upstream::dial` accepts.
@@ -51,7 +70,14 @@ impl Permit {
             policy,
             generation,
             reach,
+            ground: Ground::Policy,
         }
+    }
+
+    /// The same by the operator's word, whatever a policy says.
+    pub(super) fn above_policy(mut self) -> Self {
+        self.ground = Ground::Operator;
+        self
     }
 
     /// The same for a request that another network policy of the same file allowed.
@@ -63,6 +89,19 @@ impl Permit {
     /// What was allowed.
     pub fn destination(&self) -> &Destination {
         &self.destination
+    }
+
+    /// What judged, for the audit; `None`: a policy.
+    pub fn engine(&self) -> Option<&'static str> {
+        (self.ground == Ground::Operator).then_some("control_plane")
+    }
+
+    /// The address that the operator's configuration has for the name. It is not looked up.
+    pub fn alias(&self) -> Option<IpAddr> {
+        match self.reach.pin {
+            Some(Pin::Alias(address)) => Some(address),
+            Some(Pin::Literal(_)) | None => None,
+        }
     }
 
     /// The network policy that allowed it: its key in the file.
@@ -107,8 +146,12 @@ impl Permit {
         }
     }
 
-    /// The first that applies: `allowed_ips`, a literal address, an exact name, else public only.
+    /// The first that applies: the operator's address, `allowed_ips`, a literal address, an exact name,
+    /// else public only.
     fn admits(&self, address: IpAddr, own: &[IpAddr]) -> Result<(), String> {
+        if let Some(pin) = self.reach.pin {
+            return self.is_pinned(address, pin);
+        }
         let named = self.names(address);
         let kind = kind(address);
         if let Kind::Never(what) = kind {
@@ -147,6 +190,27 @@ impl Permit {
             Kind::Public => Ok(()),
             Kind::Never(_) | Kind::Metadata => Err(format!("{address} is not public")),
         }
+    }
+
+    /// What an alias leads to may be private, or this host's own: the operator wrote the address down. A
+    /// literal in `control_plane` may be anything.
+    fn is_pinned(&self, address: IpAddr, pin: Pin) -> Result<(), String> {
+        let (Pin::Alias(own) | Pin::Literal(own)) = pin;
+        if address != own.to_canonical() {
+            return Err(format!("{address} is not the operator's address for it"));
+        }
+        let what = match kind(address) {
+            _ if matches!(pin, Pin::Literal(_)) => return Ok(()),
+            Kind::Metadata => "a metadata service",
+            Kind::Never(what) if what != LINK_LOCAL || is_metadata(address) => what,
+            _ if CONTROL_PLANE.contains(&self.destination.port)
+                && self.ground == Ground::Policy =>
+            {
+                "a cluster's control plane"
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("{address} ({what}) is closed to every alias"))
     }
 
     /// Whether policy names this very address: alone in `allowed_ips`, or as the host.

@@ -8,7 +8,7 @@ use super::texts::Texts;
 use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
 use crate::egress::InspectError;
 use crate::model::{Generation, Kind, LoginName};
-use crate::policy::{LoadError, Rules, Snapshot};
+use crate::policy::{LoadError, Operator, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
@@ -153,6 +153,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     for (name, login) in &config.logins {
         logins.insert(name.clone(), key_sources(name, login, config.uids)?);
     }
+    let operator = Arc::new(Operator::from(&config.egress));
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
@@ -166,6 +167,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
             }
             None => Snapshot::builtin(Generation(1), &texts.rules)?,
         };
+        let snapshot = snapshot.below(&operator);
         warnings.extend(
             snapshot
                 .warnings()

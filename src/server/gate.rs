@@ -19,7 +19,7 @@ use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
 use crate::model::{Generation, Kind};
-use crate::policy::{Codes, Snapshot};
+use crate::policy::{Codes, Operator, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
 };
@@ -256,12 +256,13 @@ fn renew(
     let texts = Texts::read(texts).map_err(|error| error.to_string())?;
     let (config, _) =
         reload::renewed(&running.config, &texts.config).map_err(|error| error.to_string())?;
+    let operator = Arc::new(Operator::from(&config.egress));
     let mut policies = BTreeMap::new();
     for (kind, text) in &texts.policies {
         let name = format!("the policy of {kind}");
         let snapshot = Snapshot::under(&name, text, generation, &texts.rules)
             .map_err(|error| super::explain(&error))?;
-        policies.insert(kind.clone(), Arc::new(snapshot));
+        policies.insert(kind.clone(), Arc::new(snapshot.below(&operator)));
     }
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),

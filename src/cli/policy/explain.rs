@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use crate::cli::Source;
 use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, LoginName, Peer};
-use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Rules, Snapshot, Verdict};
+use crate::policy::{
+    Content, FORWARD, Flow, Operator, Request, RequestVerdict, Rules, Snapshot, Verdict,
+};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -129,10 +132,11 @@ impl Question {
             Some(files) => Rules::read(&files.module, files.data.as_deref())?,
             None => Rules::default(),
         };
-        Ok(match &found.policy {
+        let snapshot = match &found.policy {
             Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
             None => Snapshot::builtin(Generation(1), &rules)?,
-        })
+        };
+        Ok(snapshot.below(&Arc::new(Operator::from(&config.egress))))
     }
 
     fn request(&self, snapshot: &Snapshot, flow: &Flow, url: &Url<'_>) -> ExitCode {

@@ -12,7 +12,11 @@ fn permit(host: &str, port: u16, allowed: &[&str], exact: bool) -> Permit {
         destination,
         "p".to_owned(),
         Generation(7),
-        Reach { allowed, exact },
+        Reach {
+            allowed,
+            exact,
+            pin: None,
+        },
     )
 }
 
