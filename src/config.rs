@@ -40,7 +40,7 @@ pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
 pub use channel::ChannelKind;
-pub use egress::{ControlPlane, Egress};
+pub use egress::{ControlPlane, Egress, NoProxy, Resolve, UpstreamProxy};
 pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -10,6 +11,13 @@ use super::text::wrong;
 use crate::model::Host;
 use crate::yaml::Fault;
 
+mod no_proxy;
+mod upstream_proxy;
+
+pub use no_proxy::NoProxy;
+use upstream_proxy::UpstreamProxyFile;
+pub use upstream_proxy::{Resolve, UpstreamProxy};
+
 /// The operator's word on the way out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Egress {
@@ -17,6 +25,8 @@ pub struct Egress {
     pub aliases: BTreeMap<String, IpAddr>,
     /// What is allowed whatever policies say.
     pub control_plane: Vec<ControlPlane>,
+    /// What the gate itself goes through.
+    pub upstream_proxy: Option<UpstreamProxy>,
 }
 
 /// An endpoint that no policy shuts.
@@ -37,6 +47,7 @@ pub(super) struct EgressFile {
     aliases: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     control_plane: Vec<ControlPlaneFile>,
+    upstream_proxy: Option<UpstreamProxyFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,7 +60,7 @@ struct ControlPlaneFile {
     binaries: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
-pub(super) fn check(file: EgressFile) -> Result<Egress, Fault> {
+pub(super) fn check(base: &Path, file: EgressFile) -> Result<Egress, Fault> {
     Ok(Egress {
         aliases: (file.aliases.into_iter())
             .map(alias)
@@ -57,6 +68,10 @@ pub(super) fn check(file: EgressFile) -> Result<Egress, Fault> {
         control_plane: (file.control_plane.into_iter())
             .map(control_plane)
             .collect::<Result<_, _>>()?,
+        upstream_proxy: file
+            .upstream_proxy
+            .map(|proxy| upstream_proxy::check(base, proxy))
+            .transpose()?,
     })
 }
 
@@ -158,8 +173,6 @@ fn binary(path: Spanned<String>) -> Result<String, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn egress(lines: &str) -> Result<Egress, String> {

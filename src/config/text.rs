@@ -193,7 +193,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
-        egress: egress::check(file.egress)?,
+        egress: egress::check(base, file.egress)?,
     })
 }
 

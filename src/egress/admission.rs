@@ -33,14 +33,14 @@ pub(super) enum Admitted {
     /// Its bytes pass, once these addresses are dialled.
     Through(Vetted),
     /// Each of its requests is judged, and leaves its own event.
-    Inspected(Permit, Tls),
+    Inspected(Tls),
 }
 
 /// Decides where a flow may be dialled, and leaves exactly one event; none where its requests will.
 pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted, Refusal> {
     match policy.judge(case.flow) {
         Verdict::Allow(permit) => reach(case, permit).await.map(Admitted::Through),
-        Verdict::Inspect(permit, tls) => Ok(Admitted::Inspected(permit, tls)),
+        Verdict::Inspect(_, tls) => Ok(Admitted::Inspected(tls)),
         Verdict::Deny(denial) => Err(deny(case, denial)),
     }
 }
@@ -48,27 +48,10 @@ pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted
 /// The addresses of what policy allows. The name is resolved after the judgement, so that a denied name
 /// never leaves as a DNS question.
 pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Refusal> {
-    let addresses = match (&case.flow.destination.host, permit.alias()) {
-        (_, Some(address)) => vec![address],
-        (Host::Address(address), None) => vec![*address],
-        (Host::Name(name), None) => match case.door.resolver.lookup(name).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                tracing::debug!(sandbox = %case.subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
-                return Err(unresolved(case, &permit));
-            }
-        },
-    };
-    let own = case.door.own.current().map_err(|error| {
-        tracing::error!(%error, "cannot read the host's own addresses; refusing");
-        Refusal::Unavailable
-    })?;
     let rule = permit.policy().to_owned();
     let engine = permit.engine();
     let generation = permit.generation();
-    let vetted = permit
-        .vet(&addresses, &own)
-        .map_err(|denial| deny(case, denial))?;
+    let vetted = vet(case, &permit).await?;
     let event = audit::Egress {
         addresses: vetted
             .addresses()
@@ -86,9 +69,34 @@ pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Ref
     }
 }
 
-/// Whether a policy that came later still grants a flow to the address that it was given.
-/// Leaves an event when it does not.
-pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: IpAddr) -> bool {
+async fn vet(case: &Case<'_>, permit: &Permit) -> Result<Vetted, Refusal> {
+    let destination = &case.flow.destination;
+    let parent = case.door.parent.as_ref();
+    let addresses = match (&destination.host, permit.alias()) {
+        (_, Some(address)) => vec![address],
+        _ if parent.is_some_and(|parent| parent.resolves(destination)) => {
+            return permit.entrust().map_err(|denial| deny(case, denial));
+        }
+        (Host::Address(address), None) => vec![*address],
+        (Host::Name(name), None) => match case.door.resolver.lookup(name).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::debug!(sandbox = %case.subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
+                return Err(unresolved(case, permit));
+            }
+        },
+    };
+    let own = case.door.own.current().map_err(|error| {
+        tracing::error!(%error, "cannot read the host's own addresses; refusing");
+        Refusal::Unavailable
+    })?;
+    let vetted = permit.vet(&addresses, &own);
+    vetted.map_err(|denial| deny(case, denial))
+}
+
+/// Whether a policy that came later still grants a flow to the address that it was given; `None`: to the
+/// name that an upstream proxy was given. Leaves an event when it does not.
+pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: Option<IpAddr>) -> bool {
     let denial = match policy.judge(case.flow) {
         Verdict::Deny(denial) => denial,
         Verdict::Inspect(permit, _) => uninspected(&permit),
@@ -96,7 +104,11 @@ pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: IpAddr) -> bo
             let Ok(own) = case.door.own.current() else {
                 return false;
             };
-            match permit.vet(&[address], &own) {
+            let vetted = match address {
+                Some(address) => permit.vet(&[address], &own),
+                None => permit.entrust(),
+            };
+            match vetted {
                 Ok(_) => return true,
                 Err(denial) => denial,
             }

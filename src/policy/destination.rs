@@ -55,6 +55,7 @@ pub struct Permit {
 pub struct Vetted {
     destination: Destination,
     addresses: Vec<SocketAddr>,
+    alias: bool,
 }
 
 impl Permit {
@@ -135,6 +136,33 @@ impl Permit {
         Ok(Vetted {
             destination: self.destination.clone(),
             addresses: vetted,
+            alias: self.alias().is_some(),
+        })
+    }
+
+    /// The same where a proxy that the operator trusts with it turns the name into addresses: what can be
+    /// said without knowing them. Only an upstream proxy can dial it.
+    pub fn entrust(&self) -> Result<Vetted, Denial> {
+        let Destination { host, port } = &self.destination;
+        let name = match host {
+            Host::Name(name) => name.strip_suffix('.').unwrap_or(name),
+            Host::Address(_) => return Err(self.refuse("an address is vetted, not entrusted")),
+        };
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Err(self.refuse("loopback is closed to every policy"));
+        }
+        if CONTROL_PLANE.contains(port) && !self.reach.exact {
+            return Err(self.refuse(&cluster_port(*port)));
+        }
+        if !self.reach.allowed.is_empty() {
+            return Err(self.refuse(
+                "`allowed_ips` can't be held where the upstream proxy resolves names (`resolve: proxy`)",
+            ));
+        }
+        Ok(Vetted {
+            destination: self.destination.clone(),
+            addresses: Vec::new(),
+            alias: false,
         })
     }
 
@@ -169,10 +197,7 @@ impl Permit {
             ));
         }
         if CONTROL_PLANE.contains(&self.destination.port) && !named && !self.reach.exact {
-            let port = self.destination.port;
-            return Err(format!(
-                "port {port} (a cluster's control plane) is open only to an exact host"
-            ));
+            return Err(cluster_port(self.destination.port));
         }
         if !self.reach.allowed.is_empty() {
             let inside = self.reach.allowed.iter().any(|net| contains(net, address));
@@ -226,6 +251,10 @@ impl Permit {
     }
 }
 
+fn cluster_port(port: u16) -> String {
+    format!("port {port} (a cluster's control plane) is open only to an exact host")
+}
+
 /// Whether the network has the address, which is canonical; a v4-mapped network counts as its v4 one.
 fn contains(net: &IpNet, address: IpAddr) -> bool {
     match (net, address) {
@@ -237,7 +266,7 @@ fn contains(net: &IpNet, address: IpAddr) -> bool {
 }
 
 impl Vetted {
-    /// Where to dial, in the resolver's order.
+    /// Where to dial, in the resolver's order; empty for a name that is entrusted to an upstream proxy.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -245,6 +274,11 @@ impl Vetted {
     /// What was asked for.
     pub fn destination(&self) -> &Destination {
         &self.destination
+    }
+
+    /// Whether the operator wrote the address down for a name that nobody else knows.
+    pub fn is_alias(&self) -> bool {
+        self.alias
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::texts::Texts;
 use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
-use crate::egress::InspectError;
+use crate::egress::{InspectError, Parent, ParentError};
 use crate::model::{Generation, Kind, LoginName};
 use crate::policy::{LoadError, Operator, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
@@ -65,6 +65,9 @@ pub enum CheckError {
     /// The operator's authority, or roots.
     #[error("inspection: {0}")]
     Inspection(#[from] InspectError),
+    /// The upstream proxy's credentials.
+    #[error("egress.upstream_proxy: {0}")]
+    Parent(#[from] ParentError),
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -138,6 +141,9 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     check_paths(&config)?;
     if config.inspection != Inspection::default() {
         super::inspection::open(&config.inspection)?;
+    }
+    if let Some(settings) = &config.egress.upstream_proxy {
+        Parent::read(settings)?;
     }
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);

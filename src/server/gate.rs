@@ -17,7 +17,7 @@ use super::texts::Texts;
 use super::{inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
-use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
+use crate::egress::{Door, Gateway, Inspector, Parent, Resolver, Whois};
 use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Operator, Snapshot};
 use crate::sandbox::{
@@ -55,6 +55,7 @@ struct Opened {
     spill: SpillDir,
     resolver: Resolver,
     inspector: Inspector,
+    parent: Option<Parent>,
 }
 
 /// Where clients come from, and whom to tell that they are served.
@@ -129,6 +130,10 @@ fn open(config: &Config, sockets: Vec<(SocketAddr, socket2::Socket)>) -> Result<
         resolver: Resolver::from_system().map_err(|e| wrong("resolver".into())(e.into()))?,
         inspector: inspection::open(&config.inspection)
             .map_err(|e| wrong("inspection".into())(e.into()))?,
+        parent: (config.egress.upstream_proxy.as_ref())
+            .map(Parent::read)
+            .transpose()
+            .map_err(|e| wrong("egress.upstream_proxy".into())(e.into()))?,
     })
 }
 
@@ -182,7 +187,7 @@ async fn serve(
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
-    let outside = (opened.resolver, opened.inspector);
+    let outside = (opened.resolver, opened.inspector, opened.parent);
     let host = Host {
         config: config.clone(),
         transport: ssh::Transport::new(config, &opened.identity),
@@ -295,14 +300,14 @@ fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
 fn gateway(
     checked: &Checked,
     trail: Arc<Trail>,
-    (resolver, inspector): (Resolver, Inspector),
+    (resolver, inspector, parent): (Resolver, Inspector, Option<Parent>),
     monitor: Monitor,
 ) -> Result<Gateway, GateError> {
     let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Door::new(trail, resolver, whois, inspector)?;
+    let door = Door::new(trail, resolver, whois, inspector)?.through(parent);
     Ok(Gateway::new(door, checked.policies()))
 }
 

@@ -113,6 +113,7 @@ pub(super) fn renewed(
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
         "inspection": inspection,
+        "egress.upstream_proxy": egress.upstream_proxy,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

@@ -18,5 +18,8 @@
 mod support;
 
 mod clients;
+mod forwards;
+mod parent;
+mod parents;
 mod secure;
 mod trust;

@@ -108,9 +108,9 @@ fn the_control_plane_stays_open_under_a_policy_that_shuts_all() {
     assert_eq!(event.text("/engine"), "control_plane", "{event:?}");
     assert_eq!(event.text("/rule"), "control_plane", "{event:?}");
     // What it names by address is meant; what a name leads to is vetted as ever.
-    let session = daemon.ssh().run(format!(
-        "curl -sS -m 10 --noproxy '' -w ' %{{http_code}}' http://127.0.0.1:8080/"
-    ));
+    let session = daemon
+        .ssh()
+        .run("curl -sS -m 10 --noproxy '' -w ' %{http_code}' http://127.0.0.1:8080/");
     assert!(
         session.out().contains("\"address\": \"127.0.0.1\""),
         "{session}"
