@@ -513,3 +513,26 @@ fn an_operators_rules_are_refused_with_the_mend() {
     }
     assert!(Rules::read(Path::new("/nonexistent"), None).is_err());
 }
+
+#[test]
+fn tls_that_hides_what_rules_judge_is_warned_of() {
+    let endpoint = |more: &str| {
+        let text = format!(
+            "network_policies: {{p: {{endpoints: [{{host: a.example, port: 443, {more}}}], binaries: [{{path: /x}}]}}}}"
+        );
+        let warnings = load(&text).warnings().to_vec();
+        warnings
+            .iter()
+            .filter(|warning| warning.to_string().contains("hides the requests"))
+            .count()
+    };
+    assert_eq!(
+        endpoint("protocol: rest, enforcement: enforce, access: full, tls: skip"),
+        1
+    );
+    assert_eq!(
+        endpoint("protocol: rest, enforcement: enforce, access: full"),
+        0
+    );
+    assert_eq!(endpoint("tls: skip"), 0);
+}

@@ -37,7 +37,7 @@ pub use destination::{Permit, Vetted};
 pub use engine::EngineError;
 pub use fault::LoadError;
 pub use grants::{Conflict, Grants};
-pub use judge::{Allowed, Considered, Reached, RequestDenial, RequestVerdict};
+pub use judge::{Allowed, Considered, Reached, RequestDenial, RequestVerdict, hidden};
 pub use key_options::OptionError;
 pub use krl::KrlError;
 pub use operator::Operator;

@@ -29,7 +29,7 @@ use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
 use crate::egress::intake::parser;
 use crate::egress::proxy::{Client, HEAD_TIME, TUNNEL_BUFFER};
 use crate::model::Host;
-use crate::policy::{Denial, Flow, Tls};
+use crate::policy::{Denial, Flow, Tls, hidden};
 
 /// TLS's record type for a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
@@ -65,10 +65,7 @@ where
     match (encrypted, tls) {
         (true, Tls::Auto) => terminate(stream, client, flow).await,
         (true, Tls::Skip) => {
-            let reason = format!(
-                "policy says `tls: skip` and has requests to {} judged, which TLS hides: remove one of them",
-                flow.destination
-            );
+            let reason = hidden(&flow.destination);
             refuse(&client, &flow, reason);
             Ok(())
         }
