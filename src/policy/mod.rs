@@ -51,5 +51,5 @@ pub use roll::{Claim, Objection, Roll};
 pub use rules::{Rules, VERSION};
 pub use schema::{Compatibility, Tls};
 pub use snapshot::{Denial, Flow, Snapshot, Verdict};
-pub use suggest::{Denied, Edit, InsertError, Resolve, SuggestError, Suggestion, suggest};
+pub use suggest::{Denied, Edit, InsertError, Resolve, SuggestError, Suggestion, Wish, suggest};
 pub use totp::{CodeError, Codes, Moment, RightCode, SecretError, Secrets};

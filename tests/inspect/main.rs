@@ -22,4 +22,5 @@ mod forwards;
 mod parent;
 mod parents;
 mod secure;
+mod suggest;
 mod trust;

@@ -25,9 +25,9 @@ const FETCH: &str = "curl -sS -m 20 -w ' %{http_code}' ";
 
 fn setup(secure: &Secure, proxy: &str) -> Setup {
     let mut setup = secure.setup(&format!("{NETWORK}{MORE}"));
-    setup.top += &format!(
-        "egress: {{upstream_proxy: {{{proxy}}}, aliases: {{own.internal: 20.30.40.1}}}}\n"
-    );
+    let aliases = "{own.internal: 20.30.40.1}";
+    let egress = format!("egress: {{upstream_proxy: {{{proxy}}}, aliases: {aliases}}}\n");
+    setup.top.push_str(&egress);
     setup
 }
 
