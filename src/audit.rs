@@ -102,7 +102,7 @@ pub struct Egress {
     pub process: Option<Process>,
     /// Where it wanted to go.
     pub destination: Endpoint,
-    /// The vetted addresses that may be dialled; empty on a denial.
+    /// The vetted addresses that may be dialled; empty on a denial, and where an upstream proxy finds them.
     pub addresses: Vec<IpAddr>,
     /// Whether it may.
     pub verdict: Verdict,
