@@ -104,12 +104,16 @@ pub struct Egress {
     pub process: Option<Process>,
     /// Where it wanted to go.
     pub destination: Endpoint,
-    /// The vetted addresses that may be dialled; empty on a denial.
+    /// The vetted addresses that may be dialled; empty on a denial, and where an upstream proxy finds them.
     pub addresses: Vec<IpAddr>,
     /// Whether it may.
     pub verdict: Verdict,
     /// The policy (its key in `network_policies`) that decided.
     pub rule: Option<String>,
+    /// What judged where that was no policy: `control_plane`, the operator's own word. A request has one of
+    /// its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<&'static str>,
     /// The policy snapshot that judged.
     pub generation: Generation,
     /// Why not; `None` when allowed.
@@ -142,7 +146,7 @@ pub struct Reload {
 /// What a request asks for, as far as rules judge it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Asked {
-    /// What judged it: always `l7`.
+    /// What judged it: `l7`, or `control_plane`, the operator's own word.
     pub engine: &'static str,
     /// The protocol of the endpoint that judged it, if it came that far.
     pub protocol: Option<&'static str>,

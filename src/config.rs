@@ -18,6 +18,7 @@ mod authentication;
 mod bounds;
 mod builtin;
 mod channel;
+mod egress;
 mod files;
 mod forwarding;
 mod inspection;
@@ -41,6 +42,7 @@ pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
 pub use channel::ChannelKind;
+pub use egress::{ControlPlane, Egress, NoProxy, Resolve, UpstreamProxy};
 pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
@@ -115,6 +117,8 @@ pub struct Config {
     pub inspection: Inspection,
     /// How a running daemon takes what is new.
     pub reloading: Reloading,
+    /// The operator's word on the way out.
+    pub egress: Egress,
 }
 
 /// One login.

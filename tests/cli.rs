@@ -150,6 +150,7 @@ network_policies:
           - {method: GET, path: /items/secret}
       - {host: audit.example, port: 80, protocol: graphql, enforcement: audit, access: read-only}
       - {host: plain.example, port: 443}
+      - {host: skip.example, ports: [80, 443], protocol: rest, tls: skip, enforcement: enforce, access: full}
     binaries: [{path: /usr/bin/curl}]
 ";
     std::fs::write(policy, rules).unwrap();
@@ -213,6 +214,10 @@ network_policies:
     let (code, said) = ask(&["https://plain.example"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("without a look into it"), "{said}");
+    let (code, said) = ask(&["https://skip.example/"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("which TLS hides"), "{said}");
+    assert_eq!(ask(&["http://skip.example/"]).0, Some(0));
     assert_eq!(ask(&["https://api.example:8443/items"]).0, Some(1));
     assert_eq!(ask(&["gopher://api.example/"]).0, Some(1));
     assert_eq!(ask(&[]).0, Some(2));

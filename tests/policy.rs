@@ -70,13 +70,21 @@ fn every_case_has_its_verdict() {
         loads.partition(|outcome| outcome.verdict == Some(Answer::Allow));
     assert_eq!((accepted.len(), refused.len()), (17, 28));
     // 33 connects and 61 requests besides.
-    assert_eq!(
-        (
-            count(&outcomes, Status::Passed),
-            count(&outcomes, Status::Unsupported)
-        ),
-        (45 + 33 + 61, 0)
-    );
+    assert_eq!(count(&outcomes, Status::Passed), 45 + 33 + 61);
+}
+
+#[test]
+fn cases_with_an_address_of_the_host_have_their_verdicts() {
+    let outcomes = cases::run(&at("tests/policy-cases/aliases.json"), &Rules::default()).unwrap();
+    let failed: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| outcome.status == Status::Failed)
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let allowed = outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Some(Answer::Allow));
+    assert_eq!((outcomes.len(), allowed.count()), (10, 4));
 }
 
 #[test]
@@ -504,4 +512,27 @@ fn an_operators_rules_are_refused_with_the_mend() {
         assert!(error.contains(mend), "{module}: {error}");
     }
     assert!(Rules::read(Path::new("/nonexistent"), None).is_err());
+}
+
+#[test]
+fn tls_that_hides_what_rules_judge_is_warned_of() {
+    let endpoint = |more: &str| {
+        let text = format!(
+            "network_policies: {{p: {{endpoints: [{{host: a.example, port: 443, {more}}}], binaries: [{{path: /x}}]}}}}"
+        );
+        let warnings = load(&text).warnings().to_vec();
+        warnings
+            .iter()
+            .filter(|warning| warning.to_string().contains("hides the requests"))
+            .count()
+    };
+    assert_eq!(
+        endpoint("protocol: rest, enforcement: enforce, access: full, tls: skip"),
+        1
+    );
+    assert_eq!(
+        endpoint("protocol: rest, enforcement: enforce, access: full"),
+        0
+    );
+    assert_eq!(endpoint("tls: skip"), 0);
 }

@@ -53,6 +53,7 @@ fn egress(host: &str) -> Event {
         addresses: vec!["203.0.113.2".parse().unwrap()],
         verdict: Verdict::Allow,
         rule: Some("api".into()),
+        engine: None,
         generation: Generation(2),
         reason: None,
     })

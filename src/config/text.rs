@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use super::algorithms::{self, AlgorithmsFile};
 use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
+use super::egress::{self, EgressFile};
 use super::forwarding::{self, ForwardingFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
@@ -69,6 +70,7 @@ struct File {
     inspection: InspectionFile,
     #[serde(default)]
     reload: Reloading,
+    egress: EgressFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,10 +120,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
 fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
     if file.host_keys.value.is_empty() {
-        return wrong(
-            file.host_keys.referenced,
-            "name at least one file; it is made at the first start",
-        );
+        let mend = "name at least one file; it is made at the first start";
+        return wrong(file.host_keys.referenced, mend);
     }
     if file.logins.value.is_empty() {
         return wrong(file.logins.referenced, "name at least one login");
@@ -195,6 +195,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
         reloading: file.reload,
+        egress: egress::check(base, file.egress)?,
     })
 }
 

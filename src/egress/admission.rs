@@ -33,14 +33,14 @@ pub(super) enum Admitted {
     /// Its bytes pass, once these addresses are dialled.
     Through(Vetted),
     /// Each of its requests is judged, and leaves its own event.
-    Inspected(Permit, Tls),
+    Inspected(Tls),
 }
 
 /// Decides where a flow may be dialled, and leaves exactly one event; none where its requests will.
 pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted, Refusal> {
     match policy.judge(case.flow) {
         Verdict::Allow(permit) => reach(case, permit).await.map(Admitted::Through),
-        Verdict::Inspect(permit, tls) => Ok(Admitted::Inspected(permit, tls)),
+        Verdict::Inspect(_, tls) => Ok(Admitted::Inspected(tls)),
         Verdict::Deny(denial) => Err(deny(case, denial)),
     }
 }
@@ -48,25 +48,10 @@ pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted
 /// The addresses of what policy allows. The name is resolved after the judgement, so that a denied name
 /// never leaves as a DNS question.
 pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Refusal> {
-    let addresses = match &case.flow.destination.host {
-        Host::Address(address) => vec![*address],
-        Host::Name(name) => match case.door.resolver.lookup(name).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                tracing::debug!(sandbox = %case.subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
-                return Err(unresolved(case, &permit));
-            }
-        },
-    };
-    let own = case.door.own.current().map_err(|error| {
-        tracing::error!(%error, "cannot read the host's own addresses; refusing");
-        Refusal::Unavailable
-    })?;
     let rule = permit.policy().to_owned();
+    let engine = permit.engine();
     let generation = permit.generation();
-    let vetted = permit
-        .vet(&addresses, &own)
-        .map_err(|denial| deny(case, denial))?;
+    let vetted = vet(case, &permit).await?;
     let event = audit::Egress {
         addresses: vetted
             .addresses()
@@ -74,6 +59,7 @@ pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Ref
             .map(std::net::SocketAddr::ip)
             .collect(),
         rule: Some(rule),
+        engine,
         ..event(case, audit::Verdict::Allow, generation)
     };
     if record(case, event) {
@@ -83,9 +69,34 @@ pub(super) async fn reach(case: &Case<'_>, permit: Permit) -> Result<Vetted, Ref
     }
 }
 
-/// Whether a policy that came later still grants a flow to the address that it was given.
-/// Leaves an event when it does not.
-pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: IpAddr) -> bool {
+async fn vet(case: &Case<'_>, permit: &Permit) -> Result<Vetted, Refusal> {
+    let destination = &case.flow.destination;
+    let parent = case.door.parent.as_ref();
+    let addresses = match (&destination.host, permit.alias()) {
+        (_, Some(address)) => vec![address],
+        _ if parent.is_some_and(|parent| parent.resolves(destination)) => {
+            return permit.entrust().map_err(|denial| deny(case, denial));
+        }
+        (Host::Address(address), None) => vec![*address],
+        (Host::Name(name), None) => match case.door.resolver.lookup(name).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::debug!(sandbox = %case.subject.sandbox, error = &error as &dyn std::error::Error, "lookup failed");
+                return Err(unresolved(case, permit));
+            }
+        },
+    };
+    let own = case.door.own.current().map_err(|error| {
+        tracing::error!(%error, "cannot read the host's own addresses; refusing");
+        Refusal::Unavailable
+    })?;
+    let vetted = permit.vet(&addresses, &own);
+    vetted.map_err(|denial| deny(case, denial))
+}
+
+/// Whether a policy that came later still grants a flow to the address that it was given; `None`: to the
+/// name that an upstream proxy was given. Leaves an event when it does not.
+pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: Option<IpAddr>) -> bool {
     let denial = match policy.judge(case.flow) {
         Verdict::Deny(denial) => denial,
         Verdict::Inspect(permit, _) => uninspected(&permit),
@@ -93,7 +104,11 @@ pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: IpAddr) -> bo
             let Ok(own) = case.door.own.current() else {
                 return false;
             };
-            match permit.vet(&[address], &own) {
+            let vetted = match address {
+                Some(address) => permit.vet(&[address], &own),
+                None => permit.entrust(),
+            };
+            match vetted {
                 Ok(_) => return true,
                 Err(denial) => denial,
             }
@@ -173,6 +188,7 @@ fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> au
         addresses: Vec::new(),
         verdict,
         rule: None,
+        engine: None,
         generation,
         reason: None,
     }
@@ -182,10 +198,19 @@ fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> au
 fn record(case: &Case<'_>, event: audit::Egress) -> bool {
     let event = match case.asked {
         None => Event::Egress(event),
-        Some(asked) => Event::Request(audit::Request {
-            egress: event,
-            asked: asked.clone(),
-        }),
+        Some(asked) => {
+            let engine = event.engine.unwrap_or(asked.engine);
+            Event::Request(audit::Request {
+                egress: audit::Egress {
+                    engine: None,
+                    ..event
+                },
+                asked: audit::Asked {
+                    engine,
+                    ..asked.clone()
+                },
+            })
+        }
     };
     let written = case.door.trail.record(&event);
     if let Err(error) = &written {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::admission::Refusal;
 use super::inspect::Relayed;
 use super::intake::{Malformed, Target};
+use super::upstream::UpstreamError;
 use crate::model::{Destination, Peer, Subject};
 use crate::policy::{Denial, Flow, RequestDenial};
 
@@ -50,7 +51,7 @@ pub(super) fn refused(
     }
 }
 
-/// No vetted address answered, or what answered spoke no HTTP.
+/// What was dialled spoke no HTTP.
 pub(super) fn unreachable(destination: &Destination) -> Response<Body> {
     failed(
         StatusCode::BAD_GATEWAY,
@@ -58,6 +59,12 @@ pub(super) fn unreachable(destination: &Destination) -> Response<Body> {
         "the upstream did not answer",
         destination,
     )
+}
+
+/// Nothing was reached.
+pub(super) fn undialled(error: &UpstreamError, destination: &Destination) -> Response<Body> {
+    let (code, detail) = (error.code(), error.to_string());
+    failed(StatusCode::BAD_GATEWAY, code, &detail, destination)
 }
 
 /// The tunnel is open (RFC 9110 §9.3.6: no content).

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Inspector, OwnAddresses, Resolver, Whois};
+use super::{Inspector, OwnAddresses, Parent, Resolver, Whois};
 use crate::audit::Trail;
 
 /// The shared half of a proxy; one for the gate, by `Arc`.
@@ -13,6 +13,7 @@ pub struct Door {
     pub(super) own: OwnAddresses,
     pub(super) whois: Whois,
     pub(super) inspector: Inspector,
+    pub(super) parent: Option<Parent>,
 }
 
 impl Door {
@@ -29,6 +30,13 @@ impl Door {
             own: OwnAddresses::read()?,
             whois,
             inspector,
+            parent: None,
         })
+    }
+
+    /// The same where the gate itself has to go through a proxy.
+    #[must_use]
+    pub fn through(self, parent: Option<Parent>) -> Self {
+        Self { parent, ..self }
     }
 }

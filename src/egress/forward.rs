@@ -9,9 +9,9 @@ use hyper::header::{
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::answer::Body;
+use super::conduit::Conduit;
 use super::inspect::Relayed;
 use super::tenure::Tenure;
 use crate::model::Destination;
@@ -37,7 +37,7 @@ pub(super) enum ForwardError {
 pub(super) async fn forward(
     request: Request<Incoming>,
     destination: &Destination,
-    upstream: TcpStream,
+    upstream: Conduit,
     tenure: Tenure,
 ) -> Result<Response<Body>, ForwardError> {
     let request = onward(request, destination)?;

@@ -4,15 +4,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
+use bytes::BytesMut;
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::admission::{Admitted, Case, Refusal, admit, deny, uninspected};
+use super::admission::{Admitted, Case, Refusal, admit};
+use super::conduit::{Conduit, Reached};
+use super::inspect::inspect;
+use super::peer::Caller;
+use super::proxy::{Client, TUNNEL_BUFFER};
 use super::tenure::Tenure;
-use super::{Door, dial, serve};
+use super::upstream::dial;
+use super::{Door, UpstreamError, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
-use crate::policy::{Flow, Snapshot};
+use crate::policy::{Flow, Snapshot, Vetted};
 
 /// The ways out; one for the gate.
 pub struct Gateway {
@@ -34,22 +41,44 @@ pub enum OpenError {
     Unresolved(Destination),
     /// No vetted address answered.
     #[error("connect to {0}")]
-    Dial(Destination, #[source] io::Error),
+    Dial(Destination, #[source] UpstreamError),
+    /// The gate has no descriptors left.
+    #[error("the gate has no socket for it")]
+    Socket(#[from] io::Error),
 }
 
 /// A connection to the outside, for as long as policy grants it.
 pub struct Granted {
-    stream: TcpStream,
-    tenure: Tenure,
+    way: Way,
+    /// `None` where each request on it is judged by itself.
+    tenure: Option<Tenure>,
+    /// What carries its bytes on, where they are not the upstream's as they are.
+    carrier: Option<AbortOnDropHandle<()>>,
+}
+
+/// The near end of a connection to the outside.
+#[derive(Debug)]
+pub enum Way {
+    /// The upstream's own.
+    Tcp(TcpStream),
+    /// To what judges its requests, or speaks TLS with an upstream proxy.
+    Socket(UnixStream),
 }
 
 impl Granted {
     /// Hands the connection to `work`, which is dropped when policy takes the flow back: `None`.
-    pub async fn hold<T, F: Future<Output = T>>(
-        self,
-        work: impl FnOnce(TcpStream) -> F,
-    ) -> Option<T> {
-        self.tenure.hold(work(self.stream)).await
+    pub async fn hold<T, F: Future<Output = T>>(self, work: impl FnOnce(Way) -> F) -> Option<T> {
+        let Self {
+            way,
+            tenure,
+            carrier,
+        } = self;
+        let held = match tenure {
+            Some(tenure) => tenure.hold(work(way)).await,
+            None => Some(work(way).await),
+        };
+        drop(carrier);
+        held
     }
 }
 
@@ -116,7 +145,7 @@ impl Gateway {
     }
 
     /// Connects to the outside for a client of the SSH server: judged, resolved, vetted and written down
-    /// like a program's connection.
+    /// like a program's connection, and looked into where policy has that.
     pub async fn open(
         &self,
         subject: Subject,
@@ -135,32 +164,73 @@ impl Gateway {
             asked: None,
         };
         let admitted = match admit(&case, &snapshot).await {
-            // The client's end of it is outside, and trusts no authority of ours.
-            Ok(Admitted::Inspected(permit, _)) => Err(deny(&case, uninspected(&permit))),
-            Ok(Admitted::Through(vetted)) => Ok(vetted),
-            Err(refusal) => Err(refusal),
-        };
-        let vetted = match admitted {
-            Ok(vetted) => vetted,
+            Ok(admitted) => admitted,
             Err(Refusal::Denied(denial)) => return Err(OpenError::Denied(denial.reason)),
             Err(Refusal::Unresolved) => return Err(OpenError::Unresolved(destination)),
             Err(Refusal::Unavailable) => return Err(OpenError::Unavailable),
         };
-        let (address, stream) = dial(vetted)
+        let subject = Arc::new(subject);
+        match admitted {
+            Admitted::Through(vetted) => self.reach(vetted, subject, policy, flow).await,
+            Admitted::Inspected(tls) => {
+                let door = Arc::clone(&self.door);
+                let client = Arc::new(Client::new(Caller::Client, subject, policy, door));
+                let (near, far) = UnixStream::pair()?;
+                let looking = async move {
+                    if let Err(error) = inspect(far, BytesMut::new(), client, flow, tls).await {
+                        tracing::debug!(%error, "inspected forward ended");
+                    }
+                };
+                Ok(Granted {
+                    way: Way::Socket(near),
+                    tenure: None,
+                    carrier: Some(AbortOnDropHandle::new(tokio::spawn(looking))),
+                })
+            }
+        }
+    }
+
+    async fn reach(
+        &self,
+        vetted: Vetted,
+        subject: Arc<Subject>,
+        policy: watch::Receiver<Arc<Snapshot>>,
+        flow: Flow,
+    ) -> Result<Granted, OpenError> {
+        let Reached { conduit, address } = dial(vetted, &self.door)
             .await
-            .and_then(|stream| Ok((stream.peer_addr()?.ip(), stream)))
-            .map_err(|error| OpenError::Dial(destination, error))?;
-        let tenure = Tenure {
+            .map_err(|error| OpenError::Dial(flow.destination.clone(), error))?;
+        let (way, carrier) = match conduit.into_tcp() {
+            Ok(stream) => (Way::Tcp(stream), None),
+            Err(conduit) => {
+                let (near, far) = UnixStream::pair()?;
+                let carrier = AbortOnDropHandle::new(tokio::spawn(carry(far, conduit)));
+                (Way::Socket(near), Some(carrier))
+            }
+        };
+        let tenure = Some(Tenure {
             door: Arc::clone(&self.door),
-            subject: Arc::new(subject),
+            subject,
             policy,
             flow,
             address,
-        };
-        Ok(Granted { stream, tenure })
+        });
+        Ok(Granted {
+            way,
+            tenure,
+            carrier,
+        })
     }
 
     fn policy(&self, kind: &Kind) -> Option<watch::Receiver<Arc<Snapshot>>> {
         self.policies.get(kind).map(|policy| policy.subscribe())
+    }
+}
+
+async fn carry(mut far: UnixStream, mut conduit: Conduit) {
+    let copied =
+        copy_bidirectional_with_sizes(&mut far, &mut conduit, TUNNEL_BUFFER, TUNNEL_BUFFER).await;
+    if let Err(error) = copied {
+        tracing::debug!(%error, "forward through the upstream proxy ended");
     }
 }

@@ -2,12 +2,14 @@
 
 mod admission;
 mod answer;
+mod conduit;
 mod door;
 mod forward;
 mod framing;
 mod gateway;
 mod inspect;
 mod intake;
+mod parent;
 mod peer;
 mod proxy;
 mod resolver;
@@ -15,12 +17,13 @@ mod tenure;
 mod upstream;
 
 pub use door::Door;
-pub use gateway::{Gateway, Granted, OpenError};
+pub use gateway::{Gateway, Granted, OpenError, Way};
 #[doc(hidden)]
 pub use inspect::replay;
 pub use inspect::{Authority, InspectError, Inspector, Roots};
 pub use intake::{Malformed, Target, targets};
+pub use parent::{Parent, ParentError};
 pub use peer::Whois;
 pub use proxy::serve;
 pub use resolver::{ResolveError, Resolver};
-pub use upstream::{OwnAddresses, dial};
+pub use upstream::{OwnAddresses, UpstreamError};

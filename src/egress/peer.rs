@@ -10,8 +10,16 @@ use crate::model::{Connection, Peer, SandboxId};
 pub type Whois =
     Box<dyn Fn(SandboxId, Connection) -> Pin<Box<dyn Future<Output = Peer> + Send>> + Send + Sync>;
 
-/// The client of one connection.
-pub(super) struct Caller {
+/// Who is behind one connection.
+pub(super) enum Caller {
+    /// A program of the sandbox.
+    Program(Program),
+    /// A client of the SSH server, by a forward.
+    Client,
+}
+
+/// A program that connected.
+pub(super) struct Program {
     sandbox: SandboxId,
     connection: Connection,
     /// Who it was when the connection came; the first request takes it.
@@ -19,27 +27,30 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Identifies the client as soon as its connection is accepted, before it can exec away.
+    /// Identifies the program as soon as its connection is accepted, before it can exec away.
     pub(super) async fn accept(whois: &Whois, sandbox: SandboxId, connection: Connection) -> Self {
         let peer = whois(sandbox, connection).await;
-        Self {
+        Self::Program(Program {
             sandbox,
             connection,
             accepted: Mutex::new(Some(peer)),
-        }
+        })
     }
 
     /// Who makes this request. A connection can outlive the program that opened it, or be passed on,
     /// so each request after the first asks again.
     pub(super) async fn identify(&self, whois: &Whois) -> Peer {
-        let accepted = self
+        let Self::Program(program) = self else {
+            return Peer::Client;
+        };
+        let accepted = program
             .accepted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match accepted {
             Some(peer) => peer,
-            None => whois(self.sandbox, self.connection).await,
+            None => whois(program.sandbox, program.connection).await,
         }
     }
 }

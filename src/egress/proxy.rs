@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use super::Door;
 use super::admission::{Admitted, Case, admit};
 use super::answer::{self, Body};
+use super::conduit::{Conduit, Reached};
 use super::forward::forward;
 use super::framing::{Strict, Upgrades};
 use super::inspect::{Conversation, Scheme, inspect};
@@ -78,13 +79,7 @@ async fn converse(
         Err(error) => return tracing::debug!(%error, "connection without ends"),
     };
     let caller = Caller::accept(&door.whois, subject.sandbox, ends).await;
-    let client = Arc::new(Client {
-        caller,
-        subject,
-        policy,
-        door,
-        tunnel: Mutex::new(None),
-    });
+    let client = Arc::new(Client::new(caller, subject, policy, door));
     let service = {
         let client = Arc::clone(&client);
         service_fn(move |request| {
@@ -119,7 +114,7 @@ fn ends(stream: &TcpStream) -> io::Result<Connection> {
     })
 }
 
-/// The proxy's side of one connection.
+/// The gate's side of one connection out of a sandbox.
 pub(super) struct Client {
     pub(super) caller: Caller,
     pub(super) subject: Arc<Subject>,
@@ -132,12 +127,27 @@ pub(super) struct Client {
 /// What follows a CONNECT.
 enum Tunnel {
     /// Bytes, to this upstream.
-    Through(TcpStream, Tenure),
+    Through(Conduit, Tenure),
     /// Requests, each of which is judged.
     Inspected(Flow, Tls),
 }
 
 impl Client {
+    pub(super) fn new(
+        caller: Caller,
+        subject: Arc<Subject>,
+        policy: watch::Receiver<Arc<Snapshot>>,
+        door: Arc<Door>,
+    ) -> Self {
+        Self {
+            caller,
+            subject,
+            policy,
+            door,
+            tunnel: Mutex::new(None),
+        }
+    }
+
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let connect = request.method() == Method::CONNECT;
         let mut response = self.relay(request).await;
@@ -172,7 +182,7 @@ impl Client {
         };
         let vetted = match admit(&case, &snapshot).await {
             Ok(Admitted::Through(vetted)) => vetted,
-            Ok(Admitted::Inspected(_, tls)) => match target {
+            Ok(Admitted::Inspected(tls)) => match target {
                 Target::Tunnel(_) => {
                     self.open(Tunnel::Inspected(flow, tls));
                     return answer::connected();
@@ -195,14 +205,11 @@ impl Client {
                 );
             }
         };
-        let dialled = dial(vetted)
-            .await
-            .and_then(|upstream| Ok((upstream.peer_addr()?.ip(), upstream)));
-        let (address, upstream) = match dialled {
-            Ok(dialled) => dialled,
+        let Reached { conduit, address } = match dial(vetted, &self.door).await {
+            Ok(reached) => reached,
             Err(error) => {
-                tracing::debug!(sandbox = %self.subject.sandbox, %destination, %error, "dial failed");
-                return answer::unreachable(&destination);
+                tracing::debug!(sandbox = %self.subject.sandbox, %destination, error = &error as &dyn std::error::Error, "dial failed");
+                return answer::undialled(&error, &destination);
             }
         };
         let (door, subject) = (Arc::clone(&self.door), Arc::clone(&self.subject));
@@ -215,11 +222,11 @@ impl Client {
         };
         match target {
             Target::Tunnel(_) => {
-                self.open(Tunnel::Through(upstream, tenure));
+                self.open(Tunnel::Through(conduit, tenure));
                 answer::connected()
             }
             Target::Exchange(_) => {
-                forward(Request::from_parts(head, body), &destination, upstream, tenure).await.unwrap_or_else(|error| {
+                forward(Request::from_parts(head, body), &destination, conduit, tenure).await.unwrap_or_else(|error| {
                     tracing::debug!(%destination, error = &error as &dyn std::error::Error, "exchange failed");
                     answer::unreachable(&destination)
                 })

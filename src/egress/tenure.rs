@@ -18,8 +18,8 @@ pub(super) struct Tenure {
     /// Marks as seen the snapshot that granted the flow.
     pub(super) policy: watch::Receiver<Arc<Snapshot>>,
     pub(super) flow: Flow,
-    /// The upstream's, as dialled.
-    pub(super) address: IpAddr,
+    /// The upstream's, as dialled; `None` where only an upstream proxy knows it.
+    pub(super) address: Option<IpAddr>,
 }
 
 impl Tenure {

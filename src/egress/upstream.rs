@@ -6,9 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::Door;
+use super::conduit::Reached;
+use crate::model::Host;
 use crate::policy::Vetted;
 
 /// The longest that reaching an upstream may take, over all its addresses.
@@ -18,16 +26,77 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// How old the list of the host's addresses may be.
 const OWN_AGE: Duration = Duration::from_secs(5);
 
-/// Connects to the first of the vetted addresses that answers, the families taking turns (RFC 8305 §4).
-/// The error is that of the address that failed last.
-pub async fn dial(vetted: Vetted) -> io::Result<TcpStream> {
-    let addresses = interleave(vetted.addresses());
-    tokio::time::timeout(DIAL_TIME, race(addresses))
+/// The longest that an upstream may take for TLS.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
+
+/// Why nothing was reached.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No vetted address answered; the error is that of the address that failed last.
+    #[error("the upstream did not answer")]
+    Address(#[source] io::Error),
+    /// The operator's upstream proxy can't be reached, or believed.
+    #[error("the upstream proxy can't be reached")]
+    Proxy(#[source] io::Error),
+    /// It does not connect to this destination, or for these credentials (407).
+    #[error("the upstream proxy answered {0}")]
+    ProxyRefused(u16),
+    /// What it answers is no HTTP, or it hangs up.
+    #[error("the upstream proxy gave no answer that can be read")]
+    ProxyAnswer(#[source] io::Error),
+}
+
+impl UpstreamError {
+    /// The `error` of the JSON answer.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "upstream_unreachable",
+            Self::Proxy(_) => "upstream_proxy_unreachable",
+            Self::ProxyRefused(_) => "upstream_proxy_refused",
+            Self::ProxyAnswer(_) => "upstream_proxy_failed",
+        }
+    }
+}
+
+/// Connects to the first of the vetted addresses that answers, the families taking turns (RFC 8305 §4), or
+/// has the operator's upstream proxy do so.
+pub(super) async fn dial(vetted: Vetted, door: &Door) -> Result<Reached, UpstreamError> {
+    if let Some(parent) = door.parent.as_ref().filter(|parent| parent.dials(&vetted)) {
+        let tls = door.inspector.one_protocol();
+        let dialling = parent.dial(&vetted, &door.resolver, tls);
+        let dialled = tokio::time::timeout(DIAL_TIME, dialling).await;
+        return dialled
+            .unwrap_or_else(|_| Err(UpstreamError::Proxy(io::ErrorKind::TimedOut.into())));
+    }
+    let dialling = race(interleave(vetted.addresses()));
+    let stream = tokio::time::timeout(DIAL_TIME, dialling)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map_err(UpstreamError::Address)?;
+    let address = stream.peer_addr().map_err(UpstreamError::Address)?.ip();
+    Ok(Reached {
+        conduit: stream.into(),
+        address: Some(address),
+    })
+}
+
+/// TLS with whoever is this host by the roots (RFC 9525).
+pub(super) async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    config: Arc<ClientConfig>,
+    host: &Host,
+) -> io::Result<TlsStream<S>> {
+    let name = match host {
+        Host::Address(address) => ServerName::from(*address),
+        Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
+    };
+    let connecting = TlsConnector::from(config).connect(name, stream);
+    tokio::time::timeout(HANDSHAKE_TIME, connecting)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+pub(super) fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) =
         addresses.iter().partition(|address| address.is_ipv6());
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
@@ -39,7 +108,7 @@ fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     turns
 }
 
-async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+pub(super) async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);

@@ -25,6 +25,17 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
+/// What is said of link-local addresses. The operator may name one: the host of a container without root
+/// is reached by it.
+pub(super) const LINK_LOCAL: &str = "link-local";
+
+/// Whether a metadata service answers there, on the link or behind it: AWS (also ECS's and EKS's), GCP,
+/// Azure and others.
+pub(super) fn is_metadata(address: IpAddr) -> bool {
+    let link = |last: [u8; 2]| address == IpAddr::from([169, 254, last[0], last[1]]);
+    METADATA.contains(&address) || [[169, 254], [170, 2], [170, 23]].into_iter().any(link)
+}
+
 /// The kind of an address; a v4-mapped one is the v4 address in it.
 pub(super) fn kind(address: IpAddr) -> Kind {
     let address = address.to_canonical();
@@ -41,7 +52,7 @@ fn kind_v4(address: Ipv4Addr) -> Kind {
     match address.octets() {
         [0, ..] => Kind::Never("unspecified"),
         [127, ..] => Kind::Never("loopback"),
-        [169, 254, ..] => Kind::Never("link-local"),
+        [169, 254, ..] => Kind::Never(LINK_LOCAL),
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Kind::Internal("private"),
         [100, 64..=127, ..] => Kind::Internal("shared (CGNAT)"),
         [192, 0, 0, _] => Kind::Internal("protocol assignments"),
@@ -58,7 +69,7 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Kind::Never("unspecified"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Never("loopback"),
-        [0xfe80..=0xfebf, ..] => Kind::Never("link-local"),
+        [0xfe80..=0xfebf, ..] => Kind::Never(LINK_LOCAL),
         // Deprecated, but a stack may still take them for the v4 address in them (RFC 4291 §2.5.5.1).
         [0, 0, 0, 0, 0, 0, high, low] => through("IPv4-compatible", high, low),
         [0, 0, 0, 0, 0xffff, 0, high, low] => through("IPv4-translated", high, low),

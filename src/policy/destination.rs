@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::address::{Kind, kind};
+use super::address::{Kind, LINK_LOCAL, is_metadata, kind};
 use super::snapshot::Denial;
 use crate::model::{Destination, Generation, Host};
 
@@ -20,6 +20,24 @@ pub(super) struct Reach {
     pub(super) allowed: BTreeSet<IpNet>,
     /// Whether an endpoint names the host without a wildcard.
     pub(super) exact: bool,
+    /// The operator's word on the address; nothing else counts then.
+    pub(super) pin: Option<Pin>,
+}
+
+/// The one address that the operator has written down for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// For a name.
+    Alias(IpAddr),
+    /// For itself, in `control_plane`.
+    Literal(IpAddr),
+}
+
+/// Who allowed a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    Policy,
+    Operator,
 }
 
 /// Proof that policy allowed a flow. Not `Clone`: each connection is judged.
@@ -29,6 +47,7 @@ pub struct Permit {
     policy: String,
     generation: Generation,
     reach: Reach,
+    ground: Ground,
 }
 
 /// Addresses that a permit reaches: the only thing that `egress::upstream::dial` accepts.
@@ -36,6 +55,7 @@ pub struct Permit {
 pub struct Vetted {
     destination: Destination,
     addresses: Vec<SocketAddr>,
+    alias: bool,
 }
 
 impl Permit {
@@ -51,7 +71,14 @@ impl Permit {
             policy,
             generation,
             reach,
+            ground: Ground::Policy,
         }
+    }
+
+    /// The same by the operator's word, whatever a policy says.
+    pub(super) fn above_policy(mut self) -> Self {
+        self.ground = Ground::Operator;
+        self
     }
 
     /// The same for a request that another network policy of the same file allowed.
@@ -63,6 +90,19 @@ impl Permit {
     /// What was allowed.
     pub fn destination(&self) -> &Destination {
         &self.destination
+    }
+
+    /// What judged, for the audit; `None`: a policy.
+    pub fn engine(&self) -> Option<&'static str> {
+        (self.ground == Ground::Operator).then_some("control_plane")
+    }
+
+    /// The address that the operator's configuration has for the name. It is not looked up.
+    pub fn alias(&self) -> Option<IpAddr> {
+        match self.reach.pin {
+            Some(Pin::Alias(address)) => Some(address),
+            Some(Pin::Literal(_)) | None => None,
+        }
     }
 
     /// The network policy that allowed it: its key in the file.
@@ -96,6 +136,33 @@ impl Permit {
         Ok(Vetted {
             destination: self.destination.clone(),
             addresses: vetted,
+            alias: self.alias().is_some(),
+        })
+    }
+
+    /// The same where a proxy that the operator trusts with it turns the name into addresses: what can be
+    /// said without knowing them. Only an upstream proxy can dial it.
+    pub fn entrust(&self) -> Result<Vetted, Denial> {
+        let Destination { host, port } = &self.destination;
+        let name = match host {
+            Host::Name(name) => name.strip_suffix('.').unwrap_or(name),
+            Host::Address(_) => return Err(self.refuse("an address is vetted, not entrusted")),
+        };
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Err(self.refuse("loopback is closed to every policy"));
+        }
+        if CONTROL_PLANE.contains(port) && !self.reach.exact {
+            return Err(self.refuse(&cluster_port(*port)));
+        }
+        if !self.reach.allowed.is_empty() {
+            return Err(self.refuse(
+                "`allowed_ips` can't be held where the upstream proxy resolves names (`resolve: proxy`)",
+            ));
+        }
+        Ok(Vetted {
+            destination: self.destination.clone(),
+            addresses: Vec::new(),
+            alias: false,
         })
     }
 
@@ -107,8 +174,12 @@ impl Permit {
         }
     }
 
-    /// The first that applies: `allowed_ips`, a literal address, an exact name, else public only.
+    /// The first that applies: the operator's address, `allowed_ips`, a literal address, an exact name,
+    /// else public only.
     fn admits(&self, address: IpAddr, own: &[IpAddr]) -> Result<(), String> {
+        if let Some(pin) = self.reach.pin {
+            return self.is_pinned(address, pin);
+        }
         let named = self.names(address);
         let kind = kind(address);
         if let Kind::Never(what) = kind {
@@ -126,10 +197,7 @@ impl Permit {
             ));
         }
         if CONTROL_PLANE.contains(&self.destination.port) && !named && !self.reach.exact {
-            let port = self.destination.port;
-            return Err(format!(
-                "port {port} (a cluster's control plane) is open only to an exact host"
-            ));
+            return Err(cluster_port(self.destination.port));
         }
         if !self.reach.allowed.is_empty() {
             let inside = self.reach.allowed.iter().any(|net| contains(net, address));
@@ -149,6 +217,27 @@ impl Permit {
         }
     }
 
+    /// What an alias leads to may be private, or this host's own: the operator wrote the address down. A
+    /// literal in `control_plane` may be anything.
+    fn is_pinned(&self, address: IpAddr, pin: Pin) -> Result<(), String> {
+        let (Pin::Alias(own) | Pin::Literal(own)) = pin;
+        if address != own.to_canonical() {
+            return Err(format!("{address} is not the operator's address for it"));
+        }
+        let what = match kind(address) {
+            _ if matches!(pin, Pin::Literal(_)) => return Ok(()),
+            Kind::Metadata => "a metadata service",
+            Kind::Never(what) if what != LINK_LOCAL || is_metadata(address) => what,
+            _ if CONTROL_PLANE.contains(&self.destination.port)
+                && self.ground == Ground::Policy =>
+            {
+                "a cluster's control plane"
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("{address} ({what}) is closed to every alias"))
+    }
+
     /// Whether policy names this very address: alone in `allowed_ips`, or as the host.
     fn names(&self, address: IpAddr) -> bool {
         if self.reach.allowed.is_empty() {
@@ -162,6 +251,10 @@ impl Permit {
     }
 }
 
+fn cluster_port(port: u16) -> String {
+    format!("port {port} (a cluster's control plane) is open only to an exact host")
+}
+
 /// Whether the network has the address, which is canonical; a v4-mapped network counts as its v4 one.
 fn contains(net: &IpNet, address: IpAddr) -> bool {
     match (net, address) {
@@ -173,7 +266,7 @@ fn contains(net: &IpNet, address: IpAddr) -> bool {
 }
 
 impl Vetted {
-    /// Where to dial, in the resolver's order.
+    /// Where to dial, in the resolver's order; empty for a name that is entrusted to an upstream proxy.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -181,6 +274,11 @@ impl Vetted {
     /// What was asked for.
     pub fn destination(&self) -> &Destination {
         &self.destination
+    }
+
+    /// Whether the operator wrote the address down for a name that nobody else knows.
+    pub fn is_alias(&self) -> bool {
+        self.alias
     }
 }
 

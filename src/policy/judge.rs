@@ -320,6 +320,13 @@ enum Side {
     Deny,
 }
 
+/// Why TLS to a destination is refused where policy says `tls: skip` and has its requests judged.
+pub fn hidden(destination: &Destination) -> String {
+    format!(
+        "policy says `tls: skip` and has requests to {destination} judged, which TLS hides: remove one of them"
+    )
+}
+
 impl From<Denial> for RequestDenial {
     fn from(denial: Denial) -> Self {
         Self {

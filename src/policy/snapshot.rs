@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::check::{self, Checked, FORWARD, Filesystem, RunAs};
 use super::destination::{Permit, Reach};
 use super::engine::{Caller, Decision, Engine, Question, Stage};
 use super::fault::LoadError;
+use super::operator::Operator;
 use super::rules::Rules;
 use super::schema::{self, Compatibility, Tls};
 use crate::model::{Destination, Generation, Host, Peer};
@@ -77,6 +79,7 @@ pub struct Snapshot {
     generation: Generation,
     checked: Checked,
     engine: Engine,
+    operator: Arc<Operator>,
     warnings: Vec<Invalid>,
 }
 
@@ -149,8 +152,16 @@ impl Snapshot {
             generation,
             checked,
             engine,
+            operator: Arc::default(),
             warnings,
         })
+    }
+
+    /// The same below the operator's word.
+    #[must_use]
+    pub fn below(self, operator: &Arc<Operator>) -> Self {
+        let operator = Arc::clone(operator);
+        Self { operator, ..self }
     }
 
     /// Its number.
@@ -226,6 +237,13 @@ impl Snapshot {
         caller: Caller<'_>,
         program: &str,
     ) -> Result<Admission, Denial> {
+        if let Some(permit) = self.operator.grant(destination, caller, self.generation) {
+            return Ok(Admission {
+                permit,
+                treatment: Treatment::Tunnel,
+                endpoints: Vec::new(),
+            });
+        }
         let deny = |rule, reason| Denial {
             rule,
             reason,
@@ -280,6 +298,7 @@ impl Snapshot {
             let reach = reach.get_or_insert_with(|| Reach {
                 allowed: endpoint.allowed.clone(),
                 exact: false,
+                pin: self.operator.alias(&destination.host),
             });
             reach.exact |= endpoint.host.is_exact();
         }

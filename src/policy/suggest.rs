@@ -6,12 +6,16 @@ use std::net::IpAddr;
 use super::address::{Kind, kind};
 use super::check::{FORWARD, Inspection};
 use super::fault::LoadError;
+use super::schema::File;
 use super::snapshot::{Flow, Snapshot, Verdict};
 use crate::model::{Destination, Generation, Host, Identity, Peer};
 
 mod insert;
+mod requests;
 
 pub use insert::{Edit, InsertError};
+pub use requests::Wish;
+use requests::{Like, Rules, allows, rule_for};
 
 /// Top-level and second-level domains of private networks (RFC 6761, 6762, 8375; ICANN's `internal`).
 const INTERNAL: [&str; 11] = [
@@ -35,6 +39,16 @@ pub struct Denied {
     pub program: Option<String>,
     /// Where to.
     pub destination: Destination,
+    /// The request; `None`: the connection.
+    pub wish: Option<Wish>,
+}
+
+/// What a program is to have.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Ports of hosts, without a look into them.
+    hosts: BTreeMap<String, BTreeSet<u16>>,
+    requests: BTreeMap<Like, Rules>,
 }
 
 /// Where a host's port leads now, or why that is not known.
@@ -72,16 +86,30 @@ pub fn suggest(
     resolve: Resolve<'_>,
 ) -> Result<Suggestion, SuggestError> {
     let snapshot = Snapshot::parse(name, text, Generation(1))?;
+    // It has just been read.
+    let file = crate::yaml::read::<File>(text);
+    let file = file.map_err(|fault| LoadError::from(fault.describe(name, text)))?;
     let mut left_out = Vec::new();
-    let mut programs: BTreeMap<&str, BTreeMap<String, BTreeSet<u16>>> = BTreeMap::new();
+    let mut programs: BTreeMap<&str, Wanted> = BTreeMap::new();
     for denied in denied {
-        match wanted(&snapshot, denied, resolve) {
-            Ok(program) => {
-                let hosts = programs.entry(program).or_default();
+        let mut want = || {
+            let program = nameable(denied)?;
+            let Some(wish) = &denied.wish else {
+                connection(&snapshot, denied)?;
+                is_public(&denied.destination, resolve)?;
+                let hosts = &mut programs.entry(program).or_default().hosts;
                 let Destination { host, port } = &denied.destination;
                 hosts.entry(host.to_string()).or_default().insert(*port);
-            }
-            Err(why) => left_out.push((denied.clone(), why)),
+                return Ok(());
+            };
+            let (like, rule) = rule_for(&snapshot, &file, &flow(denied), wish)?;
+            is_public(&denied.destination, resolve)?;
+            let requests = &mut programs.entry(program).or_default().requests;
+            requests.entry(like).or_default().insert(rule);
+            Ok(())
+        };
+        if let Err(why) = want() {
+            left_out.push((denied.clone(), why));
         }
     }
     if programs.is_empty() {
@@ -94,7 +122,13 @@ pub fn suggest(
     let patched = Snapshot::parse(name, edit.text(), Generation(2))?;
     let out = |denied: &&Denied| !left_out.iter().any(|(left, _)| left == *denied);
     for denied in denied.iter().filter(out) {
-        if let Verdict::Deny(denial) = patched.judge(&flow(denied)) {
+        if let Some(wish) = &denied.wish {
+            if !allows(&patched, &flow(denied), wish) {
+                let path = wish.path.as_deref().unwrap_or_default();
+                let what = format!("{} {path} of {}", wish.method, denied.destination);
+                return Err(SuggestError::Useless(what));
+            }
+        } else if let Verdict::Deny(denial) = patched.judge(&flow(denied)) {
             return Err(SuggestError::Useless(denial.reason));
         }
     }
@@ -104,27 +138,32 @@ pub fn suggest(
     })
 }
 
-/// The program to allow, or why this is nothing to suggest.
-fn wanted<'a>(
-    snapshot: &Snapshot,
-    denied: &'a Denied,
-    resolve: Resolve<'_>,
-) -> Result<&'a str, String> {
+/// The program to allow.
+fn nameable(denied: &Denied) -> Result<&str, String> {
     let Some(program) = denied.program.as_deref() else {
         return Err("nobody knows which program it was".to_owned());
     };
     if program != FORWARD && (!program.starts_with('/') || program.contains(['*', '?', '[', '{'])) {
         return Err("a policy can't name this program".to_owned());
     }
-    let Destination { host, port } = &denied.destination;
+    Ok(program)
+}
+
+/// Why a connection is nothing to suggest, as far as the policy says.
+fn connection(snapshot: &Snapshot, denied: &Denied) -> Result<(), String> {
     if let Verdict::Allow(_) | Verdict::Inspect(..) = snapshot.judge(&flow(denied)) {
         return Err("the policy allows it by now, or denies its addresses".to_owned());
     }
-    if let Some(policy) = snapshot.inspects(&denied.destination) {
-        return Err(format!(
+    match snapshot.inspects(&denied.destination) {
+        Some(policy) => Err(format!(
             "policy `{policy}` has it inspected; add the program to that policy's `binaries`"
-        ));
+        )),
+        None => Ok(()),
     }
+}
+
+/// Why a destination is nothing to suggest: it is somebody's own.
+fn is_public(Destination { host, port }: &Destination, resolve: Resolve<'_>) -> Result<(), String> {
     let addresses = match host {
         Host::Address(address) => vec![*address],
         Host::Name(name) if is_internal(name) => {
@@ -138,7 +177,7 @@ fn wanted<'a>(
     {
         Some(inside) => Err(format!("it leads to {inside}, which is no public address")),
         None if addresses.is_empty() => Err("its name resolves to nothing".to_owned()),
-        None => Ok(program),
+        None => Ok(()),
     }
 }
 
@@ -168,13 +207,10 @@ fn flow(denied: &Denied) -> Flow {
 }
 
 /// Network policies as lines of a block mapping; the first is not indented.
-fn block(
-    programs: &BTreeMap<&str, BTreeMap<String, BTreeSet<u16>>>,
-    snapshot: &Snapshot,
-) -> String {
+fn block(programs: &BTreeMap<&str, Wanted>, snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
     let mut names = BTreeSet::new();
-    for (program, hosts) in programs {
+    for (program, Wanted { hosts, requests }) in programs {
         let base = program.rsplit('/').next().unwrap_or(program);
         let base: String = base
             .chars()
@@ -191,6 +227,7 @@ fn block(
             let ports = ports.join(", ");
             out.push(format!("    - {{host: \"{host}\", ports: [{ports}]}}"));
         }
+        out.extend(requests::lines(requests).map(|line| format!("    {line}")));
         let path = serde_json::Value::from(*program);
         out.push("  binaries:".to_owned());
         out.push(format!("    - {{path: {path}}}"));

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::texts::Texts;
 use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
-use crate::egress::InspectError;
+use crate::egress::{InspectError, Parent, ParentError};
 use crate::model::{Generation, Kind, LoginName};
-use crate::policy::{LoadError, Rules, Snapshot};
+use crate::policy::{LoadError, Operator, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
@@ -76,6 +76,9 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// The upstream proxy's credentials.
+    #[error("egress.upstream_proxy: {0}")]
+    Parent(#[from] ParentError),
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -150,6 +153,9 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     if config.inspection != Inspection::default() {
         super::inspection::open(&config.inspection)?;
     }
+    if let Some(settings) = &config.egress.upstream_proxy {
+        Parent::read(settings)?;
+    }
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {
@@ -164,6 +170,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     for (name, login) in &config.logins {
         logins.insert(name.clone(), key_sources(name, login, config.uids)?);
     }
+    let operator = Arc::new(Operator::from(&config.egress));
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
@@ -177,6 +184,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
             }
             None => Snapshot::builtin(Generation(1), &texts.rules)?,
         };
+        let snapshot = snapshot.below(&operator);
         warnings.extend(
             snapshot
                 .warnings()

@@ -17,9 +17,9 @@ use super::texts::Texts;
 use super::{inspection, keys, reload, supervisor};
 use crate::audit::{self, Event, Trail};
 use crate::config::{Config, Network, OnFailure};
-use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
+use crate::egress::{Door, Gateway, Inspector, Parent, Resolver, Whois};
 use crate::model::{Generation, Kind};
-use crate::policy::{Codes, Snapshot};
+use crate::policy::{Codes, Operator, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, Renewal,
     SeccompError,
@@ -59,6 +59,7 @@ struct Opened {
     spill: SpillDir,
     resolver: Resolver,
     inspector: Inspector,
+    parent: Option<Parent>,
 }
 
 /// Where clients come from, and whom to tell that they are served.
@@ -133,6 +134,10 @@ fn open(config: &Config, sockets: Vec<(SocketAddr, socket2::Socket)>) -> Result<
         resolver: Resolver::from_system().map_err(|e| wrong("resolver".into())(e.into()))?,
         inspector: inspection::open(&config.inspection)
             .map_err(|e| wrong("inspection".into())(e.into()))?,
+        parent: (config.egress.upstream_proxy.as_ref())
+            .map(Parent::read)
+            .transpose()
+            .map_err(|e| wrong("egress.upstream_proxy".into())(e.into()))?,
     })
 }
 
@@ -186,7 +191,7 @@ async fn serve(
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
-    let outside = (opened.resolver, opened.inspector);
+    let outside = (opened.resolver, opened.inspector, opened.parent);
     let host = Host {
         config: config.clone(),
         transport: ssh::Transport::new(config, &opened.identity),
@@ -278,12 +283,13 @@ fn renew(
     let texts = Texts::read(texts).map_err(|error| error.to_string())?;
     let (config, _) =
         reload::renewed(&running.config, &texts.config).map_err(|error| error.to_string())?;
+    let operator = Arc::new(Operator::from(&config.egress));
     let mut policies = BTreeMap::new();
     for (kind, text) in &texts.policies {
         let name = format!("the policy of {kind}");
         let snapshot = Snapshot::under(&name, text, generation, &texts.rules)
             .map_err(|error| super::explain(&error))?;
-        policies.insert(kind.clone(), Arc::new(snapshot));
+        policies.insert(kind.clone(), Arc::new(snapshot.below(&operator)));
     }
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),
@@ -354,14 +360,14 @@ fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
 fn gateway(
     checked: &Checked,
     trail: Arc<Trail>,
-    (resolver, inspector): (Resolver, Inspector),
+    (resolver, inspector, parent): (Resolver, Inspector, Option<Parent>),
     monitor: Monitor,
 ) -> Result<Gateway, GateError> {
     let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Door::new(trail, resolver, whois, inspector)?;
+    let door = Door::new(trail, resolver, whois, inspector)?.through(parent);
     Ok(Gateway::new(door, checked.policies()))
 }
 

@@ -112,6 +112,7 @@ pub(super) fn renewed(
         "drain": manners.drain,
         "inspection": inspection,
         "reload.watch": reloading.watch,
+        "egress.upstream_proxy": egress.upstream_proxy,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

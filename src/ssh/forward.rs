@@ -118,8 +118,7 @@ impl Forwards {
                     match dialled {
                         Dialled::Inside(wire) => carry(wire, line, &client, pulse).await,
                         Dialled::Outside(granted) => {
-                            let held = granted
-                                .hold(|stream| carry(Wire::Tcp(stream), line, &client, pulse));
+                            let held = granted.hold(|way| carry(way.into(), line, &client, pulse));
                             if held.await.is_none() {
                                 tracing::info!(%goal, "forward ended: policy no longer allows it");
                             }

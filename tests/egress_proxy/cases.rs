@@ -1,8 +1,11 @@
 //! The cases of requests that policy files are tested by, each sent through the proxy.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use sandgate::model::{Identity, Peer, SessionId};
+use sandgate::config::Egress;
+use sandgate::model::{Generation, Identity, Peer, SessionId};
+use sandgate::policy::{Operator, Snapshot};
 use serde_json::Value;
 
 use crate::world::{World, snapshot, with_world};
@@ -36,9 +39,58 @@ fn each_case_of_a_request_has_its_verdict_live() {
     });
 }
 
-async fn run(world: &World, input: &Value, case: &Value) -> Result<(), String> {
+/// The names that people's files have for the host, as the operator's aliases of its address.
+#[test]
+fn each_case_with_an_address_of_the_host_has_its_verdict_live() {
+    with_world(|world| async move {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policy-cases");
+        let text = std::fs::read_to_string(directory.join("aliases.json")).unwrap();
+        let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let (mut ran, mut allowed) = (0, 0);
+        for case in &cases {
+            let input = &case["input"];
+            let gateway = input["trusted_host_gateway"].as_str();
+            // No name server gets a word in here, so none can name another address.
+            if gateway.is_some_and(|address| {
+                !input["resolved_ips"].is_null() && input["resolved_ips"][0] != address
+            }) {
+                continue;
+            }
+            let policy = directory.join(case["policy_file"].as_str().unwrap());
+            let policy = std::fs::read_to_string(policy).unwrap();
+            let snapshot = Snapshot::parse("case.yaml", &policy, Generation(2 + ran)).unwrap();
+            let aliases = gateway.map(|address| {
+                (
+                    input["host"].as_str().unwrap().to_owned(),
+                    address.parse().unwrap(),
+                )
+            });
+            let operator = Operator::from(&Egress {
+                aliases: aliases.into_iter().collect(),
+                ..Egress::default()
+            });
+            world
+                .policy
+                .send(Arc::new(snapshot.below(&Arc::new(operator))))
+                .unwrap();
+            if input["kind"] == "http" {
+                run(&world, input, case).await.unwrap();
+            } else {
+                *world.peer.lock().unwrap() = caller(input);
+                let authority = format!("{}:{}", input["host"].as_str().unwrap(), input["port"]);
+                let connects = world.connects(&authority).await;
+                assert_eq!(connects, case["expect"] == "allow", "{case}");
+            }
+            ran += 1;
+            allowed += u32::from(case["expect"] == "allow");
+        }
+        assert_eq!((ran, allowed), (9, 4));
+    });
+}
+
+fn caller(input: &Value) -> Peer {
     let path = |value: &Value| value.as_str().unwrap().into();
-    *world.peer.lock().unwrap() = Peer::Known(Identity {
+    Peer::Known(Identity {
         session: Some(SessionId(5)),
         pid: 4242,
         binary: path(&input["binary"]),
@@ -48,7 +100,11 @@ async fn run(world: &World, input: &Value, case: &Value) -> Result<(), String> {
             .iter()
             .map(path)
             .collect(),
-    });
+    })
+}
+
+async fn run(world: &World, input: &Value, case: &Value) -> Result<(), String> {
+    *world.peer.lock().unwrap() = caller(input);
     let host = input["host"].as_str().unwrap();
     let method = input["method"].as_str().unwrap();
     let query = input["query"]

@@ -57,6 +57,7 @@ pub(crate) fn start() -> (Upstream, Arc<Counts>) {
         }
         ip(&[
             "addr add 20.30.40.2/24 dev in",
+            "addr add 169.254.1.2/32 dev in",
             "addr add 2001:db8::2/64 dev in nodad",
             "link set in up",
         ]);

@@ -142,6 +142,7 @@ fn with_trail<F: Future<Output = ()>>(trail: File, test: impl FnOnce(World) -> F
             "addr add 20.30.40.1/24 dev out",
             "addr add 2001:db8::1/64 dev out nodad",
             "link set out up",
+            "route add 169.254.1.2/32 dev out",
         ]);
         upstream.connected.send(()).unwrap();
         upstream.ready.recv().unwrap();

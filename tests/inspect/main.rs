@@ -18,7 +18,11 @@
 mod support;
 
 mod clients;
+mod forwards;
 mod languages;
+mod parent;
+mod parents;
 mod registries;
 mod secure;
+mod suggest;
 mod trust;

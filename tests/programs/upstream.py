@@ -19,6 +19,7 @@ PORTS = [80, 443, 6443, 8080]
 NAMES = {
     "allowed.example": [["20.30.40.10"]],
     "secure.example": [["20.30.40.10"]],
+    "behind.example": [["30.31.32.33"]],  # where only a test's own proxy gets
     "denied.example": [["20.30.40.11"]],
     "six.example": [["2a00:1:1::10"]],
     "private.example": [["10.9.9.9"]],

@@ -42,6 +42,7 @@ mod keys;
 mod keys_command;
 mod limits;
 mod login;
+mod operator;
 mod outbound;
 mod packets;
 mod rekey;

@@ -9,7 +9,7 @@ use super::run::{Finished, run, run_with_input};
 use super::upstream::Upstream;
 
 /// What every test needs of the system, by the package that Debian has it in.
-const TOOLS: [(&str, &str); 18] = [
+const TOOLS: [(&str, &str); 20] = [
     ("/usr/bin/bwrap", "bubblewrap"),
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/ssh-keygen", "openssh-client"),
@@ -26,6 +26,8 @@ const TOOLS: [(&str, &str); 18] = [
     ("/usr/bin/prlimit", "util-linux"),
     ("/usr/bin/nmap", "nmap"),
     ("/usr/bin/strace", "strace"),
+    ("/usr/bin/socat", "socat"),
+    ("/usr/bin/tinyproxy", "tinyproxy-bin"),
     ("/usr/bin/ps", "procps"),
     ("/sbin/ip", "iproute2"),
 ];

@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use crate::cli::Source;
 use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, LoginName, Peer};
-use crate::policy::{Content, FORWARD, Flow, Request, RequestVerdict, Rules, Snapshot, Verdict};
+use crate::policy::{
+    Content, FORWARD, Flow, Operator, Request, RequestVerdict, Rules, Snapshot, Tls, Verdict,
+    hidden,
+};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -45,6 +49,7 @@ struct Url<'a> {
     destination: Destination,
     path: &'a str,
     query: Option<&'a str>,
+    tls: bool,
     websocket: bool,
 }
 
@@ -53,11 +58,11 @@ impl<'a> Url<'a> {
         let (scheme, rest) = text
             .split_once("://")
             .with_context(|| format!("{text:?} is no URL such as https://host/path"))?;
-        let (port, websocket) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (80, false),
-            "https" => (443, false),
-            "ws" => (80, true),
-            "wss" => (443, true),
+        let (port, tls, websocket) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (80, false, false),
+            "https" => (443, true, false),
+            "ws" => (80, false, true),
+            "wss" => (443, true, true),
             _ => bail!("{scheme:?} is none of http, https, ws and wss"),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -78,6 +83,7 @@ impl<'a> Url<'a> {
             destination,
             path,
             query,
+            tls,
             websocket,
         })
     }
@@ -129,13 +135,18 @@ impl Question {
             Some(files) => Rules::read(&files.module, files.data.as_deref())?,
             None => Rules::default(),
         };
-        Ok(match &found.policy {
+        let snapshot = match &found.policy {
             Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
             None => Snapshot::builtin(Generation(1), &rules)?,
-        })
+        };
+        Ok(snapshot.below(&Arc::new(Operator::from(&config.egress))))
     }
 
     fn request(&self, snapshot: &Snapshot, flow: &Flow, url: &Url<'_>) -> ExitCode {
+        if url.tls && matches!(snapshot.judge(flow), Verdict::Inspect(_, Tls::Skip)) {
+            println!("deny: {}", hidden(&flow.destination));
+            return ExitCode::FAILURE;
+        }
         let content = match (&self.body, url.websocket) {
             (None, _) => Content::None,
             (Some(text), true) => Content::Text(text),

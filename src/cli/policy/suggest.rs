@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::diff;
 use crate::model::{Destination, Host};
-use crate::policy::{Denied, FORWARD, Snapshot, compare, suggest};
+use crate::policy::{Denied, FORWARD, Snapshot, Wish, compare, suggest};
 
 /// Prints a unified diff for patch(1), and on standard error what it would open and what it leaves out.
 /// Status 0 if there is something to suggest, else 1.
@@ -38,6 +38,10 @@ struct Event {
     origin: Option<String>,
     process: Option<Process>,
     destination: Option<Endpoint>,
+    method: Option<String>,
+    path: Option<String>,
+    protocol: Option<String>,
+    request_rule: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,13 +67,20 @@ impl Arguments {
         for (denied, why) in &suggestion.left_out {
             let Destination { host, port } = &denied.destination;
             let program = denied.program.as_deref().unwrap_or("an unknown program");
-            eprintln!("left out: {host}:{port} for {program}: {why}");
+            let what = denied.wish.as_ref().map(|wish| {
+                let path = wish.path.as_deref().unwrap_or_default();
+                format!("{} {path} of ", wish.method)
+            });
+            let what = what.unwrap_or_default();
+            eprintln!("left out: {what}{host}:{port} for {program}: {why}");
         }
         let Some(edit) = suggestion.edit else {
             eprintln!("sandgate: nothing to suggest");
             return Ok(ExitCode::FAILURE);
         };
-        eprintln!("What it opens, by name and port, without a look into requests:");
+        eprintln!(
+            "What it opens; what has no method, by name and port, without a look into requests:"
+        );
         for change in compare((&name, &text), (&name, edit.text()))? {
             eprintln!("{}", diff::line(&change));
         }
@@ -98,9 +109,19 @@ impl Arguments {
     }
 
     fn denial(&self, event: Event) -> Option<Denied> {
-        if event.kind != "egress" || event.verdict != "deny" {
+        if event.verdict != "deny" {
             return None;
         }
+        let wish = match (event.kind.as_str(), event.method) {
+            ("egress", _) => None,
+            ("request", Some(method)) => Some(Wish {
+                method,
+                path: event.path,
+                protocol: event.protocol,
+                rule: event.request_rule,
+            }),
+            _ => return None,
+        };
         if self.login.is_some() && self.login != event.login {
             return None;
         }
@@ -113,6 +134,7 @@ impl Arguments {
         Some(Denied {
             program,
             destination: Destination { host, port },
+            wish,
         })
     }
 }

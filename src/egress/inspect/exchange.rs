@@ -325,7 +325,7 @@ impl Conversation {
                 tracing::debug!(destination = %self.destination, error = error as &dyn std::error::Error, "exchange failed");
                 answer::failed(
                     StatusCode::BAD_GATEWAY,
-                    "upstream_unreachable",
+                    error.code(),
                     &error.to_string(),
                     &self.destination,
                 )

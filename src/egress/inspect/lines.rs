@@ -3,7 +3,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
@@ -12,19 +11,14 @@ use hyper::header::{CONNECTION, HOST, HeaderValue, TE};
 use hyper::http::uri::{Authority, PathAndQuery};
 use hyper::{Request, Response, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 use super::head::Scheme;
 use crate::egress::Door;
-use crate::egress::upstream::dial;
-use crate::model::{Destination, Host};
+use crate::egress::conduit::Reached;
+use crate::egress::upstream::{UpstreamError, dial, secure};
+use crate::model::Destination;
 use crate::policy::Vetted;
-
-/// The longest that an upstream may take for TLS.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 
 /// A request as it is sent: its body as read for the rules, or as it comes.
 pub(super) type Outgoing = Either<Full<Bytes>, Incoming>;
@@ -32,9 +26,9 @@ pub(super) type Outgoing = Either<Full<Bytes>, Incoming>;
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
-    /// Nobody listens, or not in time.
-    #[error("the upstream did not answer")]
-    Dial(#[source] io::Error),
+    /// Nobody listens, or not in time; or the operator's upstream proxy does not go there.
+    #[error(transparent)]
+    Dial(#[from] UpstreamError),
     /// RFC 9525: not the one that was asked for, by nobody who is trusted, or no TLS at all.
     #[error("TLS with the upstream failed: {0}")]
     Tls(io::Error),
@@ -49,13 +43,24 @@ pub(super) enum LineError {
     Switched,
 }
 
+impl LineError {
+    /// The `error` of the JSON answer.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Dial(error) => error.code(),
+            _ => "upstream_unreachable",
+        }
+    }
+}
+
 enum Sender {
     One(http1::SendRequest<Outgoing>),
     Two(http2::SendRequest<Outgoing>),
 }
 
 struct Line {
-    address: IpAddr,
+    /// `None` where only an upstream proxy knows it.
+    address: Option<IpAddr>,
     sender: Sender,
 }
 
@@ -145,7 +150,11 @@ impl Lines {
                 Sender::Two(sender) => sender.is_ready(),
             };
             let addresses = vetted.addresses();
-            ready && addresses.iter().any(|to| to.ip() == line.address)
+            let there = match line.address {
+                Some(address) => addresses.iter().any(|to| to.ip() == address),
+                None => addresses.is_empty(),
+            };
+            ready && there
         };
         let position = open.iter().position(fits)?;
         match open.get(position)? {
@@ -230,17 +239,17 @@ impl Lines {
     }
 
     async fn dial(&self, vetted: Vetted, offer: Offer) -> Result<Line, LineError> {
-        let stream = dial(vetted).await.map_err(LineError::Dial)?;
-        let address = stream.peer_addr().map_err(LineError::Dial)?.ip();
+        let Reached { conduit, address } = dial(vetted, &self.door).await?;
         let sender = match self.scheme {
-            Scheme::Plain => open_one(stream).await?,
+            Scheme::Plain => open_one(conduit).await?,
             Scheme::Tls => {
                 let inspector = &self.door.inspector;
                 let config = match offer {
                     Offer::Any => Arc::clone(&inspector.any),
                     Offer::One => Arc::clone(&inspector.one),
                 };
-                let stream = secure(stream, config, &self.destination.host).await?;
+                let secured = secure(conduit, config, &self.destination.host).await;
+                let stream = secured.map_err(LineError::Tls)?;
                 match stream.get_ref().1.alpn_protocol() {
                     Some(b"h2") => open_two(stream).await?,
                     _ => open_one(stream).await?,
@@ -249,23 +258,6 @@ impl Lines {
         };
         Ok(Line { address, sender })
     }
-}
-
-async fn secure(
-    stream: tokio::net::TcpStream,
-    config: Arc<ClientConfig>,
-    host: &Host,
-) -> Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>, LineError> {
-    let name = match host {
-        Host::Address(address) => ServerName::from(*address),
-        Host::Name(name) => ServerName::try_from(name.clone())
-            .map_err(|error| LineError::Tls(io::Error::other(error)))?,
-    };
-    let connecting = TlsConnector::from(config).connect(name, stream);
-    tokio::time::timeout(HANDSHAKE_TIME, connecting)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(LineError::Tls)
 }
 
 async fn open_one<S>(stream: S) -> Result<Sender, LineError>

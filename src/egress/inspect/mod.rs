@@ -84,6 +84,11 @@ impl Inspector {
         &self.bundle
     }
 
+    /// How to speak to somebody in HTTP/1.1 over TLS.
+    pub(super) fn one_protocol(&self) -> &Arc<ClientConfig> {
+        &self.one
+    }
+
     fn server(&self, host: &Host) -> Result<Arc<rustls::ServerConfig>, InspectError> {
         self.authority.server(host)
     }

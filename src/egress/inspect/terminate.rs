@@ -16,7 +16,6 @@ use rustls::server::Acceptor;
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes,
 };
-use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +24,12 @@ use super::head::Scheme;
 use super::websocket;
 use crate::egress::admission::{Case, deny};
 use crate::egress::answer::Body;
+use crate::egress::conduit::Early;
 use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
 use crate::egress::intake::parser;
 use crate::egress::proxy::{Client, HEAD_TIME, TUNNEL_BUFFER};
 use crate::model::Host;
-use crate::policy::{Denial, Flow, Tls};
+use crate::policy::{Denial, Flow, Tls, hidden};
 
 /// TLS's record type for a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
@@ -44,13 +44,16 @@ type Answering =
     Pin<Box<dyn Future<Output = Result<Response<Body>, std::convert::Infallible>> + Send>>;
 
 /// Serves what comes through a tunnel whose requests are judged; `early` is what came of it so far.
-pub(in crate::egress) async fn inspect(
-    mut stream: TcpStream,
+pub(in crate::egress) async fn inspect<S>(
+    mut stream: S,
     mut early: BytesMut,
     client: Arc<Client>,
     flow: Flow,
     tls: Tls,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     if early.is_empty() {
         let first = tokio::time::timeout(HEAD_TIME, stream.read_buf(&mut early));
         if first.await?? == 0 {
@@ -58,15 +61,11 @@ pub(in crate::egress) async fn inspect(
         }
     }
     let encrypted = early.first() == Some(&HANDSHAKE);
-    let (read, write) = stream.into_split();
-    let stream = tokio::io::join(io::Cursor::new(early.freeze()).chain(read), write);
+    let stream = Early::new(early.freeze(), stream);
     match (encrypted, tls) {
         (true, Tls::Auto) => terminate(stream, client, flow).await,
         (true, Tls::Skip) => {
-            let reason = format!(
-                "policy says `tls: skip` and has requests to {} judged, which TLS hides: remove one of them",
-                flow.destination
-            );
+            let reason = hidden(&flow.destination);
             refuse(&client, &flow, reason);
             Ok(())
         }

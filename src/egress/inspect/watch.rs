@@ -115,7 +115,7 @@ pub(super) struct Watch {
     /// Marks as seen the snapshot that allowed the request.
     pub(super) policy: watch::Receiver<Arc<Snapshot>>,
     pub(super) inquiry: Inquiry,
-    /// Where it may have gone.
+    /// Where it may have gone; none where only an upstream proxy knows.
     pub(super) addresses: Vec<IpAddr>,
 }
 
@@ -152,6 +152,10 @@ impl Watch {
             }
             Err(_) => return Some(object("the decision could not be made")),
         };
+        // It went to an upstream proxy, by its name.
+        if self.addresses.is_empty() {
+            return permit.entrust().err().map(RequestDenial::from);
+        }
         let own = self.client.door.own.current();
         match own.map(|own| permit.vet(&self.addresses, &own)) {
             Ok(Ok(_)) => None,

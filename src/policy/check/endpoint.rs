@@ -141,6 +141,13 @@ pub(super) fn check(
             rules: rules_of(endpoint, warnings)?,
         })),
     };
+    if endpoint.tls == Tls::Skip && !matches!(protocol, None | Some(Protocol::Tcp | Protocol::Sql))
+    {
+        warnings.push(Fault::at(
+            place,
+            "`tls: skip` hides the requests that its protocol has judged: only plain HTTP passes, and TLS is refused; remove one of them",
+        ));
+    }
     let ports = ports(written)?;
     Ok(Endpoint {
         policy: policy.to_owned(),

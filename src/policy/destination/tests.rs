@@ -12,7 +12,11 @@ fn permit(host: &str, port: u16, allowed: &[&str], exact: bool) -> Permit {
         destination,
         "p".to_owned(),
         Generation(7),
-        Reach { allowed, exact },
+        Reach {
+            allowed,
+            exact,
+            pin: None,
+        },
     )
 }
 
@@ -279,4 +283,21 @@ fn a_refusal_names_policy_address_and_generation() {
         denial.reason,
         "a.example:443: 10.0.0.1 (private) is open only to an exact host or `allowed_ips` (policy `p`)"
     );
+}
+
+#[test]
+fn a_name_is_entrusted_unless_its_address_would_have_to_be_known() {
+    assert!(permit("a.example", 443, &[], false).entrust().is_ok());
+    assert!(permit("a.example", 6443, &[], true).entrust().is_ok());
+    for refused in [
+        permit("a.example", 6443, &[], false),
+        permit("a.example", 443, &["10.0.0.0/8"], true),
+        permit("localhost", 443, &[], true),
+        permit("x.localhost.", 443, &[], true),
+        permit("93.184.216.34", 443, &[], true),
+    ] {
+        assert!(refused.entrust().is_err(), "{refused:?}");
+    }
+    let vetted = permit("a.example", 443, &[], false).entrust().unwrap();
+    assert!(vetted.addresses().is_empty() && !vetted.is_alias());
 }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::leave::{Forbidden, Place, Rules};
 use super::wire::Wire;
 use crate::config::ChannelKind;
-use crate::egress::{Granted, OpenError};
+use crate::egress::{Granted, OpenError, UpstreamError};
 use crate::model::{Destination, Host, Invalid};
 use crate::sandbox::{Family, Lease, PROXY, PathError, Refusal, SocketPath};
 use crate::ssh::guest::{Guest, OutError, StartError};
@@ -118,9 +118,10 @@ impl DialError {
             _ => CONNECT_FAILED,
         };
         let reason = match self {
-            Self::Outside(OutError::Open(OpenError::Dial(_, error))) => {
+            Self::Outside(OutError::Open(OpenError::Dial(_, UpstreamError::Address(error)))) => {
                 format!("{self}: {}", answer(error))
             }
+            Self::Outside(OutError::Open(OpenError::Dial(_, error))) => format!("{self}: {error}"),
             _ => self.to_string(),
         };
         ChannelOpenFailure::Other { code, reason }

@@ -7,11 +7,22 @@ use bytes::BytesMut;
 use rustix::net::Shutdown;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::egress::Way;
+
 /// One connection; both directions can be used at once.
 #[derive(Debug)]
 pub(super) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl From<Way> for Wire {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Tcp(stream) => Self::Tcp(stream),
+            Way::Socket(stream) => Self::Unix(stream),
+        }
+    }
 }
 
 impl Wire {

@@ -1,0 +1,65 @@
+//! What is read of an upstream proxy's answer, and of the file of its credentials.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+#[test]
+fn a_status_line_is_read_strictly() {
+    for (head, expected) in [
+        ("HTTP/1.1 200 Connection established\r\n", Some(200)),
+        ("HTTP/1.0 200 OK\r\n", Some(200)),
+        ("HTTP/1.1 407 \r\n", Some(407)),
+        ("HTTP/1.1 200\r\n", Some(200)),
+        ("HTTP/1.1 2000 x\r\n", None),
+        ("HTTP/1.1 20\r\n", None),
+        ("HTTP/1.1 +20 \r\n", None),
+        ("HTTP/2 200 OK\r\n", None),
+        ("ICY 200 OK\r\n", None),
+        ("SSH-2.0-x\r\n", None),
+        ("", None),
+    ] {
+        assert_eq!(status(head.as_bytes()), expected, "{head:?}");
+    }
+    assert_eq!(
+        end_of_head(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nSSH-"),
+        Some(25)
+    );
+    assert_eq!(end_of_head(b"HTTP/1.1 200 OK\r\nA: b\r\n"), None);
+}
+
+#[test]
+fn credentials_are_one_line_that_root_alone_reads() {
+    let name = format!("sandgate-credentials-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let read = |text: &str, mode: u32| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        authorization(&path)
+    };
+    // RFC 7617 §2's own example.
+    let known = read("Aladdin:open sesame\n", 0o600).unwrap();
+    assert_eq!(known.as_str(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    assert!(read("user:", 0o400).is_ok() && read("u:p:q\r\n", 0o600).is_ok());
+    let long = format!("u:{}", "hush".repeat(1024));
+    for (text, mode) in [
+        ("u:hush", 0o640),
+        ("", 0o600),
+        ("hush", 0o600),
+        (":hush", 0o600),
+        ("u:hush\nmore", 0o600),
+        ("u:hu\0sh", 0o600),
+        (&long, 0o600),
+    ] {
+        let error = read(text, mode).unwrap_err().to_string();
+        assert!(
+            !error.contains("hush") && error.contains("sandgate-credentials"),
+            "{error}"
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(
+        authorization(&path),
+        Err(ParentError::Read { .. })
+    ));
+}
