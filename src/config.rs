@@ -24,6 +24,7 @@ mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
+mod providers;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -44,6 +45,7 @@ pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use providers::{Injection, Piece, Provider, Providers, SecretCommand, Source};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -109,6 +111,8 @@ pub struct Config {
     pub algorithms: algorithms::Algorithms,
     /// How connections are looked into.
     pub inspection: Inspection,
+    /// Secrets, and where they may go.
+    pub providers: Providers,
 }
 
 /// One login.

@@ -12,8 +12,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::bounds::{self, Bounds, BoundsFile};
 use super::files::{self, Files, FilesFile};
+use super::providers::{self, Providers};
 use super::text::wrong;
-use crate::model::DefinitionName;
+use crate::model::{DefinitionName, ProviderName};
 use crate::yaml::Fault;
 
 /// The longest time that can be written, in seconds: thirty days.
@@ -42,6 +43,8 @@ pub struct Sharing {
     pub bounds: Bounds,
     /// What they are made of beyond what policy lists.
     pub files: Files,
+    /// Whose secrets they may use.
+    pub providers: Vec<ProviderName>,
 }
 
 /// Who shares a sandbox.
@@ -74,6 +77,7 @@ impl Default for Sharing {
             sessions: None,
             bounds: Bounds::default(),
             files: Files::default(),
+            providers: Vec::new(),
         }
     }
 }
@@ -92,6 +96,7 @@ pub(super) struct DefinitionFile {
     #[serde(default)]
     files: FilesFile,
     policy: Option<PathBuf>,
+    providers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// What a login says of its sandboxes: the name of a definition, or one of its own.
@@ -138,13 +143,16 @@ pub(super) struct Definition {
 /// The definitions that logins can name.
 pub(super) type Definitions = BTreeMap<DefinitionName, Definition>;
 
+/// A file's directory, from which paths count, and the providers that it has.
+type Around<'a> = (&'a Path, &'a Providers);
+
 pub(super) fn check_all(
-    base: &Path,
+    around: Around<'_>,
     files: BTreeMap<DefinitionName, DefinitionFile>,
 ) -> Result<Definitions, Fault> {
     let mut definitions = Definitions::new();
     for (name, file) in files {
-        let mut definition = check(base, file)?;
+        let mut definition = check(around, file)?;
         definition.sharing.name = Some(name.clone());
         definitions.insert(name, definition);
     }
@@ -153,7 +161,7 @@ pub(super) fn check_all(
 
 /// What a login's sandboxes are.
 pub(super) fn choose(
-    base: &Path,
+    around: Around<'_>,
     definitions: &Definitions,
     choice: Option<Spanned<Choice>>,
 ) -> Result<Definition, Fault> {
@@ -164,7 +172,7 @@ pub(super) fn choose(
         return Ok(Definition::default());
     };
     match value {
-        Choice::Own(file) => check(base, *file),
+        Choice::Own(file) => check(around, *file),
         Choice::Named(name) => find(definitions, &name, referenced).map(|(_, found)| found.clone()),
     }
 }
@@ -196,7 +204,7 @@ pub(super) fn unknown<N: fmt::Display>(
     Fault::at(place, format!("no {what} is called {name:?}; {mend}"))
 }
 
-fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
+fn check((base, providers): Around<'_>, file: DefinitionFile) -> Result<Definition, Fault> {
     let scope = file.scope.unwrap_or(Scope::Connection);
     if let (Scope::Connection, Some(linger)) = (scope, &file.linger) {
         return wrong(
@@ -220,6 +228,7 @@ fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
         sessions: file.sessions.map(|sessions| sessions.value),
         bounds: bounds::check(file.bounds)?,
         files: files::check(base, scope, file.files)?,
+        providers: providers::choose(providers, file.providers)?,
     };
     Ok(Definition {
         sharing,
@@ -243,7 +252,11 @@ mod tests {
     fn checked(text: &str) -> Result<Sharing, String> {
         let described = |fault: Fault| fault.describe("f", text).to_string();
         let choice: Spanned<Choice> = crate::yaml::read(text).map_err(described)?;
-        let definition = choose(Path::new("/etc"), &Definitions::new(), Some(choice));
+        let definition = choose(
+            (Path::new("/etc"), &Providers::new()),
+            &Definitions::new(),
+            Some(choice),
+        );
         Ok(definition.map_err(described)?.sharing)
     }
 

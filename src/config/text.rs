@@ -15,13 +15,14 @@ use super::forwarding::{self, ForwardingFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::providers::{self, ProviderFile, Providers};
 use super::rules::{self, RulesFile};
 use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
     Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures,
 };
-use crate::model::{DefinitionName, LoginName};
+use crate::model::{DefinitionName, LoginName, ProviderName};
 use crate::yaml::{self, Fault, Invalid};
 
 #[derive(Debug, Deserialize)]
@@ -66,6 +67,8 @@ struct File {
     drain: Option<Spanned<u64>>,
     #[serde(default)]
     inspection: InspectionFile,
+    #[serde(default)]
+    providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,7 +126,8 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     if file.logins.value.is_empty() {
         return wrong(file.logins.referenced, "name at least one login");
     }
-    let definitions = sandbox::check_all(base, file.sandboxes)?;
+    let providers = providers::check(base, file.providers)?;
+    let definitions = sandbox::check_all((base, &providers), file.sandboxes)?;
     let mut logins = BTreeMap::new();
     let mut strangers = None;
     for (name, mut login) in file.logins.value {
@@ -149,7 +153,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authorized_principals: principals,
             authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
-            ..check_login(base, &definitions, login)?
+            ..check_login((base, &providers), &definitions, login)?
         };
         logins.insert(name, login);
     }
@@ -192,6 +196,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
+        providers,
     })
 }
 
@@ -220,7 +225,11 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
     listen.value.into_iter().map(address).collect()
 }
 
-fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Result<Login, Fault> {
+fn check_login(
+    (base, providers): (&Path, &Providers),
+    definitions: &Definitions,
+    login: LoginFile,
+) -> Result<Login, Fault> {
     let keys = login.authorized_keys;
     if keys.value.is_empty() || keys.value.len() > 16 {
         return wrong(keys.referenced, "name 1 to 16 files");
@@ -240,7 +249,7 @@ fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Resu
         }
         None => None,
     };
-    let definition = sandbox::choose(base, definitions, login.sandbox)?;
+    let definition = sandbox::choose((base, providers), definitions, login.sandbox)?;
     if let (Some(own), Some(_)) = (&login.policy, &definition.policy) {
         return wrong(
             own.referenced,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Inspector, OwnAddresses, Resolver, Whois};
+use super::{Inspector, OwnAddresses, Resolver, Secrets, Whois};
 use crate::audit::Trail;
 
 /// The shared half of a proxy; one for the gate, by `Arc`.
@@ -13,6 +13,7 @@ pub struct Door {
     pub(super) own: OwnAddresses,
     pub(super) whois: Whois,
     pub(super) inspector: Inspector,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl Door {
@@ -22,6 +23,7 @@ impl Door {
         resolver: Resolver,
         whois: Whois,
         inspector: Inspector,
+        secrets: Arc<Secrets>,
     ) -> io::Result<Self> {
         Ok(Self {
             trail,
@@ -29,6 +31,7 @@ impl Door {
             own: OwnAddresses::read()?,
             whois,
             inspector,
+            secrets,
         })
     }
 }

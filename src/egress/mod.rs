@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod credentials;
 mod door;
 mod forward;
 mod framing;
@@ -14,6 +15,7 @@ mod resolver;
 mod tenure;
 mod upstream;
 
+pub use credentials::{Bindings, Secrets, Values};
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError};
 pub use inspect::{Authority, InspectError, Inspector, Roots};

@@ -17,7 +17,7 @@ use super::texts::Texts;
 use super::{inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
-use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
+use crate::egress::{Bindings, Door, Gateway, Inspector, Resolver, Secrets, Whois};
 use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
@@ -182,7 +182,9 @@ async fn serve(
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
-    let outside = (opened.resolver, opened.inspector);
+    let secrets = Arc::new(Secrets::default());
+    secrets.bind(bindings(config));
+    let outside = (opened.resolver, opened.inspector, Arc::clone(&secrets));
     let host = Host {
         config: config.clone(),
         transport: ssh::Transport::new(config, &opened.identity),
@@ -227,6 +229,7 @@ async fn serve(
                 let running = Arc::clone(&hosts.borrow());
                 match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
+                        secrets.bind(bindings(&host.config));
                         host.monitor.renew_pools(pools(&host.config));
                         hosts.send_replace(Arc::new(host));
                         tracing::info!(generation = generation.0, "configuration reloaded");
@@ -285,6 +288,17 @@ fn pools(config: &Config) -> impl Iterator<Item = (Kind, usize)> {
     })
 }
 
+/// Which sandboxes may have which secrets put into their requests, and where.
+fn bindings(config: &Config) -> Bindings {
+    let kinds = config.kinds().into_iter();
+    Bindings {
+        providers: config.providers.clone(),
+        kinds: kinds
+            .map(|(kind, login)| (kind, login.sandbox.providers))
+            .collect(),
+    }
+}
+
 fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
     socket.listen(1024)?;
     tokio::net::TcpListener::from_std(TcpListener::from(socket))
@@ -294,14 +308,14 @@ fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
 fn gateway(
     checked: &Checked,
     trail: Arc<Trail>,
-    (resolver, inspector): (Resolver, Inspector),
+    (resolver, inspector, secrets): (Resolver, Inspector, Arc<Secrets>),
     monitor: Monitor,
 ) -> Result<Gateway, GateError> {
     let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Door::new(trail, resolver, whois, inspector)?;
+    let door = Door::new(trail, resolver, whois, inspector, secrets)?;
     Ok(Gateway::new(door, checked.policies()))
 }
 
