@@ -117,15 +117,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
 
 fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
-    if file.host_keys.value.is_empty() {
-        return wrong(
-            file.host_keys.referenced,
-            "name at least one file; it is made at the first start",
-        );
-    }
-    if file.logins.value.is_empty() {
-        return wrong(file.logins.referenced, "name at least one login");
-    }
+    check_some(&file)?;
     let providers = providers::check(base, file.providers)?;
     let definitions = sandbox::check_all((base, &providers), file.sandboxes)?;
     let mut logins = BTreeMap::new();
@@ -198,6 +190,20 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         inspection: inspection::check(base, file.inspection),
         providers,
     })
+}
+
+/// What a server can't be without.
+fn check_some(file: &File) -> Result<(), Fault> {
+    if file.host_keys.value.is_empty() {
+        return wrong(
+            file.host_keys.referenced,
+            "name at least one file; it is made at the first start",
+        );
+    }
+    if file.logins.value.is_empty() {
+        return wrong(file.logins.referenced, "name at least one login");
+    }
+    Ok(())
 }
 
 pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {

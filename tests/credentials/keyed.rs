@@ -82,7 +82,10 @@ impl<'w> Keyed<'w> {
             ("OTHER", "another-one"),
             ("HIDDEN", "never-named"),
             ("AWS_ACCESS_KEY_ID", "AKIDREALKEY"),
-            ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYREALKEY"),
+            (
+                "AWS_SECRET_ACCESS_KEY",
+                "wJalrXUtnFEMI/K7MDENG+bPxRfiCYREALKEY",
+            ),
             ("AWS_SESSION_TOKEN", "session+token/of==ours"),
         ] {
             keyed.write(name, value);

@@ -21,6 +21,7 @@ mod support;
 #[allow(dead_code, reason = "each test program uses its own part of it")]
 mod secure;
 
+mod checks;
 mod keyed;
 mod leaks;
 mod places;

@@ -9,7 +9,9 @@ use super::support::{Daemon, World, wait_until};
 
 /// Whether requests with this placeholder come to have this value.
 fn becomes(daemon: &Daemon<'_>, keyed: &Keyed<'_>, key: &str, value: &str) -> bool {
-    let line = curl(&format!("-H 'X-Key: sandgate:{key}' https://secure.example:8443/plain/a"));
+    let line = curl(&format!(
+        "-H 'X-Key: sandgate:{key}' https://secure.example:8443/plain/a"
+    ));
     wait_until(Duration::from_secs(20), || {
         let session = daemon.ssh().run(&line);
         session.out() == "fine\n200" && keyed.last()["headers"]["x-key"] == value
@@ -45,8 +47,13 @@ fn secrets_change_without_a_restart_wherever_they_come_from() {
     });
     assert!(becomes(&daemon, &keyed, "FROM_ENV", "of-the-environment"));
     assert!(becomes(&daemon, &keyed, "MOUNTED", "mounted-1"));
-    let shown = daemon.ssh().run("echo $MOUNTED $RUN $FAILS; env | grep -c of-the-env");
-    assert_eq!(shown.out(), "sandgate:MOUNTED sandgate:RUN sandgate:FAILS\n0\n");
+    let shown = daemon
+        .ssh()
+        .run("echo $MOUNTED $RUN $FAILS; env | grep -c of-the-env");
+    assert_eq!(
+        shown.out(),
+        "sandgate:MOUNTED sandgate:RUN sandgate:FAILS\n0\n"
+    );
 
     keyed.write("TOKEN", "second");
     assert!(becomes(&daemon, &keyed, "TOKEN", "second"));
@@ -55,7 +62,10 @@ fn secrets_change_without_a_restart_wherever_they_come_from() {
     let run = || {
         let line = curl("-H 'X-Key: sandgate:RUN' https://secure.example:8443/plain/a");
         assert_eq!(daemon.ssh().run(line).out(), "fine\n200");
-        keyed.last()["headers"]["x-key"].as_str().unwrap().to_owned()
+        keyed.last()["headers"]["x-key"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     let first = run();
     assert!(first.starts_with("run-now-"), "{first}");
@@ -63,7 +73,9 @@ fn secrets_change_without_a_restart_wherever_they_come_from() {
 
     // What can't be had is not sent, and comes back with its source.
     for key in ["FAILS", "HANGS"] {
-        let line = curl(&format!("-H 'X-Key: sandgate:{key}' https://secure.example:8443/plain/a"));
+        let line = curl(&format!(
+            "-H 'X-Key: sandgate:{key}' https://secure.example:8443/plain/a"
+        ));
         refused(&daemon.ssh().run(line), 500, "credential_unavailable");
     }
     fs::remove_file(keyed.secret("TOKEN")).unwrap();
@@ -74,7 +86,13 @@ fn secrets_change_without_a_restart_wherever_they_come_from() {
     keyed.write("TOKEN", "third");
     assert!(becomes(&daemon, &keyed, "TOKEN", "third"));
     let said = daemon.stderr();
-    for problem in ["mixed.FAILS", "exit status 1", "mixed.HANGS", "did not end in time", "mixed.TOKEN"] {
+    for problem in [
+        "mixed.FAILS",
+        "exit status 1",
+        "mixed.HANGS",
+        "did not end in time",
+        "mixed.TOKEN",
+    ] {
         assert!(said.contains(problem), "{problem}: {said}");
     }
     fs::remove_file(program).unwrap();
@@ -87,7 +105,11 @@ fn a_reload_brings_other_places_and_sources() {
     let setup = keyed.setup();
     let daemon = Daemon::start(&world, &setup);
     let line = curl("-H 'X-Key: sandgate:TOKEN' https://secure.example:8443/moved/a");
-    refused(&daemon.ssh().run(&line), 403, "credential_endpoint_mismatch");
+    refused(
+        &daemon.ssh().run(&line),
+        403,
+        "credential_endpoint_mismatch",
+    );
     keyed.write("FRESH", "from another file");
     let moved = keyed.setup_with(
         "providers:\n  token:\n    secrets: {TOKEN: {file: secrets/FRESH}}\n    endpoints: [{host: secure.example, port: 8443, path: /moved/**}]\n",

@@ -23,12 +23,18 @@ fn requests_of_botocore_are_signed_anew() {
         assert_eq!(request["wrong"], "", "{request:#}");
         let headers = &request["headers"];
         let authorization = headers["authorization"].as_str().unwrap();
-        assert!(authorization.contains("Credential=AKIDREALKEY/"), "{request:#}");
+        assert!(
+            authorization.contains("Credential=AKIDREALKEY/"),
+            "{request:#}"
+        );
         assert!(authorization.contains(region), "{request:#}");
         assert_eq!(headers["x-amz-security-token"], "session+token/of==ours");
         assert!(!request.to_string().contains("sandgate:"), "{request:#}");
     }
-    assert_eq!(arrived[3]["headers"]["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
+    assert_eq!(
+        arrived[3]["headers"]["x-amz-content-sha256"],
+        "UNSIGNED-PAYLOAD"
+    );
 }
 
 #[test]
@@ -40,7 +46,9 @@ fn a_request_that_cannot_be_signed_is_not_sent() {
     let line = curl("https://secure.example:8443/aws/bucket/k");
     refused(&daemon.ssh().run(line), 500, "credential_unavailable");
     let chunks = "-H 'x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD'";
-    let line = curl(&format!("{chunks} --data-binary x https://secure.example:8443/aws/whole/bucket/k"));
+    let line = curl(&format!(
+        "{chunks} --data-binary x https://secure.example:8443/aws/whole/bucket/k"
+    ));
     refused(&daemon.ssh().run(line), 500, "credential_unavailable");
     std::fs::remove_file(keyed.secret("AWS_SECRET_ACCESS_KEY")).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(3));

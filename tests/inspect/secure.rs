@@ -113,11 +113,7 @@ impl Secure {
 
     /// A daemon that believes it, with these network policies.
     pub(crate) fn setup(&self, network: &str) -> Setup {
-        let more = [
-            &self.venv,
-            &program(self.client),
-            Path::new("/usr/local"),
-        ];
+        let more = [&self.venv, &program(self.client), Path::new("/usr/local")];
         let more: Vec<String> = more.iter().map(|path| path.display().to_string()).collect();
         let policy = policy_with(network).replace(
             "read_only: [",

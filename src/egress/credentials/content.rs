@@ -105,9 +105,9 @@ fn escaped(secret: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
 }
 
 fn write(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let wrong = |_| Fault::Unavailable("a secret can't be written as JSON".to_owned());
-    let text = str::from_utf8(text).map_err(|_| wrong(()))?;
-    serde_json::to_writer(out, text).map_err(|_| wrong(()))
+    let wrong = || Fault::Unavailable("a secret can't be written as JSON".to_owned());
+    let text = str::from_utf8(text).map_err(|_| wrong())?;
+    serde_json::to_writer(out, text).map_err(|_| wrong())
 }
 
 /// The length of the string that begins here, its quotes included, or of what is left.

@@ -21,39 +21,30 @@ pub(super) struct Found<'a> {
     pub(super) key: &'a str,
 }
 
-/// The first placeholder in a text: one of the prefixes and as much of a variable's name as follows.
+/// The first placeholder in a text: one of the prefixes and as much of a variable's name as follows. In time
+/// that grows with the text, whatever it holds: who has it read chose it.
 pub(super) fn find(text: &[u8]) -> Option<Found<'_>> {
-    let mut from = 0;
+    let mut rest = text;
     loop {
-        let (start, prefix) = PREFIXES
+        let prefix = PREFIXES
             .iter()
-            .filter_map(|prefix| Some((position(text, prefix.as_bytes(), from)?, prefix)))
-            .min()?;
-        let begin = start + prefix.len();
-        let rest = text.get(begin..).unwrap_or_default();
+            .find(|prefix| rest.starts_with(prefix.as_bytes()));
+        let length = prefix.map_or(1, |prefix| prefix.len());
+        let start = text.len() - rest.len();
+        rest = rest.get(length..)?;
+        if prefix.is_none() {
+            continue;
+        }
         let named = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
-        let length = rest.iter().take_while(named).count();
-        let key = rest.get(..length).unwrap_or_default();
-        let digit = key.first().is_none_or(u8::is_ascii_digit);
-        match str::from_utf8(key) {
-            Ok(key) if !digit => {
-                return Some(Found {
-                    range: start..begin + length,
-                    key,
-                });
-            }
-            // `sandgate:1.2` is an image's name and nobody's secret.
-            _ => from = begin,
+        let key = rest.get(..rest.iter().take_while(named).count())?;
+        // `sandgate:1.2` is an image's name and nobody's secret.
+        if key.first().is_some_and(|first| !first.is_ascii_digit()) {
+            return Some(Found {
+                range: start..start + length + key.len(),
+                key: str::from_utf8(key).ok()?,
+            });
         }
     }
-}
-
-fn position(text: &[u8], pattern: &[u8], from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    let found = rest
-        .windows(pattern.len())
-        .position(|window| window == pattern)?;
-    Some(from + found)
 }
 
 /// Puts a secret in the place of each placeholder; `None` where there is none. `encode` writes a secret as

@@ -9,6 +9,12 @@ use super::store::{Bindings, Secrets};
 use crate::config::{Injection, Piece, Provider};
 use crate::model::{Destination, Kind, ProviderName, Secret};
 
+/// The most bytes that secrets add to one request, however often it names them.
+const SPENT_BYTES: usize = 1 << 20;
+
+/// A header's name and value.
+type Header = (String, Zeroizing<Vec<u8>>);
+
 /// Why a request is not sent: its secrets can't be put in. Names keys and providers, never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::egress) enum Fault {
@@ -49,6 +55,7 @@ impl Claim {
             bindings: self.secrets.bindings(),
             claim: self.clone(),
             used: BTreeSet::new(),
+            spent: 0,
         };
         if let Some(bound) = &self.provider {
             let mut own = purse.bindings.of(&self.kind);
@@ -69,6 +76,8 @@ pub(in crate::egress) struct Purse {
     claim: Claim,
     bindings: Arc<Bindings>,
     used: BTreeSet<String>,
+    /// Bytes of secrets that were given out.
+    spent: usize,
 }
 
 impl Purse {
@@ -96,6 +105,11 @@ impl Purse {
             return Err(Fault::Mismatch(problem));
         }
         self.reaches(name, provider)?;
+        self.spent = self.spent.saturating_add(secret.expose().len());
+        if self.spent > SPENT_BYTES {
+            let problem = format!("its secrets have more than {SPENT_BYTES} bytes together");
+            return Err(Fault::TooLong(problem));
+        }
         self.used.insert(key.to_owned());
         Ok(secret)
     }
@@ -111,10 +125,10 @@ impl Purse {
     }
 
     /// The headers that providers put into the request.
-    pub(in crate::egress) fn inject(&mut self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Fault> {
+    pub(in crate::egress) fn inject(&mut self) -> Result<Vec<Header>, Fault> {
         let bindings = Arc::clone(&self.bindings);
         let kind = self.claim.kind.clone();
-        let mut headers: Vec<(String, Zeroizing<Vec<u8>>)> = Vec::new();
+        let mut headers: Vec<Header> = Vec::new();
         for (name, provider) in bindings.of(&kind) {
             let bound = self.claim.provider.as_ref();
             if bound.is_some_and(|bound| bound != name.as_str())

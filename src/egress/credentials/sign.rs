@@ -146,7 +146,7 @@ fn payload(headers: &HeaderMap, body: Digested<'_>, payload: Payload) -> Result<
         return match (stated == UNSIGNED_TRAILER, payload) {
             (true, Payload::AsSent | Payload::Unsigned) => Ok(UNSIGNED_TRAILER.to_owned()),
             _ => refuse(
-                "a body in signed chunks can't be signed anew; have the client send it otherwise",
+                "a body in chunks can't be signed anew so; have the client send it whole (AWS_REQUEST_CHECKSUM_CALCULATION=when_required)",
             ),
         };
     }

@@ -15,7 +15,7 @@ use super::watch::{Held, Inquiry};
 use crate::egress::credentials::{
     self, BODY_BYTES, Claim, Digested, Fault, Form, Former, Purse, Signable,
 };
-use crate::policy::{Allowed, RequestDenial, RequestVerdict};
+use crate::policy::{Allowed, Permit, RequestDenial, RequestVerdict};
 
 /// The longest body that is read for a signature, in bytes.
 const SIGNED_BYTES: u64 = 8 << 20;
@@ -43,22 +43,7 @@ impl Conversation {
     ) -> Result<Filled, Turned> {
         let allowed = match verdict {
             RequestVerdict::Allow(allowed) => allowed,
-            RequestVerdict::Tunnel(permit) => {
-                let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-                if credentials::target_names_none(target, &head.headers) {
-                    return Ok(Filled::default());
-                }
-                let denial = RequestDenial {
-                    policy: Some(permit.policy().to_owned()),
-                    rule: None,
-                    reason: "no endpoint looks into this request, which names a secret".to_owned(),
-                    protocol: None,
-                    path: None,
-                    generation: permit.generation(),
-                };
-                let fault = Fault::Mismatch(denial.reason.clone());
-                return Err(self.unfilled(fault, denial, inquiry));
-            }
+            RequestVerdict::Tunnel(permit) => return self.unfillable(head, permit, inquiry),
             RequestVerdict::Deny(_) | RequestVerdict::NeedsBody { .. } => {
                 return Ok(Filled::default());
             }
@@ -100,18 +85,10 @@ impl Conversation {
             query,
             form,
             former,
-            content: match &inquiry.held {
-                Held::Body(bytes) if bytes.len() as u64 > most && (form.is_some() || hashed) => {
-                    Err(most)
-                }
-                Held::Body(bytes) => Ok(Some(bytes)),
-                Held::None => Ok(Some(&Bytes::new())),
-                Held::Unread | Held::Text(_) | Held::Binary => Ok(None),
-            },
+            content: content(&inquiry.held, most, form.is_some() || hashed),
             authority: authority(&inquiry.flow.destination, self.scheme()),
         };
-        let filled = put.into(head);
-        let (target, filled) = filled.map_err(|fault| {
+        let (target, filled) = put.into(head).map_err(|fault| {
             let denial = RequestDenial {
                 policy: Some(allowed.permit.policy().to_owned()),
                 rule: allowed.rule.clone(),
@@ -131,6 +108,29 @@ impl Conversation {
         })
     }
 
+    /// A request that no endpoint looks into may name nothing.
+    fn unfillable(
+        &self,
+        head: &Parts,
+        permit: &Permit,
+        inquiry: &Inquiry,
+    ) -> Result<Filled, Turned> {
+        let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        if credentials::target_names_none(target, &head.headers) {
+            return Ok(Filled::default());
+        }
+        let denial = RequestDenial {
+            policy: Some(permit.policy().to_owned()),
+            rule: None,
+            reason: "no endpoint looks into this request, which names a secret".to_owned(),
+            protocol: None,
+            path: None,
+            generation: permit.generation(),
+        };
+        let fault = Fault::Mismatch(denial.reason.clone());
+        Err(self.unfilled(fault, denial, inquiry))
+    }
+
     async fn read(&self, body: Incoming, most: u64) -> Result<Bytes, Turned> {
         // It is never closed.
         let _turn = self.bodies().acquire().await;
@@ -145,6 +145,16 @@ impl Conversation {
     }
 }
 
+/// The body, if it was read; how much of it would have been, where it is longer.
+fn content(held: &Held, most: u64, wanted: bool) -> Result<Option<Bytes>, u64> {
+    match held {
+        Held::Body(bytes) if wanted && bytes.len() as u64 > most => Err(most),
+        Held::Body(bytes) => Ok(Some(bytes.clone())),
+        Held::None => Ok(Some(Bytes::new())),
+        Held::Unread | Held::Text(_) | Held::Binary => Ok(None),
+    }
+}
+
 /// What is put where.
 struct Put<'a> {
     claim: &'a Claim,
@@ -152,8 +162,8 @@ struct Put<'a> {
     query: Option<String>,
     form: Option<Form>,
     former: Former,
-    /// The body, if it was read; how much of it would be, where it is longer.
-    content: Result<Option<&'a Bytes>, u64>,
+    /// As `content` gives it.
+    content: Result<Option<Bytes>, u64>,
     authority: String,
 }
 
@@ -161,13 +171,17 @@ impl Put<'_> {
     /// Gives the target, and what else became of the request.
     fn into(self, head: &mut Parts) -> Result<(String, Filled), Fault> {
         let mut purse = self.claim.open()?;
-        for (name, value) in purse.inject()? {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let name = name.map_err(|error| Fault::Unavailable(error.to_string()))?;
-            head.headers
-                .insert(name, credentials::secret_value(&value)?);
+        let injected = purse.inject()?;
+        for (name, _) in &injected {
+            head.headers.remove(name);
         }
         credentials::headers(&mut head.headers, &mut purse)?;
+        for (name, value) in injected {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let name = name.map_err(|error| Fault::Unavailable(error.to_string()))?;
+            let value = credentials::secret_value(&value)?;
+            head.headers.insert(name, value);
+        }
         let path = &self.allowed.path;
         let path = credentials::path(path, &mut purse)?.unwrap_or_else(|| path.clone());
         let query = match &self.query {
@@ -177,11 +191,12 @@ impl Put<'_> {
             }
             None => None,
         };
-        let content = self.content.map_err(|most| {
+        let content = self.content.as_ref().map_err(|most| {
             Fault::TooLong(format!(
                 "the body is longer than the {most} bytes that are read of it"
             ))
         })?;
+        let content = content.as_ref();
         let body = self.body(head, content, &mut purse)?;
         if let Some(signing) = &self.allowed.credentials.signing {
             let request = Signable {

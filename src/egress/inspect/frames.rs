@@ -124,11 +124,11 @@ pub(super) fn frame(text: &[u8]) -> Result<Vec<u8>, Code> {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ 0..126), _) => bytes.push(0x80 | short),
         (_, Ok(middle)) => {
-            bytes.push(0x80 | 126);
+            bytes.push(0xfe);
             bytes.extend(middle.to_be_bytes());
         }
         _ => {
-            bytes.push(0x80 | 127);
+            bytes.push(0xff);
             bytes.extend((length as u64).to_be_bytes());
         }
     }

@@ -190,6 +190,22 @@ fn json_is_resolved_in_its_strings_and_text_as_it_is() {
 }
 
 #[test]
+fn a_request_that_names_a_secret_all_over_is_refused_in_time() {
+    let begun = std::time::Instant::now();
+    let many = "sandgate:TOKEN ".repeat(200_000);
+    let fault = Form::Text.fill(many.as_bytes(), &mut bound()).err();
+    assert!(matches!(fault, Some(Fault::TooLong(_))), "{fault:?}");
+    let none = "sandgate:1".repeat(200_000);
+    assert!(
+        Form::Text
+            .fill(none.as_bytes(), &mut bound())
+            .is_ok_and(|filled| filled.is_none())
+    );
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
 fn a_secret_goes_nowhere_but_where_its_provider_is_bound() {
     let mut elsewhere = purse("other.example", None).unwrap();
     let fault = header(b"sandgate:PLAIN", &mut elsewhere).unwrap_err();

@@ -61,7 +61,7 @@ fn the_test_suites_requests_have_their_signatures() {
             "/",
             &[][..],
             EMPTY,
-            "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d769fbf31",
+            "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
         ),
         (
             "GET",
