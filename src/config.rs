@@ -32,6 +32,7 @@ mod sftp;
 mod signatures;
 pub mod sshd;
 mod text;
+mod uids;
 mod unwelcome;
 
 pub use activation::Activation;
