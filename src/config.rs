@@ -26,6 +26,7 @@ mod keys;
 mod keys_command;
 mod manners;
 mod outside;
+mod providers;
 mod reloading;
 mod rules;
 mod sandbox;
@@ -34,6 +35,7 @@ mod sftp;
 mod signatures;
 pub mod sshd;
 mod text;
+mod uids;
 mod unwelcome;
 
 pub use activation::Activation;
@@ -49,6 +51,7 @@ pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use outside::{Allow, Network};
+pub use providers::{Injection, Piece, Provider, Providers, SecretCommand, Source};
 pub use reloading::{OnFailure, Reloading};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
@@ -119,6 +122,8 @@ pub struct Config {
     pub reloading: Reloading,
     /// The operator's word on the way out.
     pub egress: Egress,
+    /// Secrets, and where they may go.
+    pub providers: Providers,
 }
 
 /// One login.

@@ -12,10 +12,14 @@ use serde::{Deserialize, Serialize};
 
 mod kind;
 mod permits;
+mod place;
+mod secret;
 
 pub use kind::{DefinitionName, Kind};
 pub use permits::PermitList;
 pub(crate) use permits::glob;
+pub use place::{Misplaced, Place};
+pub use secret::{ProviderName, SECRET_BYTES, Secret, SecretKey, Unfit};
 
 /// Why a value from outside was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -32,6 +32,7 @@ async fn no_descriptors_is_not_the_end() {
         Resolver::new("", "").unwrap(),
         whois,
         Inspector::new(Authority::make().unwrap(), &Roots::read(&[]).unwrap()).unwrap(),
+        Arc::default(),
     )
     .unwrap();
     let policy = Arc::new(Snapshot::parse("test", "version: 1\n", Generation(1)).unwrap());

@@ -13,8 +13,9 @@ use serde_saphyr::{Location, Spanned};
 use super::bounds::{self, Bounds, BoundsFile};
 use super::files::{self, Files, FilesFile};
 use super::outside::{self, Allow, Network, NetworkFile};
+use super::providers::{self, Providers};
 use super::text::wrong;
-use crate::model::DefinitionName;
+use crate::model::{DefinitionName, ProviderName};
 use crate::yaml::Fault;
 
 /// The longest time that can be written, in seconds: thirty days.
@@ -47,6 +48,8 @@ pub struct Sharing {
     pub network: Network,
     /// What their sessions may do that others may not.
     pub allow: Allow,
+    /// Whose secrets they may use.
+    pub providers: Vec<ProviderName>,
 }
 
 /// Who shares a sandbox.
@@ -81,6 +84,7 @@ impl Default for Sharing {
             files: Files::default(),
             network: Network::default(),
             allow: Allow::default(),
+            providers: Vec::new(),
         }
     }
 }
@@ -103,6 +107,7 @@ pub(super) struct DefinitionFile {
     #[serde(default)]
     allow: Allow,
     policy: Option<PathBuf>,
+    providers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// What a login says of its sandboxes: the name of a definition, or one of its own.
@@ -149,13 +154,16 @@ pub(super) struct Definition {
 /// The definitions that logins can name.
 pub(super) type Definitions = BTreeMap<DefinitionName, Definition>;
 
+/// A file's directory, from which paths count, and the providers that it has.
+type Around<'a> = (&'a Path, &'a Providers);
+
 pub(super) fn check_all(
-    base: &Path,
+    around: Around<'_>,
     files: BTreeMap<DefinitionName, DefinitionFile>,
 ) -> Result<Definitions, Fault> {
     let mut definitions = Definitions::new();
     for (name, file) in files {
-        let mut definition = check(base, file)?;
+        let mut definition = check(around, file)?;
         definition.sharing.name = Some(name.clone());
         definitions.insert(name, definition);
     }
@@ -164,7 +172,7 @@ pub(super) fn check_all(
 
 /// What a login's sandboxes are.
 pub(super) fn choose(
-    base: &Path,
+    around: Around<'_>,
     definitions: &Definitions,
     choice: Option<Spanned<Choice>>,
 ) -> Result<Definition, Fault> {
@@ -175,7 +183,7 @@ pub(super) fn choose(
         return Ok(Definition::default());
     };
     match value {
-        Choice::Own(file) => check(base, *file),
+        Choice::Own(file) => check(around, *file),
         Choice::Named(name) => find(definitions, &name, referenced).map(|(_, found)| found.clone()),
     }
 }
@@ -207,7 +215,7 @@ pub(super) fn unknown<N: fmt::Display>(
     Fault::at(place, format!("no {what} is called {name:?}; {mend}"))
 }
 
-fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
+fn check((base, providers): Around<'_>, file: DefinitionFile) -> Result<Definition, Fault> {
     let scope = file.scope.unwrap_or(Scope::Connection);
     if let (Scope::Connection, Some(linger)) = (scope, &file.linger) {
         return wrong(
@@ -233,6 +241,7 @@ fn check(base: &Path, file: DefinitionFile) -> Result<Definition, Fault> {
         files: files::check(base, scope, file.files)?,
         network: outside::check(file.network)?,
         allow: file.allow,
+        providers: providers::choose(providers, file.providers)?,
     };
     Ok(Definition {
         sharing,
@@ -256,7 +265,11 @@ mod tests {
     fn checked(text: &str) -> Result<Sharing, String> {
         let described = |fault: Fault| fault.describe("f", text).to_string();
         let choice: Spanned<Choice> = crate::yaml::read(text).map_err(described)?;
-        let definition = choose(Path::new("/etc"), &Definitions::new(), Some(choice));
+        let definition = choose(
+            (Path::new("/etc"), &Providers::new()),
+            &Definitions::new(),
+            Some(choice),
+        );
         Ok(definition.map_err(described)?.sharing)
     }
 

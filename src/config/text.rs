@@ -16,14 +16,15 @@ use super::forwarding::{self, ForwardingFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
+use super::providers::{self, ProviderFile, Providers};
 use super::rules::{self, RulesFile};
 use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
     Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env, sftp,
-    signatures,
+    signatures, uids,
 };
-use crate::model::{DefinitionName, LoginName};
+use crate::model::{DefinitionName, LoginName, ProviderName};
 use crate::yaml::{self, Fault, Invalid};
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +72,7 @@ struct File {
     #[serde(default)]
     reload: Reloading,
     egress: EgressFile,
+    providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,14 +121,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
 
 fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
-    if file.host_keys.value.is_empty() {
-        let mend = "name at least one file; it is made at the first start";
-        return wrong(file.host_keys.referenced, mend);
-    }
-    if file.logins.value.is_empty() {
-        return wrong(file.logins.referenced, "name at least one login");
-    }
-    let definitions = sandbox::check_all(base, file.sandboxes)?;
+    check_some(&file)?;
+    let providers = providers::check(base, file.providers)?;
+    let definitions = sandbox::check_all((base, &providers), file.sandboxes)?;
     let mut logins = BTreeMap::new();
     let mut strangers = None;
     for (name, mut login) in file.logins.value {
@@ -152,11 +149,14 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authorized_principals: principals,
             authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
-            ..check_login(base, &definitions, login)?
+            ..check_login((base, &providers), &definitions, login)?
         };
         logins.insert(name, login);
     }
-    let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
+    let uids = file
+        .uids
+        .as_ref()
+        .map_or(Ok(Uids::default()), uids::check)?;
     let limits = check_limits(&file.limits, uids)?;
     let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
     let kinds = assignments.kinds(&logins).len();
@@ -196,7 +196,22 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         inspection: inspection::check(base, file.inspection),
         reloading: file.reload,
         egress: egress::check(base, file.egress)?,
+        providers,
     })
+}
+
+/// What a server can't be without.
+fn check_some(file: &File) -> Result<(), Fault> {
+    if file.host_keys.value.is_empty() {
+        return wrong(
+            file.host_keys.referenced,
+            "name at least one file; it is made at the first start",
+        );
+    }
+    if file.logins.value.is_empty() {
+        return wrong(file.logins.referenced, "name at least one login");
+    }
+    Ok(())
 }
 
 pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T, Fault> {
@@ -224,7 +239,11 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
     listen.value.into_iter().map(address).collect()
 }
 
-fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Result<Login, Fault> {
+fn check_login(
+    (base, providers): (&Path, &Providers),
+    definitions: &Definitions,
+    login: LoginFile,
+) -> Result<Login, Fault> {
     let keys = login.authorized_keys;
     if keys.value.is_empty() || keys.value.len() > 16 {
         return wrong(keys.referenced, "name 1 to 16 files");
@@ -244,7 +263,7 @@ fn check_login(base: &Path, definitions: &Definitions, login: LoginFile) -> Resu
         }
         None => None,
     };
-    let definition = sandbox::choose(base, definitions, login.sandbox)?;
+    let definition = sandbox::choose((base, providers), definitions, login.sandbox)?;
     if let (Some(own), Some(_)) = (&login.policy, &definition.policy) {
         return wrong(
             own.referenced,
@@ -360,26 +379,6 @@ fn check_pool(
         return wrong(written.unwrap_or(Location::UNKNOWN), problem);
     }
     Ok(size)
-}
-
-fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
-    sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
-}
-
-/// Ids that can be nobody else's and each other's.
-pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
-    let Uids { gate, first, count } = uids;
-    let end = first.checked_add(count).filter(|end| *end < u32::MAX);
-    match end {
-        Some(end) if (first..end).contains(&gate) => Err(format!(
-            "gate {gate} lies among the sandboxes' own ids; give it one outside them"
-        )),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
-        _ => Err(
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
-                .to_owned(),
-        ),
-    }
 }
 
 pub(super) fn default_limits() -> Limits {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Inspector, OwnAddresses, Parent, Resolver, Whois};
+use super::{Inspector, OwnAddresses, Parent, Resolver, Secrets, Whois};
 use crate::audit::Trail;
 
 /// The shared half of a proxy; one for the gate, by `Arc`.
@@ -14,6 +14,7 @@ pub struct Door {
     pub(super) whois: Whois,
     pub(super) inspector: Inspector,
     pub(super) parent: Option<Parent>,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl Door {
@@ -23,6 +24,7 @@ impl Door {
         resolver: Resolver,
         whois: Whois,
         inspector: Inspector,
+        secrets: Arc<Secrets>,
     ) -> io::Result<Self> {
         Ok(Self {
             trail,
@@ -31,6 +33,7 @@ impl Door {
             whois,
             inspector,
             parent: None,
+            secrets,
         })
     }
 

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::{Admitted, Case, Refusal, admit};
 use super::conduit::{Conduit, Reached};
+use super::credentials::PREFIX;
 use super::inspect::inspect;
 use super::peer::Caller;
 use super::proxy::{Client, TUNNEL_BUFFER};
@@ -220,6 +221,13 @@ impl Gateway {
             tenure,
             carrier,
         })
+    }
+
+    /// What sessions of a kind find in their environment: for each secret the placeholder that stands for it.
+    pub fn placeholders(&self, kind: &Kind) -> Vec<(String, String)> {
+        let keys = self.door.secrets.keys(kind).into_iter();
+        keys.map(|key| (key.to_string(), format!("{PREFIX}{key}")))
+            .collect()
     }
 
     fn policy(&self, kind: &Kind) -> Option<watch::Receiver<Arc<Snapshot>>> {

@@ -3,6 +3,7 @@
 mod admission;
 mod answer;
 mod conduit;
+mod credentials;
 mod door;
 mod forward;
 mod framing;
@@ -16,6 +17,7 @@ mod resolver;
 mod tenure;
 mod upstream;
 
+pub use credentials::{Bindings, Secrets, Values};
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError, Way};
 #[doc(hidden)]

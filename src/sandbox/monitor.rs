@@ -38,6 +38,7 @@ mod standing;
 
 pub(super) use commands::MOST as MOST_COMMANDS;
 pub(crate) use keys::{open_keys, open_secrets};
+pub(super) use sessions::read_report;
 
 use commands::Commands;
 use desk::Desk;

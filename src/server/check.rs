@@ -14,6 +14,7 @@ use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdabl
 mod blueprint;
 mod outside;
 
+pub(super) use blueprint::keep_apart;
 use blueprint::{blueprint, key_sources, missing_paths};
 
 /// Why serving would be refused.
@@ -79,6 +80,14 @@ pub enum CheckError {
     /// The upstream proxy's credentials.
     #[error("egress.upstream_proxy: {0}")]
     Parent(#[from] ParentError),
+    /// A secret's source.
+    #[error("{key}: {problem}")]
+    Provider {
+        /// Its key.
+        key: String,
+        /// What is wrong, and the mend.
+        problem: String,
+    },
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -156,6 +165,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     if let Some(settings) = &config.egress.upstream_proxy {
         Parent::read(settings)?;
     }
+    warnings.extend(super::providers::check(&config)?);
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {

@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::check::Checked;
 use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
-use super::{inspection, keys, reload, supervisor};
+use super::{handover, inspection, keys, reload, supervisor};
 use crate::audit::{self, Event, Trail};
 use crate::config::{Config, Network, OnFailure};
-use crate::egress::{Door, Gateway, Inspector, Parent, Resolver, Whois};
+use crate::egress::{Bindings, Door, Gateway, Inspector, Parent, Resolver, Secrets, Whois};
 use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Operator, Snapshot};
 use crate::sandbox::{
@@ -45,6 +47,8 @@ pub(super) enum GateError {
     Seccomp(#[from] SeccompError),
     #[error("the monitor: {0}")]
     Monitor(String),
+    #[error("the keeper of secrets: {0}")]
+    Keeper(io::Error),
     #[error(transparent)]
     Serve(#[from] ssh::ServeError),
     #[error(transparent)]
@@ -69,6 +73,8 @@ pub(super) struct Threshold {
     pub(super) ready: OwnedFd,
     /// Where the monitor reads what sandboxes trust.
     pub(super) trust: OwnedFd,
+    /// Where the keeper tells the secrets, if there are any.
+    pub(super) secrets: Option<UnixStream>,
 }
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
@@ -83,6 +89,7 @@ pub(super) fn run(
         entrance,
         ready,
         trust,
+        secrets,
     } = threshold;
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
@@ -100,7 +107,12 @@ pub(super) fn run(
         drop(ready);
         said
     };
-    runtime.block_on(serve(checked, channel, opened, entrance, say_ready))
+    let ends = Ends {
+        channel,
+        keeper: secrets,
+        entrance,
+    };
+    runtime.block_on(serve(checked, opened, ends, say_ready))
 }
 
 /// Sockets that were handed over are taken instead of those that the configuration names.
@@ -165,18 +177,25 @@ fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), 
     sandbox::forbid_core_dumps()?;
     sandbox::raise_open_files()?;
     sandbox::drop_to(Account { uid: own, gid: own })?;
-    // After the change of ids, which clears it; before the filter, which would refuse it.
+    // After the change of ids, which clears both; before the filter, which would refuse them.
     supervisor::die_with(parent)?;
+    sandbox::hide_memory()?;
     sandbox::enforce(checked.charter().kernel.gate(spill)?)?;
     Filter::gate()?.apply()?;
     Ok(())
 }
 
+/// Whom the gate talks to.
+struct Ends {
+    channel: Channel,
+    keeper: Option<UnixStream>,
+    entrance: Entrance,
+}
+
 async fn serve(
     checked: &Checked,
-    channel: Channel,
     opened: Opened,
-    entrance: Entrance,
+    ends: Ends,
     say_ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), GateError> {
     let config = checked.config();
@@ -184,14 +203,20 @@ async fn serve(
         monitor,
         lost,
         mut reloads,
-    } = Monitor::attach(channel)?;
+    } = Monitor::attach(ends.channel)?;
     let mut lost = tokio::spawn(lost);
     monitor
         .fill_pools(pools(config))
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
-    let outside = (opened.resolver, opened.inspector, opened.parent);
+    let (secrets, mut keeper) = secrets(config, ends.keeper).await?;
+    let outside = Outside {
+        resolver: opened.resolver,
+        inspector: opened.inspector,
+        parent: opened.parent,
+        secrets: Arc::clone(&secrets),
+    };
     let host = Host {
         config: config.clone(),
         transport: ssh::Transport::new(config, &opened.identity),
@@ -218,7 +243,7 @@ async fn serve(
     let mut generation = Generation(1);
     let end = ending.clone();
     let serving = async {
-        match entrance {
+        match ends.entrance {
             Entrance::Listeners => ssh::serve(listeners, latest, end).await,
             Entrance::One(wire) => {
                 let host = Arc::clone(&latest.borrow());
@@ -231,8 +256,10 @@ async fn serve(
         tokio::select! {
             served = &mut serving => return Ok(served?),
             ended = &mut lost => return Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
+            gone = &mut keeper => return Err(GateError::Keeper(gone.unwrap_or_else(io::Error::from))),
             Some(renewal) = reloads.recv() => {
                 generation = follow(&hosts, &opened.identity, renewal, generation);
+                secrets.bind(bindings(&hosts.borrow().config));
             }
             _ = terminate.recv() => {
                 ending.drain.cancel();
@@ -351,23 +378,60 @@ fn pools(config: &Config) -> impl Iterator<Item = (Kind, usize)> {
     })
 }
 
+/// The secrets as the keeper tells them, and what ends with it.
+async fn secrets(
+    config: &Config,
+    keeper: Option<UnixStream>,
+) -> Result<(Arc<Secrets>, JoinHandle<io::Error>), GateError> {
+    let secrets = Arc::new(Secrets::default());
+    secrets.bind(bindings(config));
+    let attending = handover::attend(keeper, Arc::clone(&secrets)).await;
+    let gone = tokio::spawn(attending.map_err(GateError::Keeper)?);
+    Ok((secrets, gone))
+}
+
+/// Which sandboxes may have which secrets put into their requests, and where.
+fn bindings(config: &Config) -> Bindings {
+    let kinds = config.kinds().into_iter();
+    Bindings {
+        providers: config.providers.clone(),
+        kinds: kinds
+            .map(|(kind, login)| (kind, login.sandbox.providers))
+            .collect(),
+    }
+}
+
 fn listen(socket: socket2::Socket) -> io::Result<tokio::net::TcpListener> {
     socket.listen(1024)?;
     tokio::net::TcpListener::from_std(TcpListener::from(socket))
+}
+
+/// What connections to the outside are made with.
+struct Outside {
+    resolver: Resolver,
+    inspector: Inspector,
+    parent: Option<Parent>,
+    secrets: Arc<Secrets>,
 }
 
 /// The way out of every login's sandboxes.
 fn gateway(
     checked: &Checked,
     trail: Arc<Trail>,
-    (resolver, inspector, parent): (Resolver, Inspector, Option<Parent>),
+    outside: Outside,
     monitor: Monitor,
 ) -> Result<Gateway, GateError> {
     let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Door::new(trail, resolver, whois, inspector)?.through(parent);
+    let Outside {
+        resolver,
+        inspector,
+        parent,
+        secrets,
+    } = outside;
+    let door = Door::new(trail, resolver, whois, inspector, secrets)?.through(parent);
     Ok(Gateway::new(door, checked.policies()))
 }
 

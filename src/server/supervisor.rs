@@ -34,6 +34,8 @@ pub(super) struct Supervisor {
 pub(super) struct Family {
     pub(super) monitor: Child,
     pub(super) gate: Child,
+    /// Where there are secrets.
+    pub(super) keeper: Option<Child>,
     pub(super) tree: Tree,
     /// The files that a reload reads.
     pub(super) files: Option<Watch>,
@@ -53,6 +55,17 @@ enum Event {
 struct Ended {
     gate: Option<WaitIdStatus>,
     monitor: Option<WaitIdStatus>,
+}
+
+impl Family {
+    /// Has those who can read files do so.
+    fn read_again(&self) -> io::Result<()> {
+        send(&self.monitor, rustix::process::Signal::HUP)?;
+        match &self.keeper {
+            Some(keeper) => send(keeper, rustix::process::Signal::HUP),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Supervisor {
@@ -113,6 +126,10 @@ impl Supervisor {
                 ended.monitor = end(&family.monitor, rustix::process::Signal::KILL)?;
             }
         }
+        if let Some(keeper) = &family.keeper {
+            // It ends by itself with the gate, unless it waits for what it reads.
+            end(keeper, rustix::process::Signal::KILL)?;
+        }
         let razed = family.tree.raze();
         while let Ok(Some(_)) =
             rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
@@ -150,7 +167,7 @@ impl Supervisor {
                 Event::Over => return Ok((ended, None)),
                 Event::Change => {
                     tracing::info!("a file has changed; everything is read again");
-                    send(&family.monitor, rustix::process::Signal::HUP)?;
+                    family.read_again()?;
                     continue;
                 }
                 Event::Signal(signal) => signal,
@@ -164,7 +181,7 @@ impl Supervisor {
                     if let Some(files) = &mut family.files {
                         files.renew();
                     }
-                    send(&family.monitor, rustix::process::Signal::HUP)?;
+                    family.read_again()?;
                 }
                 (Signal::SIGHUP, Life::Service(Hangup::Stay)) => {
                     tracing::warn!(

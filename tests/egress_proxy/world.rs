@@ -188,6 +188,7 @@ async fn run<F: Future<Output = ()>>(
         resolver,
         whois,
         inspector,
+        Arc::default(),
     )
     .unwrap();
     let (policy, policies) = watch::channel(snapshot(POLICY, 1));

@@ -75,6 +75,7 @@ pub(super) fn map(
         inspection: Inspection::default(),
         reloading: Reloading::default(),
         egress: Egress::default(),
+        providers: crate::config::Providers::default(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";
@@ -169,7 +170,7 @@ fn uids(line: &Line) -> Result<Uids, String> {
         u32::try_from(number).map_err(|_| format!("{number} is no uid"))
     };
     match line.arguments.as_slice() {
-        [gate, first, count] => text::sound(Uids {
+        [gate, first, count] => crate::config::uids::sound(Uids {
             gate: id(gate)?,
             first: id(first)?,
             count: id(count)?,

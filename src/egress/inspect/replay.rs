@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::Position;
+use super::frames::{Code, Position};
 use super::head::{Head, Scheme};
 use super::terminate::two;
 use super::watch::Held;
@@ -150,19 +150,19 @@ pub fn messages(
     allows: impl Fn(Option<&str>) -> bool,
 ) -> Option<Relayed> {
     let judged = RefCell::new(Vec::new());
-    let judge = |held| {
+    let rule = |held| {
         let text = match &held {
             Held::Text(text) => Some(&**text),
             _ => None,
         };
         let allowed = allows(text);
         judged.borrow_mut().push(text.map(str::to_owned));
-        std::future::ready(allowed)
+        std::future::ready(if allowed { Ok(None) } else { Err(Code::Policy) })
     };
     let mut passed = Vec::new();
     let mut client = Pieces::new(bytes, piece);
     let end = {
-        let relayed = pin!(up(&mut client, BytesMut::new(), &mut passed, &judge));
+        let relayed = pin!(up(&mut client, BytesMut::new(), &mut passed, &rule));
         finish(relayed, bytes.len())?
     };
     let closed = match end {
