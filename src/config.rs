@@ -35,7 +35,7 @@ mod text;
 mod unwelcome;
 
 pub use activation::Activation;
-pub use assign::Assignments;
+pub use assign::{Assignments, Shown};
 pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
