@@ -25,6 +25,7 @@ mod keys;
 mod keys_command;
 mod manners;
 mod outside;
+mod reloading;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -46,6 +47,7 @@ pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use outside::{Allow, Network};
+pub use reloading::{OnFailure, Reloading};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -111,6 +113,8 @@ pub struct Config {
     pub algorithms: algorithms::Algorithms,
     /// How connections are looked into.
     pub inspection: Inspection,
+    /// How a running daemon takes what is new.
+    pub reloading: Reloading,
 }
 
 /// One login.
