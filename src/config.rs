@@ -39,7 +39,7 @@ mod uids;
 mod unwelcome;
 
 pub use activation::Activation;
-pub use assign::Assignments;
+pub use assign::{Assignments, Shown};
 pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use super::sandbox::{self, Definitions, Sharing};
 use super::text::wrong;
 use super::{Config, Login};
-use crate::model::{DefinitionName, Fingerprint, Kind, LoginName};
+use crate::model::{DefinitionName, Fingerprint, Kind, LoginName, glob};
 use crate::yaml::Fault;
 
 /// A SHA-256 fingerprint: this, and 43 characters of base64 (ssh-keygen(1), -l).
@@ -30,19 +30,31 @@ struct Rule {
     definition: DefinitionName,
 }
 
-/// Logins, keys' fingerprints, and names in certificates.
+/// Logins, keys' fingerprints and comments, and names in certificates.
 #[derive(Debug, Clone, Default)]
 struct Named {
     logins: BTreeSet<LoginName>,
     keys: BTreeSet<String>,
+    /// With `*` and `?`.
+    comments: BTreeSet<String>,
     principals: BTreeSet<String>,
 }
 
 /// Somebody who has logged in.
 struct Guest<'a> {
     login: &'a LoginName,
-    key: &'a Fingerprint,
-    principals: &'a [String],
+    shown: Shown<'a>,
+}
+
+/// What somebody has logged in with.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The key, or a certificate's.
+    pub key: &'a Fingerprint,
+    /// What stands behind the key in authorized_keys; nothing where it was a certificate's.
+    pub comment: Option<&'a str>,
+    /// Whom its certificate names.
+    pub principals: &'a [String],
 }
 
 /// A list that says something: one that is empty would fit nobody, or everybody.
@@ -53,6 +65,7 @@ type List = Option<Spanned<Vec<Spanned<String>>>>;
 pub(super) struct GroupFile {
     logins: List,
     keys: List,
+    comments: List,
     principals: List,
 }
 
@@ -61,6 +74,7 @@ pub(super) struct GroupFile {
 pub(super) struct AssignmentFile {
     logins: List,
     keys: List,
+    comments: List,
     principals: List,
     groups: List,
     sandbox: Spanned<String>,
@@ -79,11 +93,15 @@ impl Assignments {
             let GroupFile {
                 logins: of,
                 keys,
+                comments,
                 principals,
             } = group.value;
-            let group = Named::check(logins, [of, keys, principals])?;
+            let group = Named::check(logins, [of, keys, comments, principals])?;
             if group.is_empty() {
-                return wrong(place, "name some of `logins`, `keys` or `principals`");
+                return wrong(
+                    place,
+                    "name some of `logins`, `keys`, `comments` or `principals`",
+                );
             }
             known.insert(name, group);
         }
@@ -92,12 +110,15 @@ impl Assignments {
             let place = rule.sandbox.referenced;
             let (name, definition) = sandbox::find(&definitions, &rule.sandbox.value, place)?;
             let rule = Rule {
-                each: Named::check(logins, [rule.logins, rule.keys, rule.principals])?,
+                each: Named::check(
+                    logins,
+                    [rule.logins, rule.keys, rule.comments, rule.principals],
+                )?,
                 groups: find_groups(&known, rule.groups)?,
                 definition: name.clone(),
             };
             if rule.each.is_empty() && rule.groups.is_empty() {
-                let problem = "is for nobody; name some of `logins`, `keys`, `principals` or `groups` beside it";
+                let problem = "is for nobody; name some of `logins`, `keys`, `comments`, `principals` or `groups` beside it";
                 return wrong(place, problem);
             }
             let is_bare = |(login, configured): &(&LoginName, &Login)| {
@@ -160,18 +181,9 @@ impl Config {
         self.assignments.kinds(&self.logins)
     }
 
-    /// The sandboxes for who logs in with this key, or with a certificate of it that names `principals`.
-    pub fn sandboxes_for(
-        &self,
-        login: &LoginName,
-        key: &Fingerprint,
-        principals: &[String],
-    ) -> (Kind, Sharing) {
-        let assigned = self.assignments.find(&Guest {
-            login,
-            key,
-            principals,
-        });
+    /// The sandboxes for who logs in with this.
+    pub fn sandboxes_for(&self, login: &LoginName, shown: Shown<'_>) -> (Kind, Sharing) {
+        let assigned = self.assignments.find(&Guest { login, shown });
         let own = self.logins.get(login).map(|login| &login.sandbox);
         let sharing = assigned.or(own).cloned().unwrap_or_default();
         let kind = Kind {
@@ -187,13 +199,18 @@ impl Rule {
         let Named {
             logins,
             keys,
+            comments,
             principals,
         } = &self.each;
         let is_member = |group: &Named| {
-            group.has_login(guest.login) || group.has_key(guest) || group.has_principal(guest)
+            group.has_login(guest.login)
+                || group.has_key(guest)
+                || group.has_comment(guest)
+                || group.has_principal(guest)
         };
         (logins.is_empty() || self.each.has_login(guest.login))
             && (keys.is_empty() || self.each.has_key(guest))
+            && (comments.is_empty() || self.each.has_comment(guest))
             && (principals.is_empty() || self.each.has_principal(guest))
             && (self.groups.is_empty() || self.groups.iter().any(is_member))
     }
@@ -201,7 +218,10 @@ impl Rule {
     /// Whether it fits some who log in as this.
     fn may_fit(&self, login: &LoginName) -> bool {
         let has_some = |group: &Named| {
-            group.has_login(login) || !group.keys.is_empty() || !group.principals.is_empty()
+            group.has_login(login)
+                || !(group.keys.is_empty()
+                    && group.comments.is_empty()
+                    && group.principals.is_empty())
         };
         (self.each.logins.is_empty() || self.each.has_login(login))
             && (self.groups.is_empty() || self.groups.iter().any(has_some))
@@ -211,7 +231,7 @@ impl Rule {
 impl Named {
     fn check(
         known: &BTreeMap<LoginName, Login>,
-        [logins, keys, principals]: [List; 3],
+        [logins, keys, comments, principals]: [List; 4],
     ) -> Result<Self, Fault> {
         let login = |name: &Spanned<String>| {
             let mut names = known.keys();
@@ -224,12 +244,16 @@ impl Named {
         Ok(Self {
             logins: each(logins, login)?,
             keys: each(keys, fingerprint)?,
+            comments: each(comments, comment)?,
             principals: each(principals, principal)?,
         })
     }
 
     fn is_empty(&self) -> bool {
-        self.logins.is_empty() && self.keys.is_empty() && self.principals.is_empty()
+        self.logins.is_empty()
+            && self.keys.is_empty()
+            && self.comments.is_empty()
+            && self.principals.is_empty()
     }
 
     fn has_login(&self, login: &LoginName) -> bool {
@@ -237,11 +261,19 @@ impl Named {
     }
 
     fn has_key(&self, guest: &Guest<'_>) -> bool {
-        self.keys.contains(&guest.key.0)
+        self.keys.contains(&guest.shown.key.0)
+    }
+
+    fn has_comment(&self, guest: &Guest<'_>) -> bool {
+        let fits = |comment: &str| {
+            let mut patterns = self.comments.iter();
+            patterns.any(|pattern| glob(pattern.as_bytes(), comment.as_bytes()))
+        };
+        guest.shown.comment.is_some_and(fits)
     }
 
     fn has_principal(&self, guest: &Guest<'_>) -> bool {
-        let mut names = guest.principals.iter();
+        let mut names = guest.shown.principals.iter();
         names.any(|name| self.principals.contains(name))
     }
 }
@@ -293,6 +325,14 @@ fn fingerprint(text: &Spanned<String>) -> Result<String, Fault> {
         text.value
     );
     wrong(text.referenced, problem)
+}
+
+fn comment(text: &Spanned<String>) -> Result<String, Fault> {
+    if text.value.trim() != text.value || text.value.is_empty() {
+        let problem = "give a comment of authorized_keys, or a pattern with * and ?, without blanks around it";
+        return wrong(text.referenced, problem);
+    }
+    Ok(text.value.clone())
 }
 
 fn principal(text: &Spanned<String>) -> Result<String, Fault> {

@@ -148,20 +148,36 @@ pub fn fingerprint(key: &PublicKey) -> Fingerprint {
 }
 
 /// One line without its ends' blanks: options, type, base64, comment (sshd(8), "`AUTHORIZED_KEYS` FILE
-/// FORMAT"). The comment may be any bytes and is not looked at.
+/// FORMAT"). The comment may be any bytes; one that is not UTF-8 is none.
 fn entry(line: &[u8], base: &Options) -> Result<Entry, Problem> {
     if let Some(key) = key(line)? {
-        let options = base.clone();
+        let mut options = base.clone();
+        options.comment = comment(line);
         return Ok(Entry { key, options });
     }
     let (options, rest) = line
         .split_at_checked(options_end(line))
         .unwrap_or((line, &[]));
-    let Some(key) = key(rest.trim_ascii_start())? else {
+    let rest = rest.trim_ascii_start();
+    let Some(key) = key(rest)? else {
         return Err(Problem::Type);
     };
-    let options = base.clone().read(options)?;
+    let mut options = base.clone().read(options)?;
+    options.comment = comment(rest);
     Ok(Entry { key, options })
+}
+
+/// What stands behind type and key.
+fn comment(line: &[u8]) -> Option<String> {
+    let after = |line: &[u8]| {
+        let end = line.iter().position(u8::is_ascii_whitespace);
+        let (_, rest) = line.split_at_checked(end.unwrap_or(line.len()))?;
+        Some(rest.trim_ascii_start().to_vec())
+    };
+    let comment = after(&after(line)?)?;
+    String::from_utf8(comment)
+        .ok()
+        .filter(|comment| !comment.is_empty())
 }
 
 /// Where a line's options end: at the first blank outside quotes (sshd's `sshkey_advance_past_options`).

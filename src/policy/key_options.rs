@@ -26,6 +26,8 @@ pub(super) struct Options {
     pub(super) principals: Option<Vec<Vec<u8>>>,
     /// What a security key has to attest.
     pub(super) presence: Presence,
+    /// What stands behind the key, if it is UTF-8.
+    pub(super) comment: Option<String>,
 }
 
 /// What a security key's signature has to say of the person behind it (OpenSSH's PROTOCOL.u2f).
@@ -67,6 +69,7 @@ impl Options {
                 touch: true,
                 verify: false,
             },
+            comment: None,
         }
     }
 

@@ -14,6 +14,8 @@ pub struct ProvedKey {
     pub(super) key: Fingerprint,
     /// Whom its certificate names.
     pub(super) names: Vec<String>,
+    /// What stands behind it in authorized_keys.
+    pub(super) comment: Option<String>,
     pub(super) grants: Grants,
 }
 
@@ -132,6 +134,7 @@ impl Progress {
             login: first.login.clone(),
             key: first.key.clone(),
             names: first.names.clone(),
+            comment: first.comment.clone(),
             grants,
         })
     }
@@ -143,6 +146,7 @@ pub struct Principal {
     login: LoginName,
     key: Fingerprint,
     names: Vec<String>,
+    comment: Option<String>,
     grants: Grants,
 }
 
@@ -160,6 +164,11 @@ impl Principal {
     /// Whom that key's certificate names (`ssh-keygen -n`); nobody where it was a key by itself.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// What stands behind that key in authorized_keys; nothing where it was a certificate's.
+    pub fn comment(&self) -> Option<&str> {
+        self.comment.as_deref()
     }
 
     /// What their keys may be used for.

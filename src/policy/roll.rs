@@ -107,7 +107,11 @@ impl Roll {
             algorithm: verified.algorithm,
             source,
         };
-        let (grants, presence) = self.judge(login.as_str(), &claim)?;
+        let Admitted {
+            grants,
+            presence,
+            comment,
+        } = self.judge(login.as_str(), &claim)?;
         attested(&verified, presence)?;
         Ok(ProvedKey {
             login: login.clone(),
@@ -116,11 +120,12 @@ impl Roll {
                 .certificate
                 .map(|certificate| certificate.valid_principals().to_vec())
                 .unwrap_or_default(),
+            comment,
             grants,
         })
     }
 
-    fn judge(&self, login: &str, claim: &Claim<'_>) -> Result<(Grants, Presence), Objection> {
+    fn judge(&self, login: &str, claim: &Claim<'_>) -> Result<Admitted, Objection> {
         let name = match claim.certificate {
             None => claim.algorithm.to_string(),
             Some(_) => claim.algorithm.to_certificate_type(),
@@ -138,14 +143,18 @@ impl Roll {
         }
     }
 
-    fn judge_key(&self, claim: &Claim<'_>) -> Result<(Grants, Presence), Objection> {
+    fn judge_key(&self, claim: &Claim<'_>) -> Result<Admitted, Objection> {
         let now = moment::now();
         first(
             Objection::Key,
             self.keys.keys(claim.key.key_data()),
             |line| {
                 line.admits(claim.source, now)?;
-                Ok((line.grants.clone(), line.presence))
+                Ok(Admitted {
+                    grants: line.grants.clone(),
+                    presence: line.presence,
+                    comment: line.comment.clone(),
+                })
             },
         )
     }
@@ -155,7 +164,7 @@ impl Roll {
         login: &str,
         certificate: &Certificate,
         source: IpAddr,
-    ) -> Result<(Grants, Presence), Objection> {
+    ) -> Result<Admitted, Objection> {
         let terms = Terms::read(certificate)?;
         if !terms.sources.as_ref().is_none_or(|list| list.hold(source)) {
             return Err(Objection::Source);
@@ -172,9 +181,22 @@ impl Roll {
             if !named {
                 return Err(CertificateError::Principal.into());
             }
-            Ok(terms.narrow(&line.grants, line.presence)?)
+            let (grants, presence) = terms.narrow(&line.grants, line.presence)?;
+            Ok(Admitted {
+                grants,
+                presence,
+                comment: None,
+            })
         })
     }
+}
+
+/// What a line gives whom it admits.
+struct Admitted {
+    grants: Grants,
+    presence: Presence,
+    /// The key's own; a certificate's key stands in no line.
+    comment: Option<String>,
 }
 
 /// What the first line that admits gives, as in sshd; what the last one objects to if none does, and

@@ -6,7 +6,7 @@ use super::Host;
 use super::presence::{Limits, Occupied, Presence, Pulse};
 use super::tenancy::{Sandbox, Stay};
 use super::visit::Route;
-use crate::config::{ChannelKind, Login};
+use crate::config::{ChannelKind, Login, Shown};
 use crate::egress::{Granted, OpenError};
 use crate::model::{Destination, Holder, Kind, Subject};
 use crate::policy::Principal;
@@ -65,7 +65,12 @@ impl Guest {
         presence: Presence,
     ) -> Self {
         let (login, key) = (principal.login(), principal.key());
-        let (kind, sharing) = host.config.sandboxes_for(login, key, principal.names());
+        let shown = Shown {
+            key,
+            comment: principal.comment(),
+            principals: principal.names(),
+        };
+        let (kind, sharing) = host.config.sandboxes_for(login, shown);
         let tenancies = &host.tenancies;
         let stay = tenancies.stay(kind.clone(), key.clone(), sharing, presence.clone());
         Self {

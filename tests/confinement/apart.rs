@@ -108,3 +108,34 @@ fn definitions_sandboxes_have_accounts_and_namespaces_of_their_own() {
         assert_ne!(ours, theirs);
     }
 }
+
+/// One definition is shared by a login's connections and the other is not, so their namespaces tell which it is.
+#[test]
+fn a_keys_comment_chooses_the_definition() {
+    let world = World::new();
+    make_key(&world.dir.join("other"));
+    let setup = Setup {
+        top: "sandboxes: {theirs: {scope: login, linger: 60}}\nassign:\n  - {comments: ['*@contractor.example'], sandbox: theirs}\n"
+            .to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let authorize = |comment: &str| {
+        let key = |name| fs::read_to_string(world.dir.join(name)).unwrap();
+        let other = key("other.pub").replace(" test", comment);
+        fs::write(
+            world.dir.join("authorized_keys"),
+            key("client.pub") + &other,
+        )
+        .unwrap();
+    };
+    let namespace = |ssh: Ssh| ssh.run("readlink /proc/self/ns/net").expect_code(0).out();
+    authorize(" ann@contractor.example");
+    let shared = namespace(other(&world, &daemon));
+    assert_eq!(namespace(other(&world, &daemon)), shared);
+    assert_ne!(namespace(daemon.ssh()), shared);
+    authorize(" ann@contractor.example.org");
+    assert_ne!(namespace(other(&world, &daemon)), shared);
+    authorize(" bob@contractor.example");
+    assert_eq!(namespace(other(&world, &daemon)), shared);
+}

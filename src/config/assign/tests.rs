@@ -32,10 +32,12 @@ fn the_first_rule_that_fits_decides() {
         let login = LoginName::try_from(login.to_owned()).unwrap();
         let principals: Vec<String> = principals.iter().map(|&name| name.to_owned()).collect();
         let key = Fingerprint(key.to_owned());
-        config
-            .sandboxes_for(&login, &key, &principals)
-            .0
-            .to_string()
+        let shown = Shown {
+            key: &key,
+            comment: None,
+            principals: &principals,
+        };
+        config.sandboxes_for(&login, shown).0.to_string()
     };
     assert_eq!(kind("dev", "SHA256:x", &[]), "dev (ide)");
     assert_eq!(kind("dev", "SHA256:x", &["release"]), "dev (ide)");
@@ -50,6 +52,36 @@ fn the_first_rule_that_fits_decides() {
         kind("ci", "SHA256:x", &["nightly", "contractor"]),
         "ci (locked)"
     );
+}
+
+#[test]
+fn a_comment_fits_whole_or_by_a_pattern() {
+    let text = TEXT.replace(
+        "  - {groups: [contractors]",
+        "  - {logins: [dev], comments: ['*@contractor.example', bob], sandbox: ci}\n  - {groups: [contractors]",
+    );
+    let config = parsed(&text).unwrap();
+    let kind = |login: &str, comment| {
+        let login = LoginName::try_from(login.to_owned()).unwrap();
+        let key = Fingerprint("SHA256:x".to_owned());
+        let shown = Shown {
+            key: &key,
+            comment,
+            principals: &[],
+        };
+        config.sandboxes_for(&login, shown).0.to_string()
+    };
+    for fits in ["ann@contractor.example", "bob"] {
+        assert_eq!(kind("dev", Some(fits)), "dev (ci)", "{fits}");
+    }
+    for fits_not in [None, Some("bobby"), Some("ann@contractor.example.org")] {
+        assert_eq!(kind("dev", fits_not), "dev (ide)", "{fits_not:?}");
+    }
+    assert_eq!(kind("ci", Some("bob")), "ci");
+    for wrong in ["' bob'", "''"] {
+        let error = parsed(&text.replace("bob]", &format!("{wrong}]"))).unwrap_err();
+        assert!(error.contains("without blanks around it"), "{error}");
+    }
 }
 
 #[test]
@@ -99,7 +131,7 @@ fn what_is_not_there_is_refused_where_it_stands() {
         (
             "host_keys: [k]",
             "host_keys: [k]\nlimits: {sandboxes: 8}",
-            "pool of 2 each",
+            "with a pool of 2",
         ),
         (
             "locked: {policy",

@@ -87,6 +87,30 @@ fn a_comment_need_not_be_utf8() {
 }
 
 #[test]
+fn what_stands_behind_a_key_is_its_comment() {
+    let bare = ED25519
+        .split_whitespace()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let comment = |line: String| {
+        let parsed = AuthorizedKeys::parse(line.as_bytes());
+        let key = public(ED25519);
+        let options = parsed.keys(key.key_data()).next().unwrap();
+        options.comment.clone()
+    };
+    assert_eq!(comment(bare.clone()), None);
+    assert_eq!(
+        comment(format!("{bare} ann@example ")).unwrap(),
+        "ann@example"
+    );
+    assert_eq!(
+        comment(format!("no-pty,command=\"a b c\" {bare}  Ann B. \t# x")).unwrap(),
+        "Ann B. \t# x"
+    );
+}
+
+#[test]
 fn a_key_with_options_is_taken_with_them() {
     let text = format!("restrict,command=\"a \\\" b\",pty\t{ED25519} me\n");
     let parsed = AuthorizedKeys::parse(text.as_bytes());
