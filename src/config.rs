@@ -25,6 +25,7 @@ mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
+mod reloading;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -46,6 +47,7 @@ pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use reloading::{OnFailure, Reloading};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -113,6 +115,8 @@ pub struct Config {
     pub inspection: Inspection,
     /// The operator's word on the way out.
     pub egress: Egress,
+    /// How a running daemon takes what is new.
+    pub reloading: Reloading,
 }
 
 /// One login.

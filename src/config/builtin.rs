@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
 use super::{
-    Chains, Config, Egress, Forwarding, Inspection, Login, Sftp, Sharing, Signatures, Uids,
-    manners, text,
+    Chains, Config, Egress, Forwarding, Inspection, Login, Reloading, Sftp, Sharing, Signatures,
+    Uids, manners, text,
 };
 use crate::model::LoginName;
 
@@ -146,6 +146,7 @@ impl Config {
             algorithms: Algorithms::default(),
             inspection: Inspection::default(),
             egress: Egress::default(),
+            reloading: Reloading::default(),
         })
     }
 }

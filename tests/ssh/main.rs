@@ -56,3 +56,4 @@ mod terminal;
 mod texts;
 mod timeouts;
 mod transfers;
+mod watched;
