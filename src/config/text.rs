@@ -220,10 +220,8 @@ pub(super) fn wrong<T>(place: Location, problem: impl Into<String>) -> Result<T,
 
 fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>, Fault> {
     if listen.value.is_empty() {
-        return wrong(
-            listen.referenced,
-            "name at least one address, such as 127.0.0.1:2222",
-        );
+        let mend = "name at least one address, such as 127.0.0.1:2222";
+        return wrong(listen.referenced, mend);
     }
     let address = |text: Spanned<String>| {
         let problem = || {

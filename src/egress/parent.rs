@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use data_encoding::BASE64;
 use rustls::ClientConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::conduit::{Conduit, Reached, Stream};
@@ -187,7 +187,7 @@ impl Parent {
 }
 
 /// An answer's head, and what came behind it.
-async fn answer(stream: &mut Stream) -> io::Result<(BytesMut, BytesMut)> {
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(BytesMut, BytesMut)> {
     let mut answer = BytesMut::with_capacity(1024);
     loop {
         if let Some(end) = end_of_head(&answer) {

@@ -63,3 +63,23 @@ fn credentials_are_one_line_that_root_alone_reads() {
         Err(ParentError::Read { .. })
     ));
 }
+
+#[tokio::test]
+async fn an_answer_ends_with_its_head_however_it_comes() {
+    let whole = b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\nSSH-2.0-server\r\n\r\n";
+    let head = whole.len() - "SSH-2.0-server\r\n\r\n".len();
+    for cut in 0..=whole.len() {
+        let (first, rest) = whole.split_at(cut);
+        let (found, mut early) = answer(&mut AsyncReadExt::chain(first, rest)).await.unwrap();
+        // What is not there yet is read by whoever relays.
+        early.extend_from_slice(whole.get(found.len() + early.len()..).unwrap());
+        assert_eq!((&found[..], &early[..]), whole.split_at(head), "{cut}");
+        if cut < head {
+            let error = answer(&mut &first[..]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{cut}");
+        }
+    }
+    let endless = [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 1 << 20]].concat();
+    let error = answer(&mut &endless[..]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
