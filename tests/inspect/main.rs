@@ -18,5 +18,6 @@
 mod support;
 
 mod clients;
+mod live;
 mod secure;
 mod trust;

@@ -7,6 +7,7 @@ mod frames;
 mod gather;
 mod head;
 mod lines;
+mod parting;
 mod roots;
 mod terminate;
 mod watch;

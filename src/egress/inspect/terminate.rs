@@ -13,21 +13,19 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::Acceptor;
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Conversation, Messages, Switched};
+use super::exchange::{Conversation, Switched};
 use super::head::Scheme;
 use super::websocket;
 use crate::egress::admission::{Case, deny};
 use crate::egress::answer::Body;
 use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
 use crate::egress::intake::parser;
-use crate::egress::proxy::{Client, HEAD_TIME, TUNNEL_BUFFER};
+use crate::egress::proxy::{Client, HEAD_TIME};
 use crate::model::Host;
 use crate::policy::{Denial, Flow, Tls};
 
@@ -182,26 +180,17 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     }
 }
 
-async fn relay<S>(mut stream: S, early: BytesMut, switched: Switched) -> io::Result<()>
+async fn relay<S>(stream: S, early: BytesMut, switched: Switched) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let upstream = switched.upstream.await.map_err(io::Error::other)?;
-    let mut upstream = TokioIo::new(upstream);
-    if switched.messages == Messages::Judged {
-        return websocket::relay(stream, early, upstream, switched.watch).await;
-    }
-    let bytes = async {
-        upstream.write_all(&early).await?;
-        copy_bidirectional_with_sizes(&mut stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
-            .await
-    };
-    tokio::select! {
-        biased;
-        () = switched.watch.revoked() => tracing::info!("an upgraded connection ended: policy no longer allows it"),
-        relayed = bytes => drop(relayed?),
-    }
-    Ok(())
+    let Switched {
+        upstream,
+        watch,
+        messages,
+    } = switched;
+    let upstream = TokioIo::new(upstream.await.map_err(io::Error::other)?);
+    websocket::relay(stream, early, upstream, (watch, messages)).await
 }
 
 /// HTTP/2, whose requests end with their connection.
