@@ -96,7 +96,7 @@ def load():
                 counts["requests"] += 1
                 if answer.status_code != 403 and (answer.status_code, answer.text) != (200, path):
                     surprises.append(f"{path} {answer.status_code} {answer.text}")
-            except requests.ConnectionError:
+            except requests.RequestException:
                 # A policy took back what was under way.
                 counts["cut"] += 1
 
@@ -111,7 +111,7 @@ def load():
             if status[1:2] not in ([b"200"], [b"403"]):
                 surprises.append(f"{port} {status}")
 
-    threads = [threading.Thread(target=run) for run in (ask, ask, tunnel)]
+    threads = [threading.Thread(target=run) for run in [ask] * 6 + [tunnel]]
     for thread in threads:
         thread.start()
     print("asking", flush=True)
@@ -120,7 +120,7 @@ def load():
     for thread in threads:
         thread.join()
     print("held", held.say())
-    print("enough" if counts["requests"] > 200 and counts["tunnels"] > 100 else "few", counts)
+    print(counts)
     print("surprises", surprises)
 
 
