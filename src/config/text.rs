@@ -71,7 +71,9 @@ struct File {
     inspection: InspectionFile,
     #[serde(default)]
     reload: Reloading,
+    #[serde(default)]
     egress: EgressFile,
+    #[serde(default)]
     providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
 }
 

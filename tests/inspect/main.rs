@@ -20,6 +20,7 @@ mod support;
 mod clients;
 mod forwards;
 mod languages;
+mod live;
 mod parent;
 mod parents;
 mod registries;

@@ -5,6 +5,7 @@ use aws_lc_rs::rand;
 /// The close codes that are sent from here (RFC 6455 §7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
+    Away = 1001,
     Protocol = 1002,
     NoText = 1007,
     Policy = 1008,
@@ -17,6 +18,16 @@ impl Code {
     pub(super) fn frame(self) -> [u8; 4] {
         let [high, low] = (self as u16).to_be_bytes();
         [0x88, 2, high, low]
+    }
+
+    /// The same as a client sends it, under a mask that nobody can foresee (§5.3).
+    pub(super) fn masked_frame(self) -> Result<[u8; 8], aws_lc_rs::error::Unspecified> {
+        let mut mask = [0; 4];
+        aws_lc_rs::rand::fill(&mut mask)?;
+        let [one, two, three, four] = mask;
+        let [high, low] = (self as u16).to_be_bytes();
+        let (high, low) = (high ^ one, low ^ two);
+        Ok([0x88, 0x82, one, two, three, four, high, low])
     }
 }
 
@@ -139,15 +150,26 @@ pub(super) fn frame(text: &[u8]) -> Result<Vec<u8>, Code> {
     Ok(bytes)
 }
 
-/// Where in a server's frames its bytes have come to.
-#[derive(Debug, Default)]
+/// Where in one side's frames its bytes have come to.
+#[derive(Debug)]
 pub(super) struct Position {
+    side: Side,
     header: Vec<u8>,
     left: u64,
     lost: bool,
 }
 
 impl Position {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            side,
+            header: Vec::new(),
+            left: 0,
+            lost: false,
+        }
+    }
+
+    /// Extensions may give the reserved bits a meaning, but not to where a frame ends (§9.1).
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some((byte, rest)) = bytes.split_first() {
             if self.left > 0 {
@@ -161,9 +183,10 @@ impl Position {
             if self.lost {
                 return;
             }
-            self.header.push(*byte);
+            let reserved = if self.header.is_empty() { 0x70 } else { 0 };
+            self.header.push(byte & !reserved);
             bytes = rest;
-            match Header::read(&self.header, Side::Server) {
+            match Header::read(&self.header, self.side) {
                 Ok(Some(header)) => {
                     self.header.clear();
                     self.left = header.length;
@@ -241,12 +264,26 @@ mod tests {
 
     #[test]
     fn a_position_is_between_frames_only_there() {
-        let mut position = Position::default();
-        for byte in [0x81, 2, b'a'] {
-            assert!(position.is_between() == (byte == 0x81));
+        let mut position = Position::new(Side::Server);
+        for byte in [0xc1, 2, b'a'] {
+            assert!(position.is_between() == (byte == 0xc1));
             position.advance(&[byte]);
         }
         position.advance(b"b\x81\x01cd");
         assert!(!position.is_between());
+    }
+
+    #[test]
+    fn a_close_frame_is_a_frame_of_its_side() {
+        let mut server = Position::new(Side::Server);
+        server.advance(&Code::Restart.frame());
+        assert!(server.is_between());
+        let mut frame = Code::Restart.masked_frame().unwrap();
+        let mut client = Position::new(Side::Client);
+        client.advance(&frame);
+        assert!(client.is_between());
+        let header = Header::read(&frame, Side::Client).unwrap().unwrap();
+        unmask(&mut frame[header.size..], header.mask);
+        assert_eq!(frame[header.size..], 1012_u16.to_be_bytes());
     }
 }

@@ -8,6 +8,7 @@ mod frames;
 mod gather;
 mod head;
 mod lines;
+mod parting;
 #[doc(hidden)]
 pub mod replay;
 mod roots;

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::{Code, Position};
+use super::frames::{Code, Position, Side};
 use super::head::{Head, Scheme};
 use super::terminate::two;
 use super::watch::Held;
@@ -178,7 +178,7 @@ pub fn messages(
 
 /// Whether a frame of ours might follow a server's `bytes`, which come in pieces of `piece` bytes.
 pub fn between_frames(bytes: &[u8], piece: usize) -> bool {
-    let mut position = Position::default();
+    let mut position = Position::new(Side::Server);
     for piece in bytes.chunks(piece.max(1)) {
         position.advance(piece);
     }

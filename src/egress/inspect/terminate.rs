@@ -13,13 +13,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::Acceptor;
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Conversation, Messages, Switched};
+use super::exchange::{Conversation, Switched};
 use super::head::Scheme;
 use super::websocket::{self, Court};
 use crate::egress::admission::{Case, deny};
@@ -27,7 +25,7 @@ use crate::egress::answer::Body;
 use crate::egress::conduit::Early;
 use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
 use crate::egress::intake::parser;
-use crate::egress::proxy::{Client, HEAD_TIME, TUNNEL_BUFFER};
+use crate::egress::proxy::{Client, HEAD_TIME};
 use crate::model::Host;
 use crate::policy::{Denial, Flow, Tls, hidden};
 
@@ -181,31 +179,23 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     }
 }
 
-async fn relay<S>(mut stream: S, early: BytesMut, switched: Switched) -> io::Result<()>
+async fn relay<S>(stream: S, early: BytesMut, switched: Switched) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let upstream = switched.upstream.await.map_err(io::Error::other)?;
-    let mut upstream = TokioIo::new(upstream);
-    if switched.messages == Messages::Judged || switched.claim.is_some() {
-        let court = Court {
-            watch: switched.watch,
-            messages: switched.messages,
-            claim: switched.claim,
-        };
-        return websocket::relay(stream, early, upstream, court).await;
-    }
-    let bytes = async {
-        upstream.write_all(&early).await?;
-        copy_bidirectional_with_sizes(&mut stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
-            .await
+    let Switched {
+        upstream,
+        watch,
+        messages,
+        claim,
+    } = switched;
+    let court = Court {
+        watch,
+        messages,
+        claim,
     };
-    tokio::select! {
-        biased;
-        () = switched.watch.revoked() => tracing::info!("an upgraded connection ended: policy no longer allows it"),
-        relayed = bytes => drop(relayed?),
-    }
-    Ok(())
+    let upstream = TokioIo::new(upstream.await.map_err(io::Error::other)?);
+    websocket::relay(stream, early, upstream, court).await
 }
 
 /// HTTP/2, whose requests end with their connection.

@@ -1,16 +1,18 @@
-//! A WebSocket whose messages are judged: a client's text is held back until it is whole, and allowed.
+//! A WebSocket; where its messages are judged, a client's text is held back until it is whole, and allowed.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::exchange::Messages;
-use super::frames::{Code, Header, Kind, Position, Side, frame, unmask};
+use super::frames::{Code, Header, Kind, Side, frame, unmask};
+use super::parting::{part, parted};
 use super::watch::{Held, Inquiry, Watch};
 use crate::egress::credentials::{Claim, Form};
+use crate::egress::proxy::TUNNEL_BUFFER;
 use crate::policy::{RequestDenial, RequestVerdict};
 
 /// The longest text message, in bytes. It is held whole, because rules ask about all of it.
@@ -37,14 +39,20 @@ where
     C: AsyncRead + AsyncWrite,
     U: AsyncRead + AsyncWrite,
 {
-    let (mut from_client, mut to_client) = split(client);
-    let (mut from_upstream, mut to_upstream) = split(upstream);
-    let mut position = Position::default();
+    let (mut client, mut to_client) = parted(client, Side::Server);
+    let (mut upstream, mut to_upstream) = parted(upstream, Side::Client);
     let watch = court.watch.clone();
-    let shut = {
-        let mut down = Box::pin(down(&mut from_upstream, &mut to_client, &mut position));
-        let rule = |held| court.rule(held);
-        let mut up = Box::pin(up(&mut from_client, early, &mut to_upstream, &rule));
+    let code = {
+        let mut down = Box::pin(carry(&mut upstream, &mut to_client));
+        let mut up = Box::pin(async {
+            if court.reads() {
+                let rule = |held| court.rule(held);
+                return up(&mut client, early, &mut to_upstream, &rule).await;
+            }
+            to_upstream.write_all(&early).await?;
+            let carried = carry(&mut client, &mut to_upstream).await;
+            carried.map(|()| End::Gone)
+        });
         let end = tokio::select! {
             biased;
             () = watch.revoked() => End::Shut(Code::Restart),
@@ -53,39 +61,50 @@ where
         };
         drop(up);
         match end {
-            End::Shut(code) => Some(code),
+            End::Shut(code) => code,
             End::Gone => {
                 to_upstream.shutdown().await?;
                 // Its last frames, if it still has any.
                 tokio::time::timeout(CLOSE_TIME, down).await.ok();
-                None
+                return to_client.shutdown().await;
             }
         }
     };
-    if let Some(code) = shut
-        && position.is_between()
-    {
-        to_client.write_all(&code.frame()).await?;
-    }
-    to_client.shutdown().await
-}
-
-/// What a server sends is not judged; how far it got decides whether a frame of ours may follow.
-async fn down(
-    upstream: &mut (impl AsyncRead + Unpin),
-    client: &mut (impl AsyncWrite + Unpin),
-    position: &mut Position,
-) -> io::Result<()> {
-    let mut bytes = BytesMut::with_capacity(16 * 1024);
-    while upstream.read_buf(&mut bytes).await? > 0 {
-        while !bytes.is_empty() {
-            let written = client.write(&bytes).await?;
-            position.advance(bytes.get(..written).unwrap_or_default());
-            bytes.advance(written);
-        }
-        client.flush().await?;
+    // The upstream did nothing wrong: it is told that its client goes.
+    let onward = match code {
+        Code::Restart => code,
+        _ => Code::Away,
+    };
+    let (back, onward) = (
+        code.frame(),
+        onward.masked_frame().map_err(io::Error::other)?,
+    );
+    let told = async {
+        tokio::join!(
+            part(client, to_client, &back),
+            part(upstream, to_upstream, &onward)
+        )
+    };
+    if let Ok(told) = tokio::time::timeout(CLOSE_TIME, told).await {
+        told.0.and(told.1)?;
     }
     Ok(())
+}
+
+/// What is not judged passes as it comes.
+async fn carry(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut bytes = BytesMut::new();
+    loop {
+        bytes.reserve(TUNNEL_BUFFER);
+        if from.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
+        to.write_all_buf(&mut bytes).await?;
+        to.flush().await?;
+    }
 }
 
 /// A message that is on its way.
@@ -222,6 +241,11 @@ pub(super) struct Court {
 }
 
 impl Court {
+    /// Whether messages are read, and do not just pass.
+    fn reads(&self) -> bool {
+        self.messages == Messages::Judged || self.claim.is_some()
+    }
+
     async fn rule(&self, held: Held) -> Ruling {
         let text = match &held {
             Held::Text(text) => Some(Arc::clone(text)),
