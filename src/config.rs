@@ -25,6 +25,7 @@ mod keys;
 mod keys_command;
 mod manners;
 mod providers;
+mod reloading;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -47,6 +48,7 @@ pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use providers::{Injection, Piece, Provider, Providers, SecretCommand, Source};
+pub use reloading::{OnFailure, Reloading};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -114,6 +116,8 @@ pub struct Config {
     pub inspection: Inspection,
     /// Secrets, and where they may go.
     pub providers: Providers,
+    /// How a running daemon takes what is new.
+    pub reloading: Reloading,
 }
 
 /// One login.

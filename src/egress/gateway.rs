@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::admission::{Admitted, Case, Refusal, admit, deny, uninspected};
 use super::credentials::PREFIX;
 use super::tenure::Tenure;
-use super::{Door, dial, serve};
+use super::{Bindings, Door, dial, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
 use crate::policy::{Flow, Snapshot};
 
@@ -94,6 +94,13 @@ impl Gateway {
         }
     }
 
+    /// Gives every kind of sandbox this policy, until it is renewed.
+    pub fn shut(&self, snapshot: &Arc<Snapshot>) {
+        for policy in self.policies.values() {
+            policy.send_replace(Arc::clone(snapshot));
+        }
+    }
+
     /// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.
     pub fn start_proxy(
         &self,
@@ -152,6 +159,11 @@ impl Gateway {
             address,
         };
         Ok(Granted { stream, tenure })
+    }
+
+    /// Takes where secrets may go by a new configuration.
+    pub fn bind(&self, bindings: Bindings) {
+        self.door.secrets.bind(bindings);
     }
 
     /// What sessions of a kind find in their environment: for each secret the placeholder that stands for it.
