@@ -246,12 +246,6 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     supervisor.watch(family, checked.config().manners.drain, notifier)
 }
 
-/// Whether changed files are read: there is a configuration, and SIGHUP would read it.
-fn watches(config: &Config, life: launch::Life) -> bool {
-    let from_file = config.client_key.is_none();
-    config.reloading.watch && from_file && life == launch::Life::Service(Hangup::Reload)
-}
-
 /// Starts the process that has the secrets, where there are any, before the others: these are forked from a
 /// process whose environment has none.
 fn start_keeper(
@@ -285,7 +279,13 @@ fn start_keeper(
     Ok((given, Some(keeper), Some(secrets)))
 }
 
-/// The directory of a file, for making it.
+/// Whether changed files are read: there is a configuration, and SIGHUP would read it.
+fn watches(config: &Config, life: launch::Life) -> bool {
+    let from_file = config.client_key.is_none();
+    config.reloading.watch && from_file && life == launch::Life::Service(Hangup::Reload)
+}
+
+/// The directory of a file.
 fn parent(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())

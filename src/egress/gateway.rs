@@ -18,7 +18,7 @@ use super::peer::Caller;
 use super::proxy::{Client, TUNNEL_BUFFER};
 use super::tenure::Tenure;
 use super::upstream::dial;
-use super::{Door, UpstreamError, serve};
+use super::{Bindings, Door, UpstreamError, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
 use crate::policy::{Flow, Snapshot, Vetted};
 
@@ -221,6 +221,11 @@ impl Gateway {
             tenure,
             carrier,
         })
+    }
+
+    /// Takes where secrets may go by a new configuration.
+    pub fn bind(&self, bindings: Bindings) {
+        self.door.secrets.bind(bindings);
     }
 
     /// What sessions of a kind find in their environment: for each secret the placeholder that stands for it.

@@ -215,7 +215,7 @@ async fn serve(
         resolver: opened.resolver,
         inspector: opened.inspector,
         parent: opened.parent,
-        secrets: Arc::clone(&secrets),
+        secrets,
     };
     let host = Host {
         config: config.clone(),
@@ -259,7 +259,6 @@ async fn serve(
             gone = &mut keeper => return Err(GateError::Keeper(gone.unwrap_or_else(io::Error::from))),
             Some(renewal) = reloads.recv() => {
                 generation = follow(&hosts, &opened.identity, renewal, generation);
-                secrets.bind(bindings(&hosts.borrow().config));
             }
             _ = terminate.recv() => {
                 ending.drain.cancel();
@@ -287,6 +286,7 @@ fn follow(
     };
     match renewed {
         Ok(host) => {
+            host.gateway.bind(bindings(&host.config));
             host.monitor.renew_pools(pools(&host.config));
             tracing::info!(generation = next.0, "configuration reloaded");
             write_down(&host.trail, next, None);

@@ -50,22 +50,22 @@ enum Event {
     Over,
 }
 
-/// How the other two processes ended, as far as they have.
-#[derive(Debug, Default)]
-struct Ended {
-    gate: Option<WaitIdStatus>,
-    monitor: Option<WaitIdStatus>,
-}
-
 impl Family {
-    /// Has those who can read files do so.
-    fn read_again(&self) -> io::Result<()> {
+    /// Has everything read again by those who read.
+    fn reload(&self) -> io::Result<()> {
         send(&self.monitor, rustix::process::Signal::HUP)?;
         match &self.keeper {
             Some(keeper) => send(keeper, rustix::process::Signal::HUP),
             None => Ok(()),
         }
     }
+}
+
+/// How the other two processes ended, as far as they have.
+#[derive(Debug, Default)]
+struct Ended {
+    gate: Option<WaitIdStatus>,
+    monitor: Option<WaitIdStatus>,
 }
 
 impl Supervisor {
@@ -167,7 +167,7 @@ impl Supervisor {
                 Event::Over => return Ok((ended, None)),
                 Event::Change => {
                     tracing::info!("a file has changed; everything is read again");
-                    family.read_again()?;
+                    family.reload()?;
                     continue;
                 }
                 Event::Signal(signal) => signal,
@@ -181,7 +181,7 @@ impl Supervisor {
                     if let Some(files) = &mut family.files {
                         files.renew();
                     }
-                    family.read_again()?;
+                    family.reload()?;
                 }
                 (Signal::SIGHUP, Life::Service(Hangup::Stay)) => {
                     tracing::warn!(

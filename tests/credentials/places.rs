@@ -157,6 +157,8 @@ fn a_secret_goes_nowhere_else() {
         "URL/else/$TOKEN",
         "-u user:$TOKEN URL/else",
         "-H \"X-Key: $TOKEN\" https://allowed.example:8443/plain/a",
+        // Not in clear, although the tunnel is to the right port.
+        "-p -H \"X-Key: $TOKEN\" http://secure.example:8443/plain/a",
         // Another provider's, where the endpoint is bound to one.
         "-H \"X-Key: $TOKEN\" URL/bound/a",
     ];

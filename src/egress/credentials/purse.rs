@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::store::{Bindings, Secrets};
 use crate::config::{Injection, Piece, Provider};
+use crate::egress::inspect::Scheme;
 use crate::model::{Destination, Kind, ProviderName, Secret};
 
 /// The most bytes that secrets add to one request, however often it names them.
@@ -41,6 +42,8 @@ pub(in crate::egress) struct Claim {
     pub(in crate::egress) secrets: Arc<Secrets>,
     pub(in crate::egress) kind: Kind,
     pub(in crate::egress) destination: Destination,
+    /// What is spoken with the upstream: what the program speaks, which so could have a secret sent in clear.
+    pub(in crate::egress) scheme: Scheme,
     /// In canonical form.
     pub(in crate::egress) path: String,
     /// The provider that the endpoint is bound to.
@@ -180,6 +183,10 @@ impl Purse {
         let Claim {
             destination, path, ..
         } = &self.claim;
+        if self.claim.scheme == Scheme::Plain {
+            let problem = format!("the secrets of provider {name} go over TLS alone");
+            return Err(Fault::Mismatch(problem));
+        }
         let mut places = provider.places.iter();
         if places.any(|place| place.covers(destination, path)) {
             return Ok(());

@@ -76,6 +76,7 @@ impl Conversation {
             secrets: Arc::clone(&self.client().door.secrets),
             kind: self.client().subject.kind.clone(),
             destination: inquiry.flow.destination.clone(),
+            scheme: self.scheme(),
             path: allowed.path.clone(),
             provider: wanted.provider.clone(),
         };

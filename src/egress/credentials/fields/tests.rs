@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Injection, Piece, Provider};
 use crate::egress::credentials::{Bindings, Claim, Form, Secrets, Values};
+use crate::egress::inspect::Scheme;
 use crate::model::{Destination, Host, Kind, Place, ProviderName, Secret, SecretKey};
 
 /// A purse for `/api/x` at one of two hosts, with secrets of one provider that is bound to the first.
@@ -51,6 +52,7 @@ fn purse(host: &str, provider: Option<&str>) -> Result<Purse, Fault> {
             host: Host::parse(host).unwrap(),
             port: 443,
         },
+        scheme: Scheme::Tls,
         path: "/api/x".to_owned(),
         provider: provider.map(name),
     };
