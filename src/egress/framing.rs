@@ -193,20 +193,21 @@ impl Framing {
             Self::Head(lines) => match lines.section_end(held)? {
                 // A blank line before the request line is skipped (RFC 9112 §2.2).
                 Some(end @ 2) => Ok(self.pass(end, Self::Head(Lines::default()))),
-                Some(end) => {
+                Some(end) if end <= HEAD_LIMIT => {
                     let next = Self::after_head(held.get(..end).unwrap_or_default(), upgrades)?;
                     Ok(self.pass(end, next))
                 }
                 // Let through as it is: hyper has the same limit, and answers 431.
-                None if held.len() >= HEAD_LIMIT => Ok(self.pass(held.len(), Self::Over)),
-                None => Ok(Step::More),
+                _ if held.len() >= HEAD_LIMIT => Ok(self.pass(held.len(), Self::Over)),
+                _ => Ok(Step::More),
             },
             Self::Content(left) => Ok(match take(left, held) {
                 (count, 0) => self.pass(count, Self::Head(Lines::default())),
                 (count, _) => Step::Clear(count),
             }),
+            // A limit holds whether the end has come with the rest or not.
             Self::ChunkSize(lines) => match lines.line_end(held)? {
-                Some(end) => {
+                Some(end) if end <= CHUNK_LINE_LIMIT => {
                     let next =
                         match chunk_size(held.get(..end.saturating_sub(2)).unwrap_or_default())? {
                             0 => Self::Trailers(Lines::default()),
@@ -214,8 +215,8 @@ impl Framing {
                         };
                     Ok(self.pass(end, next))
                 }
-                None if held.len() >= CHUNK_LINE_LIMIT => Err(Violation::Chunk),
-                None => Ok(Step::More),
+                _ if held.len() >= CHUNK_LINE_LIMIT => Err(Violation::Chunk),
+                _ => Ok(Step::More),
             },
             Self::ChunkData(left) => Ok(match take(left, held) {
                 (count, 0) => self.pass(count, Self::ChunkEnd),
@@ -227,9 +228,9 @@ impl Framing {
                 _ => Err(Violation::Chunk),
             },
             Self::Trailers(lines) => match lines.section_end(held)? {
-                Some(end) => Ok(self.pass(end, Self::Head(Lines::default()))),
-                None if held.len() >= HEAD_LIMIT => Err(Violation::Chunk),
-                None => Ok(Step::More),
+                Some(end) if end <= HEAD_LIMIT => Ok(self.pass(end, Self::Head(Lines::default()))),
+                _ if held.len() >= HEAD_LIMIT => Err(Violation::Chunk),
+                _ => Ok(Step::More),
             },
             Self::Tunnel => Ok(Step::Silence),
             Self::Over => Ok(Step::End),

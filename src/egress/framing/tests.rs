@@ -103,6 +103,15 @@ async fn malformed_chunks_are_stopped() {
 }
 
 #[tokio::test]
+async fn a_chunks_line_is_as_short_however_it_comes() {
+    let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // With its CRLF the line takes 256 bytes, or one more.
+    let line = |length: usize| format!("1;{}\r\n", "x".repeat(length - 4));
+    passes(&format!("{head}{}a\r\n0\r\n\r\n", line(256))).await;
+    stops(head, &format!("{}a\r\n0\r\n\r\n", line(257))).await;
+}
+
+#[tokio::test]
 async fn what_follows_a_connect_is_kept_for_the_tunnel() {
     let head = b"CONNECT x:1 HTTP/1.1\r\n\r\n";
     let raw = [&head[..], b"\x16\x03\x01\n\n"].concat();
