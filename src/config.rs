@@ -20,6 +20,7 @@ mod builtin;
 mod channel;
 mod files;
 mod forwarding;
+pub mod inference;
 mod inspection;
 mod keys;
 mod keys_command;
@@ -113,6 +114,8 @@ pub struct Config {
     pub inspection: Inspection,
     /// Secrets, and where they may go.
     pub providers: Providers,
+    /// The model endpoints that definitions may name.
+    pub inference: inference::Routes,
 }
 
 /// One login.

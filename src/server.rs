@@ -21,6 +21,7 @@ mod check;
 pub mod doctor;
 mod files;
 mod gate;
+mod inference;
 mod inspection;
 mod key_files;
 mod keys;

@@ -146,6 +146,7 @@ impl Config {
             algorithms: Algorithms::default(),
             inspection: Inspection::default(),
             providers: Providers::default(),
+            inference: BTreeMap::new(),
         })
     }
 }

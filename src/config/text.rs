@@ -12,12 +12,13 @@ use super::algorithms::{self, AlgorithmsFile};
 use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
 use super::forwarding::{self, ForwardingFile};
+use super::inference::{self, InferenceFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
-use super::providers::{self, ProviderFile, Providers};
+use super::providers::{self, ProviderFile};
 use super::rules::{self, RulesFile};
-use super::sandbox::{self, Choice, DefinitionFile, Definitions};
+use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
     Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures,
@@ -69,6 +70,8 @@ struct File {
     inspection: InspectionFile,
     #[serde(default)]
     providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
+    #[serde(default)]
+    inference: InferenceFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,7 +130,9 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         return wrong(file.logins.referenced, "name at least one login");
     }
     let providers = providers::check(base, file.providers)?;
-    let definitions = sandbox::check_all((base, &providers), file.sandboxes)?;
+    let routes = inference::check(&providers, file.inference)?;
+    let around = (base, &providers, &routes);
+    let definitions = sandbox::check_all(around, file.sandboxes)?;
     let mut logins = BTreeMap::new();
     let mut strangers = None;
     for (name, mut login) in file.logins.value {
@@ -153,7 +158,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authorized_principals: principals,
             authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
-            ..check_login((base, &providers), &definitions, login)?
+            ..check_login(around, &definitions, login)?
         };
         logins.insert(name, login);
     }
@@ -197,6 +202,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
         providers,
+        inference: routes,
     })
 }
 
@@ -226,7 +232,7 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
 }
 
 fn check_login(
-    (base, providers): (&Path, &Providers),
+    around: Around<'_>,
     definitions: &Definitions,
     login: LoginFile,
 ) -> Result<Login, Fault> {
@@ -249,7 +255,8 @@ fn check_login(
         }
         None => None,
     };
-    let definition = sandbox::choose((base, providers), definitions, login.sandbox)?;
+    let definition = sandbox::choose(around, definitions, login.sandbox)?;
+    let (base, ..) = around;
     if let (Some(own), Some(_)) = (&login.policy, &definition.policy) {
         return wrong(
             own.referenced,

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::inference::{Book, Inference};
 use super::{Inspector, OwnAddresses, Resolver, Secrets, Whois};
 use crate::audit::Trail;
 
@@ -14,6 +15,7 @@ pub struct Door {
     pub(super) whois: Whois,
     pub(super) inspector: Inspector,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) inference: Inference,
 }
 
 impl Door {
@@ -32,6 +34,14 @@ impl Door {
             whois,
             inspector,
             secrets,
+            inference: Inference::new(Book::default()),
         })
+    }
+
+    /// The same with models for some sandboxes.
+    #[must_use]
+    pub fn with_inference(self, book: Book) -> Self {
+        self.inference.renew(book);
+        self
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::{Admitted, Case, Refusal, admit, deny, uninspected};
 use super::tenure::Tenure;
-use super::{Door, dial, serve};
+use super::{Book, Door, dial, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
 use crate::policy::{Flow, Snapshot};
 
@@ -91,6 +91,11 @@ impl Gateway {
             door: Arc::clone(&self.door),
             policies,
         }
+    }
+
+    /// Takes other models for sandboxes, those that run included.
+    pub fn renew_inference(&self, book: Book) {
+        self.door.inference.renew(book);
     }
 
     /// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.

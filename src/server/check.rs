@@ -139,6 +139,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     if config.inspection != Inspection::default() {
         super::inspection::open(&config.inspection)?;
     }
+    warnings.extend(super::inference::warnings(&config));
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {

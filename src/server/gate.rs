@@ -14,7 +14,7 @@ use super::check::Checked;
 use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
-use super::{inspection, keys, reload, supervisor};
+use super::{inference, inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Bindings, Door, Gateway, Inspector, Resolver, Secrets, Whois};
@@ -230,6 +230,7 @@ async fn serve(
                 match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
                         secrets.bind(bindings(&host.config));
+                        host.gateway.renew_inference(inference::book(&host.config));
                         host.monitor.renew_pools(pools(&host.config));
                         hosts.send_replace(Arc::new(host));
                         tracing::info!(generation = generation.0, "configuration reloaded");
@@ -315,7 +316,8 @@ fn gateway(
         let monitor = monitor.clone();
         Box::pin(async move { monitor.identify(sandbox, connection).await })
     });
-    let door = Door::new(trail, resolver, whois, inspector, secrets)?;
+    let door = Door::new(trail, resolver, whois, inspector, secrets)?
+        .with_inference(inference::book(checked.config()));
     Ok(Gateway::new(door, checked.policies()))
 }
 

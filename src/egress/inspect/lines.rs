@@ -27,11 +27,11 @@ use crate::policy::Vetted;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 
 /// A request as it is sent: its body as read for the rules, or as it comes.
-pub(super) type Outgoing = Either<Full<Bytes>, Incoming>;
+pub(in crate::egress) type Outgoing = Either<Full<Bytes>, Incoming>;
 
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
+pub(in crate::egress) enum LineError {
     /// Nobody listens, or not in time.
     #[error("the upstream did not answer")]
     Dial(#[source] io::Error),
@@ -68,7 +68,7 @@ enum Offer {
 }
 
 /// The connections to one upstream.
-pub(super) struct Lines {
+pub(in crate::egress) struct Lines {
     door: Arc<Door>,
     destination: Destination,
     scheme: Scheme,
@@ -78,7 +78,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(door: Arc<Door>, destination: Destination, scheme: Scheme) -> Self {
+    pub(in crate::egress) fn new(
+        door: Arc<Door>,
+        destination: Destination,
+        scheme: Scheme,
+    ) -> Self {
         Self {
             door,
             destination,
@@ -91,7 +95,7 @@ impl Lines {
     /// Sends a request on a connection to one of the vetted addresses, and gives the answer's head as soon
     /// as it comes, whether the request's body is through or not. One that an old connection did not take
     /// goes out on a new one; nothing else is tried twice.
-    pub(super) async fn send(
+    pub(in crate::egress) async fn send(
         &self,
         mut request: Request<Outgoing>,
         vetted: Vetted,
