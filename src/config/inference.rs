@@ -455,7 +455,7 @@ logins:
             ),
             ("/team/", "/v1/", "ends in /v1"),
             ("/team/", "/team?x", "a plain path"),
-            ("8443", "0", "inference.routes.claude.upstream"),
+            (":8443/", ":0/", "inference.routes.claude.upstream"),
             (
                 "https://models.example:8443",
                 "https://u:p@models.example",

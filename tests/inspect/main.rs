@@ -18,5 +18,7 @@
 mod support;
 
 mod clients;
+mod inference;
+mod models;
 mod secure;
 mod trust;

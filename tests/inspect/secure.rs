@@ -124,14 +124,14 @@ impl Drop for Secure {
     }
 }
 
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/programs")
         .join(name)
 }
 
 /// An authority, and a certificate of it for secure.example.
-fn certificates(dir: &Path) -> PathBuf {
+pub(crate) fn certificates(dir: &Path) -> PathBuf {
     let name = |text: &str| {
         let mut name = DistinguishedName::new();
         name.push(DnType::CommonName, text);

@@ -24,12 +24,18 @@ pub(super) struct Tokens {
 /// `usage` of both protocols: OpenAI says prompt and completion, or input and output as Anthropic does.
 #[derive(Debug, Deserialize)]
 struct Usage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
+    #[serde(rename = "prompt_tokens")]
+    prompt: Option<u64>,
+    #[serde(rename = "completion_tokens")]
+    completion: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(rename = "output_tokens")]
+    output: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens")]
+    cache_creation: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    cache_read: Option<u64>,
 }
 
 /// Where `usage` stands.
@@ -240,11 +246,10 @@ impl Finder {
 
     /// Whether keys count where the text is now.
     fn matters(&self) -> bool {
-        match (self.depth, self.keys) {
-            (1, _) => true,
-            (2, [Some(Key::Response | Key::Message), _]) => true,
-            _ => false,
-        }
+        matches!(
+            (self.depth, self.keys),
+            (1, _) | (2, [Some(Key::Response | Key::Message), _])
+        )
     }
 
     /// What the `usage` whose value stands here belongs to.
@@ -277,11 +282,8 @@ impl Finder {
 
     /// A stream's counts grow, and come more than once.
     fn note(&mut self, usage: &Usage, holder: Key) {
-        let cached = [
-            usage.cache_creation_input_tokens,
-            usage.cache_read_input_tokens,
-        ];
-        let read = usage.prompt_tokens.or(usage.input_tokens).map(|count| {
+        let cached = [usage.cache_creation, usage.cache_read];
+        let read = usage.prompt.or(usage.input).map(|count| {
             cached
                 .into_iter()
                 .flatten()
@@ -289,9 +291,9 @@ impl Finder {
         });
         self.tokens.input = self.tokens.input.max(read);
         if holder != Key::Message {
-            let written = usage.completion_tokens.or(usage.output_tokens);
+            let written = usage.completion.or(usage.output);
             // An embedding has none, and says nothing of them.
-            let written = written.or(usage.prompt_tokens.map(|_| 0));
+            let written = written.or(usage.prompt.map(|_| 0));
             self.tokens.output = self.tokens.output.max(written);
         }
     }
