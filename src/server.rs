@@ -5,28 +5,34 @@
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
 
+use std::ffi::CString;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
 use crate::admin::{self, Place};
-use crate::config::{Activation, Config, Home, Root};
+use crate::config::{Activation, Config, Home, Root, Source};
 use crate::sandbox::{self, CapabilityError, Channel, Lines, Tree, Wants};
-use crate::sys::clone::{SingleThreaded, fork_with};
+use crate::sys;
+use crate::sys::clone::{Child, SingleThreaded, fork_with};
 
 mod check;
 pub mod doctor;
 mod files;
 mod gate;
+mod handover;
 mod inference;
 mod inspection;
+mod keeper;
 mod key_files;
 mod keys;
 mod launch;
 mod notify;
+mod providers;
 mod reload;
 mod supervisor;
 mod texts;
@@ -187,6 +193,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     let one_thread = SingleThreaded::prove()?;
     let life = launch.life();
     let supervisor = supervisor::Supervisor::prepare(life)?;
+    let (given, keeper, secrets) = start_keeper(&one_thread, checked.config(), given)?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
     let (trust, say_trust) = launch::signpost()?;
@@ -195,6 +202,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
         entrance: launch.entrance,
         ready: say_ready,
         trust: say_trust,
+        secrets,
     };
     let lines = Lines {
         gate: monitor_end,
@@ -230,9 +238,43 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     let family = supervisor::Family {
         monitor,
         gate,
+        keeper,
         tree,
     };
     supervisor.watch(&family, checked.config().manners.drain, notifier)
+}
+
+/// Starts the process that has the secrets, where there are any, before the others: these are forked from a
+/// process whose environment has none.
+fn start_keeper(
+    one_thread: &SingleThreaded,
+    config: &Config,
+    given: Given,
+) -> std::io::Result<(Given, Option<Child>, Option<UnixStream>)> {
+    if config.providers.is_empty() {
+        return Ok((given, None, None));
+    }
+    let supervisor = rustix::process::getpid();
+    let (secrets, say_secrets) = UnixStream::pair()?;
+    secrets.set_nonblocking(true)?;
+    let given = (given, secrets, say_secrets);
+    let (keeper, (given, secrets, _)) = fork_with(
+        one_thread,
+        given,
+        |(Given { tree, .. }, secrets, say_secrets)| {
+            drop(secrets);
+            supervisor::begin_child(c"sg-keeper", &[Signal::SIGHUP]);
+            let kept = keeper::run(config, &tree, &say_secrets, supervisor);
+            supervisor::end_child(kept)
+        },
+    )?;
+    let sources = config.providers.values().flat_map(|p| p.secrets.values());
+    for source in sources {
+        if let Source::Environment(name) = source {
+            sys::environment::wipe(one_thread, &CString::new(name.as_str())?);
+        }
+    }
+    Ok((given, Some(keeper), Some(secrets)))
 }
 
 /// The directory of a file, for making it.

@@ -75,6 +75,12 @@ const CHANGES: Needed = Needed {
 /// cgroups, from which it removes the daemon's, lets nobody write.
 const SUPERVISOR: CapabilitySet = CapabilitySet::KILL.union(CapabilitySet::DAC_OVERRIDE);
 
+/// What the keeper of secrets keeps: it reads files that are closed to others, and gives the programs that
+/// print secrets their account.
+const KEEPER: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID);
+
 /// Why this process does not have the capabilities that it should.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
@@ -180,6 +186,12 @@ pub(crate) fn keep_monitors(wants: Wants) -> Result<(), CapabilityError> {
 pub(crate) fn keep_supervisors() -> Result<(), CapabilityError> {
     bound(CapabilitySet::empty())?;
     keep(SUPERVISOR)
+}
+
+/// The keeper's.
+pub(crate) fn keep_keepers() -> Result<(), CapabilityError> {
+    bound(CapabilitySet::empty())?;
+    keep(KEEPER)
 }
 
 /// Takes one of the monitor's away, for the proof that it is needed.

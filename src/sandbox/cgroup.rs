@@ -169,7 +169,7 @@ impl Tree {
     }
 
     /// Removes an empty child with its empty children; `false` while something lives in it.
-    pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
+    pub(crate) fn remove(&self, path: &str) -> io::Result<bool> {
         let mut gone = remove_tree(&self.directory, path)?;
         for hierarchy in &self.separate {
             gone &= remove_tree(&hierarchy.directory, path)?;

@@ -21,6 +21,7 @@ pub mod protocol;
 mod pty;
 mod root;
 mod seccomp;
+mod secret_program;
 
 pub use blueprint::{
     Access, Account, Blueprint, HOME, Home, KeySources, Listed, PROXY, RootFilesystem,
@@ -30,7 +31,9 @@ pub use capabilities::{
     CapabilityError, MONITOR, Missing, Needed, START, Wants, missing as missing_capabilities,
     needed as needed_capabilities,
 };
-pub(crate) use capabilities::{keep_monitors, keep_supervisors, require as require_capabilities};
+pub(crate) use capabilities::{
+    keep_keepers, keep_monitors, keep_supervisors, require as require_capabilities,
+};
 pub(crate) use cgroup::Tree;
 pub use cgroup::{Controllers, Limits, Version};
 pub(crate) use channel::Channel;
@@ -45,7 +48,9 @@ pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{
     Charter, Lines, Reload, open_keys, open_secrets, run as serve_as_monitor,
 };
-pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
+pub(crate) use privileges::{
+    PrivilegeError, drop_to, forbid_core_dumps, hide_memory, raise_open_files,
+};
 pub use protocol::{
     Exit, Family, KeyFiles, LONGEST_COMMAND, OfferedKey, Place, Program, SocketPath, Spawn,
     Terminal, WindowSize,
@@ -53,3 +58,4 @@ pub use protocol::{
 pub use pty::{Break, resize, send_break};
 pub(crate) use root::Source;
 pub(crate) use seccomp::{Filter, SeccompError};
+pub(crate) use secret_program::{Running as RunningSecret, SecretProgram};

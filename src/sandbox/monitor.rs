@@ -35,6 +35,7 @@ mod sessions;
 
 pub(super) use commands::MOST as MOST_COMMANDS;
 pub(crate) use keys::{open_keys, open_secrets};
+pub(super) use sessions::read_report;
 
 use commands::Commands;
 use desk::Desk;

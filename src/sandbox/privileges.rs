@@ -3,7 +3,7 @@
 use std::io;
 
 pub(super) use rustix::process::Rlimit;
-use rustix::process::{Gid, Resource, Uid};
+use rustix::process::{DumpableBehavior, Gid, Resource, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::blueprint::Account;
@@ -173,6 +173,15 @@ pub(super) fn limit_open_files(limit: Rlimit) -> Result<(), PrivilegeError> {
     step(
         "limit open files",
         rustix::process::setrlimit(Resource::Nofile, limit),
+    )
+}
+
+/// Nobody of this account may trace this process or read its memory, and no core dump is made, piped ones
+/// included, which RLIMIT_CORE does not bound (core(5)). A change of ids undoes it: prctl(2), PR_SET_DUMPABLE.
+pub(crate) fn hide_memory() -> Result<(), PrivilegeError> {
+    step(
+        "make memory unreadable",
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable),
     )
 }
 

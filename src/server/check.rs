@@ -13,6 +13,7 @@ use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdabl
 
 mod blueprint;
 
+pub(super) use blueprint::keep_apart;
 use blueprint::{blueprint, key_sources, missing_paths};
 
 /// Why serving would be refused.
@@ -65,6 +66,14 @@ pub enum CheckError {
     /// The operator's authority, or roots.
     #[error("inspection: {0}")]
     Inspection(#[from] InspectError),
+    /// A secret's source.
+    #[error("{key}: {problem}")]
+    Provider {
+        /// Its key.
+        key: String,
+        /// What is wrong, and the mend.
+        problem: String,
+    },
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -139,6 +148,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     if config.inspection != Inspection::default() {
         super::inspection::open(&config.inspection)?;
     }
+    warnings.extend(super::providers::check(&config)?);
     warnings.extend(super::inference::warnings(&config));
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rustix::process::Pid;
@@ -14,7 +15,7 @@ use super::check::Checked;
 use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
-use super::{inference, inspection, keys, reload, supervisor};
+use super::{handover, inference, inspection, keys, reload, supervisor};
 use crate::audit::Trail;
 use crate::config::Config;
 use crate::egress::{Bindings, Door, Gateway, Inspector, Resolver, Secrets, Whois};
@@ -41,6 +42,8 @@ pub(super) enum GateError {
     Seccomp(#[from] SeccompError),
     #[error("the monitor: {0}")]
     Monitor(String),
+    #[error("the keeper of secrets: {0}")]
+    Keeper(io::Error),
     #[error(transparent)]
     Serve(#[from] ssh::ServeError),
     #[error(transparent)]
@@ -64,6 +67,8 @@ pub(super) struct Threshold {
     pub(super) ready: OwnedFd,
     /// Where the monitor reads what sandboxes trust.
     pub(super) trust: OwnedFd,
+    /// Where the keeper tells the secrets, if there are any.
+    pub(super) secrets: Option<UnixStream>,
 }
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
@@ -78,6 +83,7 @@ pub(super) fn run(
         entrance,
         ready,
         trust,
+        secrets,
     } = threshold;
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
@@ -95,7 +101,12 @@ pub(super) fn run(
         drop(ready);
         said
     };
-    runtime.block_on(serve(checked, channel, opened, entrance, say_ready))
+    let ends = Ends {
+        channel,
+        keeper: secrets,
+        entrance,
+    };
+    runtime.block_on(serve(checked, opened, ends, say_ready))
 }
 
 /// Sockets that were handed over are taken instead of those that the configuration names.
@@ -156,18 +167,25 @@ fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), 
     sandbox::forbid_core_dumps()?;
     sandbox::raise_open_files()?;
     sandbox::drop_to(Account { uid: own, gid: own })?;
-    // After the change of ids, which clears it; before the filter, which would refuse it.
+    // After the change of ids, which clears both; before the filter, which would refuse them.
     supervisor::die_with(parent)?;
+    sandbox::hide_memory()?;
     sandbox::enforce(checked.charter().kernel.gate(spill)?)?;
     Filter::gate()?.apply()?;
     Ok(())
 }
 
+/// Whom the gate talks to.
+struct Ends {
+    channel: Channel,
+    keeper: Option<UnixStream>,
+    entrance: Entrance,
+}
+
 async fn serve(
     checked: &Checked,
-    channel: Channel,
     opened: Opened,
-    entrance: Entrance,
+    ends: Ends,
     say_ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), GateError> {
     let config = checked.config();
@@ -175,7 +193,7 @@ async fn serve(
         monitor,
         lost,
         mut reloads,
-    } = Monitor::attach(channel)?;
+    } = Monitor::attach(ends.channel)?;
     let mut lost = tokio::spawn(lost);
     monitor
         .fill_pools(pools(config))
@@ -184,6 +202,8 @@ async fn serve(
     let trail = Arc::new(opened.trail);
     let secrets = Arc::new(Secrets::default());
     secrets.bind(bindings(config));
+    let keeper = handover::attend(ends.keeper, Arc::clone(&secrets)).await;
+    let mut keeper = tokio::spawn(keeper.map_err(GateError::Keeper)?);
     let outside = (opened.resolver, opened.inspector, Arc::clone(&secrets));
     let host = Host {
         config: config.clone(),
@@ -211,7 +231,7 @@ async fn serve(
     let mut generation = Generation(1);
     let end = ending.clone();
     let serving = async {
-        match entrance {
+        match ends.entrance {
             Entrance::Listeners => ssh::serve(listeners, latest, end).await,
             Entrance::One(wire) => {
                 let host = Arc::clone(&latest.borrow());
@@ -224,13 +244,13 @@ async fn serve(
         tokio::select! {
             served = &mut serving => return Ok(served?),
             ended = &mut lost => return Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
+            gone = &mut keeper => return Err(GateError::Keeper(gone.unwrap_or_else(io::Error::from))),
             Some(texts) = reloads.recv() => {
                 generation = Generation(generation.0 + 1);
                 let running = Arc::clone(&hosts.borrow());
                 match renew(&running, &opened.identity, texts, generation) {
                     Ok(host) => {
                         secrets.bind(bindings(&host.config));
-                        host.gateway.renew_inference(inference::book(&host.config));
                         host.monitor.renew_pools(pools(&host.config));
                         hosts.send_replace(Arc::new(host));
                         tracing::info!(generation = generation.0, "configuration reloaded");
@@ -267,6 +287,7 @@ fn renew(
             .map_err(|error| super::explain(&error))?;
         policies.insert(kind.clone(), Arc::new(snapshot));
     }
+    running.gateway.renew_inference(inference::book(&config));
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),
         codes: Arc::clone(&running.codes),

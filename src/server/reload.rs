@@ -114,6 +114,11 @@ pub(super) fn renewed(
         "drain": manners.drain,
         "inspection": inspection,
     }
+    // Who would read them is started before the others, or not at all.
+    if running.providers.is_empty() && !config.providers.is_empty() {
+        fixed.push("providers");
+        config.providers.clear();
+    }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {
         return Err(ReloadError::Pools {

@@ -33,6 +33,8 @@ pub(super) struct Supervisor {
 pub(super) struct Family {
     pub(super) monitor: Child,
     pub(super) gate: Child,
+    /// Where there are secrets.
+    pub(super) keeper: Option<Child>,
     pub(super) tree: Tree,
 }
 
@@ -97,6 +99,10 @@ impl Supervisor {
                 ended.monitor = end(&family.monitor, rustix::process::Signal::KILL)?;
             }
         }
+        if let Some(keeper) = &family.keeper {
+            // It ends by itself with the gate, unless it waits for what it reads.
+            end(keeper, rustix::process::Signal::KILL)?;
+        }
         let razed = family.tree.raze();
         while let Ok(Some(_)) =
             rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
@@ -138,6 +144,9 @@ impl Supervisor {
                 (Some(Signal::SIGHUP), Life::Visit) => return Ok((ended, Some(Signal::SIGINT))),
                 (Some(Signal::SIGHUP), Life::Service(Hangup::Reload)) => {
                     send(&family.monitor, rustix::process::Signal::HUP)?;
+                    if let Some(keeper) = &family.keeper {
+                        send(keeper, rustix::process::Signal::HUP)?;
+                    }
                 }
                 (Some(Signal::SIGHUP), Life::Service(Hangup::Stay)) => {
                     tracing::warn!(

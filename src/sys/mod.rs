@@ -2,6 +2,7 @@
 
 pub mod clone;
 pub mod descriptors;
+pub mod environment;
 pub mod keyring;
 pub mod mount;
 pub mod reactor;

@@ -457,7 +457,7 @@ fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
 }
 
 /// What a child wrote before its report pipe closed; empty when all went well.
-pub(super) fn read_report(report: &OwnedFd) -> String {
+pub(in crate::sandbox) fn read_report(report: &OwnedFd) -> String {
     let mut buffer = [0; 4096];
     match rustix::io::read(report, &mut buffer) {
         Ok(length) => {

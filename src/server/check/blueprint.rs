@@ -124,7 +124,10 @@ fn keys_command(
 }
 
 /// A named account must not be one that the daemon gives to others: they could signal and read each other.
-fn keep_apart(account: Option<Account>, uids: Uids) -> Result<Option<Account>, String> {
+pub(in crate::server) fn keep_apart(
+    account: Option<Account>,
+    uids: Uids,
+) -> Result<Option<Account>, String> {
     let taken = |id: u32| id == uids.gate || (uids.first..uids.first + uids.count).contains(&id);
     match account {
         Some(account) if taken(account.uid) || taken(account.gid) => Err(format!(
