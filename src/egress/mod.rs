@@ -20,6 +20,8 @@ pub use credentials::{Bindings, Secrets, Values};
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError};
 pub use inference::Book;
+#[doc(hidden)]
+pub use inference::replay as replay_inference;
 pub use inspect::{Authority, InspectError, Inspector, Roots};
 pub use intake::{Malformed, Target, targets};
 pub use peer::Whois;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::models::{Models, SECRET, records};
+use super::models::{Models, SECRET, pay_with, records};
 use super::support::{Daemon, Event, World, signal, wait_until};
 
 /// Path, model asked for and used, tokens, status: what an event says of a request.
@@ -53,7 +53,7 @@ fn libraries_are_answered_and_the_upstream_sees_the_operators_request() {
         if anthropic {
             assert_eq!(model, "real-claude");
             assert_eq!(headers["x-api-key"], SECRET);
-            assert_eq!(headers["anthropic-version"], "2023-06-01");
+            assert!(headers["anthropic-version"].is_string(), "{request}");
             assert!(headers["authorization"].is_null(), "{request}");
         } else {
             assert_eq!(model, "real-small");
@@ -152,7 +152,7 @@ fn limits_are_said_so_that_libraries_wait() {
     let session = models.ask(&daemon, "limit");
     assert_eq!(
         session.out(),
-        "answered\nanswered\nopenai 429 True 2\nanthropic 429 True 1\n",
+        "answered\nanswered\nopenai 429 True 1\nanthropic 429 True 1\n",
         "{session}"
     );
     let refused = &records(&daemon, 4)[2];
@@ -280,8 +280,9 @@ fn only_definitions_that_say_so_have_models_and_a_reload_takes_them_away() {
     let setup = models.setup();
     let daemon = Daemon::start(&world, &setup);
     let slow = r#"curl -sSN -d '{"model":"slow","stream":true,"messages":[]}' https://inference.local/v1/chat/completions"#;
-    let line =
-        format!("{slow} & sleep 1.5; echo; echo begun; read _; wait $!; echo; echo curl $?; {ask}");
+    let line = format!(
+        "{slow} & sleep 1.5; echo; echo begun; read _; wait $!; code=$?; echo; echo curl $code; {ask}"
+    );
     let mut session = daemon.ssh().seconds(30).start(&line);
     session.expect_output("begun");
     let config = fs::read_to_string(world.dir.join("sandgate.yaml")).unwrap();
@@ -312,4 +313,47 @@ fn only_definitions_that_say_so_have_models_and_a_reload_takes_them_away() {
         cut.text("/reason"),
         "the operator has taken the models away"
     );
+}
+
+#[test]
+fn an_upstream_may_be_private_and_never_on_the_link_and_pays_with_what_is_the_secret_now() {
+    let world = World::new();
+    let models = Models::start(&world);
+    let mut setup = models.setup();
+    setup.login = "    sandbox: local\n".to_owned();
+    {
+        let daemon = Daemon::start(&world, &setup);
+        let ask = |path: &str, model: &str| {
+            let body = format!(r#"{{"model":"{model}","messages":[],"max_tokens":1}}"#);
+            let line = format!(
+                "curl -sS -w '%{{http_code}}' -H 'authorization: Bearer mine' -d '{body}' https://inference.local{path}"
+            );
+            daemon.ssh().seconds(20).run(&line).out()
+        };
+        let chat = "/v1/chat/completions";
+        assert!(ask(chat, "mine").ends_with("200"));
+        assert!(models.seen()[0]["headers"]["authorization"].is_null());
+        for (model, said) in [("link", "link-local"), ("here", "loopback")] {
+            let out = ask(chat, model);
+            assert!(out.contains(said) && out.ends_with("502"), "{out}");
+        }
+        // A route with a default takes every name, in its own protocol.
+        assert!(ask("/v1/messages", "any/name").ends_with("200"));
+        assert!(ask(chat, "any/name").ends_with("404"));
+        assert_eq!(models.seen().len(), 2);
+        assert_eq!(models.seen()[1]["body"]["model"], "real-any");
+        let told = told(&records(&daemon, 5)[3]);
+        assert_eq!(told, "/v1/messages any any/name>real-any 105+3 200");
+    }
+    let daemon = Daemon::start(&world, &models.setup());
+    let last = || {
+        let ask = r#"curl -sS -d '{"model":"small"}' https://inference.local/v1/chat/completions"#;
+        daemon.ssh().seconds(20).run(ask).expect_code(0);
+        let seen = models.seen();
+        seen.last().unwrap()["headers"]["authorization"].to_string()
+    };
+    assert!(last().contains(SECRET));
+    pay_with(&world, "sk-fresh");
+    let renewed = || last().contains("sk-fresh");
+    assert!(wait_until(Duration::from_secs(10), renewed));
 }

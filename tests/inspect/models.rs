@@ -1,6 +1,7 @@
 //! Model endpoints of the test's own, and daemons that lead to them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -29,8 +30,13 @@ inference:
       protocol: anthropic
       models: {claude: real-claude, claude-wrong: real-401}
       credential: {provider: paid, secret: KEY}
+    private: {upstream: 'http://private.example:8081', protocol: openai, models: {mine: real-mine}}
+    link: {upstream: 'http://metadata.example:8081', protocol: openai, models: {link: real-link}}
+    here: {upstream: 'http://loopback.example:8081', protocol: openai, models: {here: real-here}}
+    any: {upstream: 'https://secure.example:8443', protocol: anthropic, default: real-any}
 sandboxes:
   agent: {inference: {routes: [open, claude]}}
+  local: {inference: {routes: [private, link, here, any]}}
   bare: {}
 ";
 
@@ -68,7 +74,7 @@ impl Models {
         let came = wait_until(Duration::from_secs(30), || ready.exists());
         let said = fs::read_to_string(dir.join("models.stderr")).unwrap_or_default();
         assert!(came, "the models did not start: {said}");
-        fs::write(dir.join("key"), format!("{SECRET}\n")).expect("key");
+        pay_with(world, SECRET);
         Self {
             child,
             venv,
@@ -141,6 +147,13 @@ impl Drop for Models {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Writes the file that the routes' credential is in.
+pub(crate) fn pay_with(world: &World, secret: &str) {
+    let path = world.dir.join("key");
+    fs::write(&path, format!("{secret}\n")).expect("key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("key");
 }
 
 /// The audit's events of requests to models, once there are so many.

@@ -1,4 +1,5 @@
-"""Model endpoints behind TLS, on the upstream's side, in the shapes of OpenAI and Anthropic, on 8443.
+"""Model endpoints behind TLS, on the upstream's side, in the shapes of OpenAI and Anthropic, on 8443;
+and without TLS on 8081.
 
 models.py CERTIFICATE KEY LOG READY
 
@@ -163,6 +164,8 @@ class Models(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE, KEY)
+    plain = ThreadingHTTPServer(("0.0.0.0", 8081), Models)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
     server = ThreadingHTTPServer(("0.0.0.0", 8443), Models)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     open(READY, "w").close()

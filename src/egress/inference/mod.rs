@@ -12,6 +12,7 @@ mod models;
 mod paths;
 mod prompt;
 mod refusal;
+mod replay;
 mod screen;
 mod translation;
 mod usage;
@@ -25,6 +26,7 @@ use tokio::sync::{Semaphore, watch};
 pub(super) use desk::Desk;
 pub(super) use meter::Meter;
 pub(super) use metered::Metered;
+pub use replay::replay;
 
 use super::inspect::Scheme;
 use super::intake::Target;
