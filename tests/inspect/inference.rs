@@ -357,3 +357,40 @@ fn an_upstream_may_be_private_and_never_on_the_link_and_pays_with_what_is_the_se
     let renewed = || last().contains("sk-fresh");
     assert!(wait_until(Duration::from_secs(10), renewed));
 }
+
+#[test]
+fn an_upstream_that_is_late_or_falls_silent_is_not_waited_for() {
+    let world = World::new();
+    let models = Models::start(&world);
+    let mut setup = models.setup();
+    setup.login = "    sandbox: local\n".to_owned();
+    let daemon = Daemon::start(&world, &setup);
+    let ask = |model: &str| {
+        let body = format!(r#"{{"model":"{model}","stream":true}}"#);
+        let line = format!(
+            "curl -sSN -w '%{{http_code}}' -d '{body}' https://inference.local/v1/chat/completions"
+        );
+        daemon.ssh().seconds(20).run(&line)
+    };
+    let late = ask("late");
+    assert!(
+        late.out().contains("did not answer in time") && late.out().ends_with("504"),
+        "{late}"
+    );
+    let stuck = ask("stuck");
+    assert_ne!(stuck.code(), 0, "{stuck}");
+    assert!(
+        stuck.out().contains("one ") && !stuck.out().contains("two "),
+        "{stuck}"
+    );
+    let events = records(&daemon, 2);
+    assert_eq!(
+        events[1].text("/reason"),
+        "the upstream's answer stood still for 2s"
+    );
+    assert_eq!(events[1].text("/estimated"), "true");
+    // The control: silence is what counts, not how long the whole takes.
+    let slow = ask("patient");
+    assert!(slow.out().contains("[DONE]"), "{slow}");
+    assert!(slow.took > Duration::from_secs(4), "{slow}");
+}

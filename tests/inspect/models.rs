@@ -33,10 +33,15 @@ inference:
     private: {upstream: 'http://private.example:8081', protocol: openai, models: {mine: real-mine}}
     link: {upstream: 'http://metadata.example:8081', protocol: openai, models: {link: real-link}}
     here: {upstream: 'http://loopback.example:8081', protocol: openai, models: {here: real-here}}
+    hasty:
+      upstream: https://secure.example:8443
+      protocol: openai
+      models: {late: real-late, stuck: real-stuck, patient: real-slow}
+      timeouts: {answer: 2, idle: 2}
     any: {upstream: 'https://secure.example:8443', protocol: anthropic, default: real-any}
 sandboxes:
   agent: {inference: {routes: [open, claude]}}
-  local: {inference: {routes: [private, link, here, any]}}
+  local: {inference: {routes: [private, link, here, any, hasty]}}
   bare: {}
 ";
 

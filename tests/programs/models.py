@@ -4,7 +4,8 @@ and without TLS on 8081.
 models.py CERTIFICATE KEY LOG READY
 
 Each request that comes is a line of JSON in LOG. What is answered hangs on the model's name: `real-slow` waits before
-each event of a stream, `real-bare` says nothing of usage, `real-401` quotes the credential.
+each event of a stream, `real-bare` says nothing of usage, `real-late` begins after 4 s,
+`real-stuck` falls silent for as long after the first event, `real-401` quotes the credential.
 """
 
 import json
@@ -119,6 +120,8 @@ class Models(BaseHTTPRequestHandler):
         log({"method": self.command, "target": self.path, "body": asked,
              "headers": {name.lower(): value for name, value in self.headers.items()}})
         path = self.path.split("?")[0].removeprefix("/team")
+        if asked["model"] == "real-late":
+            time.sleep(4)
         if asked["model"] == "real-401":
             quoted = self.headers.get("Authorization", "") + self.headers.get("x-api-key", "")
             self.reply(401, {"error": {"message": f"wrong key: {quoted}"}})
@@ -155,6 +158,8 @@ class Models(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event.encode()))
             except OSError:
                 return log({"left": asked["model"]})
+            if asked["model"] == "real-stuck":
+                time.sleep(4)
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_):

@@ -1,64 +1,36 @@
 //! One client's connection to its models: each request is read, rebuilt for its route, and sent.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, USER_AGENT,
-};
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode, Version};
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::entry::{Count, Entry};
 use super::meter::Room;
-use super::metered::Metered;
+use super::onward::onward;
+use super::passed::{Passed, Revoked};
 use super::paths::{self, Asked, Operation};
 use super::refusal::{Refusal, reply};
 use super::screen::Screen;
 use super::translation::{Chosen, translate};
-use super::usage::{Events, Finder, Reader, Tokens};
+use super::usage::Tokens;
 use super::{BODY_LIMIT, models};
-use crate::config::inference::{Access, CredentialHeader, Protocol, Route, Transport};
+use crate::config::inference::{Access, Protocol, Route, Transport};
 use crate::egress::answer::Body;
-use crate::egress::inspect::{Head, Lines, Outgoing, Scheme, drain, gather};
+use crate::egress::inspect::{Head, Lines, Scheme, drain, gather};
 use crate::egress::proxy::Client;
 use crate::model::{Destination, Host, Peer};
 use crate::policy::{Flow, Vetted};
 
 /// The longest that a request waits for room for its body.
 const ROOM_TIME: Duration = Duration::from_secs(30);
-
-/// What of a caller's head goes on. Everything else is the operator's to say, or nobody's: credentials, cookies,
-/// and what chooses an account (OpenAI-Organization, OpenAI-Project).
-const ONWARD: [HeaderName; 7] = [
-    ACCEPT,
-    USER_AGENT,
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("x-client-request-id"),
-];
-
-/// What of an answer's head comes back: no cookies, and not whose account it was.
-const BACK: [HeaderName; 6] = [
-    CONTENT_TYPE,
-    hyper::header::RETRY_AFTER,
-    HeaderName::from_static("retry-after-ms"),
-    HeaderName::from_static("x-should-retry"),
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("x-request-id"),
-];
-
-type Revoked = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// One client's connection.
 pub(in crate::egress) struct Desk {
@@ -74,25 +46,6 @@ enum Answered {
     Own(Value),
     /// A model's.
     Model(Box<Passed>),
-}
-
-struct Passed {
-    response: Response<Incoming>,
-    screen: Option<Screen>,
-    idle: Duration,
-    revoked: Revoked,
-}
-
-/// A request's bytes, with the memory that they were given.
-struct Held {
-    bytes: Vec<u8>,
-    _room: Room,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 impl Desk {
@@ -151,14 +104,16 @@ impl Desk {
                 refusal.answer(protocol)
             }
         };
-        // What was not read of a refused request must be got out of the answer's way.
-        if let Some(rest) = body.filter(|rest| !rest.is_end_stream()) {
-            if head.version == Version::HTTP_2 {
-                tokio::spawn(drain(rest));
-            } else {
+        // What was not read of a refused request must be got out of the answer's way; what follows a request
+        // to upgrade is none.
+        let rest = body.filter(|rest| !rest.is_end_stream());
+        if head.version != Version::HTTP_2 {
+            if rest.is_some() || head.headers.contains_key(UPGRADE) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
+        } else if let Some(rest) = rest {
+            tokio::spawn(drain(rest));
         }
         response
     }
@@ -222,7 +177,7 @@ impl Desk {
         }
         let passed = self.send(head, operation, (chosen, room), vetted).await;
         match &passed {
-            Ok(passed) if passed.response.status().is_success() => {}
+            Ok(passed) if passed.is_success() => {}
             // Nothing was used: it did not come so far, or was refused there.
             Ok(_) | Err(_) => entry.count = None,
         }
@@ -275,11 +230,8 @@ impl Desk {
         vetted: Vetted,
     ) -> Result<Passed, Refusal> {
         let Chosen { route, mapped, .. } = chosen;
-        let body = Bytes::from_owner(Held {
-            bytes: mapped.body,
-            _room: room,
-        });
-        let request = self.onward(head, operation, &route, body)?;
+        let secrets = &self.client.door.secrets;
+        let request = onward(head, (operation, &route), (mapped.body, room), secrets)?;
         let mut revoked: Revoked = Box::pin(self.revoked(Arc::clone(&route)));
         let lines = self.lines(&route);
         let response = tokio::select! {
@@ -289,83 +241,8 @@ impl Desk {
                 sent.map_err(|_| Refusal::Late)??
             }
         };
-        let status = response.status();
-        if matches!(status.as_u16(), 401 | 403 | 407) {
-            // What it says may quote the credential.
-            tracing::warn!(route = route.name, %status, "an upstream of `inference` refuses its credential, or the gate");
-            return Err(Refusal::Refused(status.as_u16()));
-        }
-        if status.is_informational() || status.is_redirection() {
-            return Err(Refusal::Answer("it leads elsewhere"));
-        }
-        if response.headers().contains_key(CONTENT_ENCODING) {
-            return Err(Refusal::Answer("it is compressed, which nobody asked for"));
-        }
-        Ok(Passed {
-            screen: mapped.adds_usage.then(Screen::default),
-            idle: route.idle,
-            revoked,
-            response,
-        })
-    }
-
-    /// The request as the upstream sees it.
-    fn onward(
-        &self,
-        head: &Parts,
-        operation: Operation,
-        route: &Route,
-        body: Bytes,
-    ) -> Result<Request<Outgoing>, Refusal> {
-        let path = format!("{}{}", route.prefix, operation.path());
-        let target = match head.uri.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
-        };
-        let mut request = Request::new(Either::Left(Full::new(body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = target
-            .parse()
-            .map_err(|error: hyper::http::uri::InvalidUri| {
-                Refusal::Upstream(crate::egress::inspect::LineError::Target(error.into()))
-            })?;
-        let headers = request.headers_mut();
-        for name in &ONWARD {
-            for value in head.headers.get_all(name) {
-                headers.append(name.clone(), value.clone());
-            }
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // What is compressed can't be counted.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let path = format!("{}{}", route.prefix, operation.path());
-        self.pay(route, &path, headers)?;
-        Ok(request)
-    }
-
-    /// Puts the route's credential in, where it may go there.
-    fn pay(&self, route: &Route, path: &str, headers: &mut HeaderMap) -> Result<(), Refusal> {
-        let Some(credential) = &route.credential else {
-            return Ok(());
-        };
-        let mut places = credential.places.iter();
-        if !places.any(|place| place.covers(&route.upstream, path)) {
-            return Err(Refusal::Credential);
-        }
-        let secrets = &self.client.door.secrets;
-        let secret = secrets
-            .current(&credential.provider, credential.secret.as_str())
-            .ok_or(Refusal::Credential)?;
-        let (name, prefix): (_, &[u8]) = match credential.header {
-            CredentialHeader::Authorization => (hyper::header::AUTHORIZATION, b"Bearer "),
-            CredentialHeader::XApiKey => (HeaderName::from_static("x-api-key"), b""),
-            CredentialHeader::ApiKey => (HeaderName::from_static("api-key"), b""),
-        };
-        let value = zeroize::Zeroizing::new([prefix, secret.expose()].concat());
-        let mut value = HeaderValue::from_bytes(&value).map_err(|_| Refusal::Credential)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-        Ok(())
+        let screen = mapped.adds_usage.then(Screen::default);
+        Passed::check(response, &route, screen, revoked)
     }
 
     /// The connections to a route's upstream.
@@ -400,45 +277,5 @@ impl Desk {
                 }
             }
         }
-    }
-}
-
-impl Passed {
-    /// Passes the answer on, and counts it.
-    fn relay(self, mut entry: Entry) -> Response<Body> {
-        let (head, body) = self.response.into_parts();
-        entry.answered(head.status);
-        let kind = head.headers.get(CONTENT_TYPE);
-        let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let mut headers = HeaderMap::new();
-        for (name, value) in &head.headers {
-            let limits = ["x-ratelimit-", "anthropic-ratelimit-"];
-            if BACK.contains(name) || limits.iter().any(|limit| name.as_str().starts_with(limit)) {
-                headers.append(name.clone(), value.clone());
-            }
-        }
-        if let Some(count) = &mut entry.count {
-            count.streams = is_stream;
-        }
-        if body.is_end_stream() {
-            entry.completed();
-        }
-        let metered = Metered {
-            body,
-            revoked: self.revoked,
-            reader: if is_stream {
-                Reader::Events(Events::default())
-            } else {
-                Reader::Whole(Finder::default())
-            },
-            screen: self.screen.filter(|_| is_stream),
-            idle: self.idle,
-            timer: Box::pin(sleep_until(Instant::now() + self.idle)),
-            entry,
-        };
-        let mut response = Response::new(Either::Right(Either::Right(metered)));
-        *response.status_mut() = head.status;
-        *response.headers_mut() = headers;
-        response
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::entry::Entry;
 use super::screen::Screen;
@@ -34,7 +34,8 @@ pub(in crate::egress) struct Metered {
     /// What the caller has not asked for.
     pub(super) screen: Option<Screen>,
     pub(super) idle: Duration,
-    pub(super) timer: Pin<Box<Sleep>>,
+    /// Runs while the upstream is waited for; a caller that reads slowly is not its fault.
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) entry: Entry,
 }
 
@@ -71,12 +72,12 @@ impl Body for Metered {
         }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-                ready!(self.timer.as_mut().poll(cx));
                 let idle = self.idle;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(idle)));
+                ready!(timer.as_mut().poll(cx));
                 return self.cut(Cut::Idle(idle));
             };
-            let until = Instant::now() + self.idle;
-            self.timer.as_mut().reset(until);
+            self.timer = None;
             match frame {
                 Some(Ok(frame)) => {
                     // Trailers are the upstream's own business.

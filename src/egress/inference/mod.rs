@@ -9,6 +9,8 @@ mod entry;
 mod meter;
 mod metered;
 mod models;
+mod onward;
+mod passed;
 mod paths;
 mod prompt;
 mod refusal;

@@ -7,10 +7,13 @@ use serde_json::value::RawValue;
 
 use super::paths::Operation;
 
+/// The most keys of an object that is read: what protocols have, several times over.
+const KEYS: usize = 256;
+
 /// Why a body was not taken. Says nothing of what is in it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PromptError {
-    #[error("the body is no JSON object in which each key stands once")]
+    #[error("the body is no JSON object of at most {KEYS} keys in which each stands once")]
     Json(#[source] serde_json::Error),
     #[error("`model` is missing, or is no text")]
     Model,
@@ -142,15 +145,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries = Vec::new();
-                let mut names = std::collections::HashSet::new();
+                let mut object = Object(Vec::new());
                 while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if !names.insert(name.clone()) {
+                    if object.get(&name).is_some() {
                         return Err(A::Error::custom("a key stands twice"));
                     }
-                    entries.push((name, value));
+                    if object.0.len() == KEYS {
+                        return Err(A::Error::custom("there are too many keys"));
+                    }
+                    object.0.push((name, value));
                 }
-                Ok(Object(entries))
+                Ok(object)
             }
         }
 
@@ -230,5 +235,11 @@ mod tests {
             assert!(Prompt::read(body.as_bytes()).is_err(), "{body}");
         }
         assert!(Prompt::read(b"{\"model\":\"a\",\"x\":\"\xff\"}").is_err());
+        let many = |count: usize| {
+            let keys: Vec<String> = (1..count).map(|key| format!(r#""{key}":1"#)).collect();
+            format!(r#"{{"model":"a",{}}}"#, keys.join(","))
+        };
+        assert!(Prompt::read(many(KEYS).as_bytes()).is_ok());
+        assert!(Prompt::read(many(KEYS + 1).as_bytes()).is_err());
     }
 }

@@ -5,8 +5,11 @@ use super::prompt::Prompt;
 use super::screen::Screen;
 use super::usage::{Events, Finder, Reader};
 
-/// Reads bytes as a request's body and as an answer's. Panics where what goes on is not what was read, or where it
-/// matters how the bytes are cut.
+/// Reads bytes as a request's body and as an answer's.
+///
+/// # Panics
+///
+/// Where what goes on is not what was read, or where it matters how the bytes are cut.
 pub fn replay(bytes: &[u8]) {
     if let Ok(prompt) = Prompt::read(bytes)
         && let Ok(mapped) = prompt.map(Operation::ChatCompletions, "real")
