@@ -168,6 +168,9 @@ pub struct Asked {
     pub request_rule: Option<String>,
     /// What `enforcement: audit` let pass although rules refuse it.
     pub would_deny: Option<String>,
+    /// The keys of the secrets that were put into it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
 }
 
 impl Asked {
@@ -180,6 +183,7 @@ impl Asked {
             path: None,
             request_rule: None,
             would_deny: None,
+            credentials: Vec::new(),
         }
     }
 }

@@ -120,7 +120,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
 
 fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
-    require(&file)?;
+    check_some(&file)?;
     let providers = providers::check(base, file.providers)?;
     let routes = inference::check(&providers, file.inference)?;
     let around = (base, &providers, &routes);
@@ -198,7 +198,8 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     })
 }
 
-fn require(file: &File) -> Result<(), Fault> {
+/// What a server can't be without.
+fn check_some(file: &File) -> Result<(), Fault> {
     if file.host_keys.value.is_empty() {
         return wrong(
             file.host_keys.referenced,
@@ -369,9 +370,9 @@ fn check_pool(
     let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
     let size = pool.map_or_else(default_pool, |pool| pool.value);
     let pooled = size.saturating_mul(kinds);
-    if size == 0 || pooled >= sandboxes {
+    if pooled >= sandboxes {
         let problem = format!(
-            "pool ({size}) is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"
+            "with a pool of {size} each, all pools together ({pooled} sandboxes) leave none of limits.sandboxes ({sandboxes}) to be in use"
         );
         return wrong(written.unwrap_or(Location::UNKNOWN), problem);
     }

@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::admission::Refusal;
+use super::credentials::Fault;
 use super::inference::Metered;
 use super::inspect::Relayed;
 use super::intake::{Malformed, Target};
@@ -156,6 +157,16 @@ fn explain(subject: &Subject, flow: &Flow) -> String {
         "sandgate policy explain --login {} --to {}{binary}",
         subject.kind.login, flow.destination
     )
+}
+
+/// The request names a secret, or needs one, that it does not get.
+pub(super) fn unfilled(fault: &Fault, destination: &Destination) -> Response<Body> {
+    let (status, error) = match fault {
+        Fault::Unavailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "credential_unavailable"),
+        Fault::Mismatch(_) => (StatusCode::FORBIDDEN, "credential_endpoint_mismatch"),
+        Fault::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "credential_body_too_long"),
+    };
+    failed(status, error, &fault.to_string(), destination)
 }
 
 /// The request went nowhere, or came to nothing there.

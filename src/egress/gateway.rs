@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::{Admitted, Case, Refusal, admit, deny, uninspected};
+use super::credentials::PREFIX;
 use super::tenure::Tenure;
 use super::{Book, Door, dial, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
@@ -156,6 +157,13 @@ impl Gateway {
             address,
         };
         Ok(Granted { stream, tenure })
+    }
+
+    /// What sessions of a kind find in their environment: for each secret the placeholder that stands for it.
+    pub fn placeholders(&self, kind: &Kind) -> Vec<(String, String)> {
+        let keys = self.door.secrets.keys(kind).into_iter();
+        keys.map(|key| (key.to_string(), format!("{PREFIX}{key}")))
+            .collect()
     }
 
     fn policy(&self, kind: &Kind) -> Option<watch::Receiver<Arc<Snapshot>>> {

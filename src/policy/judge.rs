@@ -1,5 +1,6 @@
 //! The judgement of a request on an inspected connection.
 
+use super::Credentials;
 use super::check::{Condition, Inspection, Requests};
 use super::destination::Permit;
 use super::engine::{Caller, Inquiry, Ruling};
@@ -46,6 +47,8 @@ pub struct Allowed {
     pub rule: Option<String>,
     /// What `enforcement: audit` let pass although rules refuse it; belongs into the audit event.
     pub would_deny: Option<RequestDenial>,
+    /// What becomes of secrets in it.
+    pub credentials: Credentials,
 }
 
 /// Why a request may not be sent. Holds no query and no body.
@@ -104,31 +107,33 @@ impl Snapshot {
         admission: Result<Admission, Denial>,
         request: &Request<'_>,
     ) -> RequestVerdict {
-        let allow = |permit, path, protocol, rule, would_deny| {
-            RequestVerdict::Allow(Box::new(Allowed {
-                permit,
-                path,
-                protocol,
-                rule,
-                would_deny,
-            }))
-        };
         match self.prepare(destination, admission, request) {
             Err(denial) => RequestVerdict::Deny(denial),
             Ok(Prepared::Tunnel(permit)) => RequestVerdict::Tunnel(permit),
             Ok(Prepared::NeedsBody(limit)) => RequestVerdict::NeedsBody { limit },
             Ok(Prepared::Ready(permit, route, path, items)) => {
-                let protocol = route.requests.processing.protocol.map(Protocol::name);
-                match self.ask(&route, &path, request, &items) {
-                    Ok(Some((policy, rule))) => {
-                        allow(permit.under(&policy), path, protocol, Some(rule), None)
-                    }
-                    Ok(None) => allow(permit.under(route.policy), path, protocol, None, None),
-                    Err((denial, Enforcement::Audit)) => {
-                        allow(permit, path, protocol, None, Some(*denial))
-                    }
-                    Err((denial, Enforcement::Enforce)) => RequestVerdict::Deny(denial),
-                }
+                let processing = &route.requests.processing;
+                let asked = self.ask(&route, &path, request, &items);
+                let allowed = |permit| Allowed {
+                    permit,
+                    path,
+                    protocol: processing.protocol.map(Protocol::name),
+                    rule: None,
+                    would_deny: None,
+                    credentials: Credentials::of(processing),
+                };
+                RequestVerdict::Allow(Box::new(match asked {
+                    Ok(Some((policy, rule))) => Allowed {
+                        rule: Some(rule),
+                        ..allowed(permit.under(&policy))
+                    },
+                    Ok(None) => allowed(permit.under(route.policy)),
+                    Err((denial, Enforcement::Audit)) => Allowed {
+                        would_deny: Some(*denial),
+                        ..allowed(permit)
+                    },
+                    Err((denial, Enforcement::Enforce)) => return RequestVerdict::Deny(denial),
+                }))
             }
         }
     }
@@ -175,10 +180,6 @@ impl Snapshot {
         let refuse = |problem: String| Box::new(route.denial(self, None, problem, &path));
         if has_encoded_slash(&path) && !processing.encoded_slash {
             return Err(refuse(request::PathError::EncodedSlash.to_string()));
-        }
-        if processing.wants_credentials() {
-            let problem = "the endpoint wants credentials put into requests, which this build does not do; take them out of it";
-            return Err(refuse(problem.to_owned()));
         }
         match request::read(request, processing, route.messages(self)) {
             Ok(Reading::Items(items)) => Ok(Prepared::Ready(permit, route, path, items)),

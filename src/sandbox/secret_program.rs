@@ -55,11 +55,11 @@ impl SecretProgram<'_> {
         &self,
         proof: &SingleThreaded,
         tree: &Tree,
-        group_name: String,
+        group_name: &str,
     ) -> Result<Running, String> {
         examine(self.program)?;
         let begin = || -> io::Result<Running> {
-            let group = tree.group(&group_name)?;
+            let group = tree.group(group_name)?;
             let (output, write) = pipe_with(PipeFlags::CLOEXEC)?;
             rustix::io::ioctl_fionbio(&output, true)?;
             let (report, write_report) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
@@ -86,7 +86,7 @@ impl SecretProgram<'_> {
             Ok(Running {
                 child,
                 group,
-                group_name: group_name.clone(),
+                group_name: group_name.to_owned(),
                 output: Some(output),
                 // Room for all that is read: growing would leave copies behind.
                 printed: Zeroizing::new(Vec::with_capacity(SECRET_BYTES + 4096)),

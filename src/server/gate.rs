@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::check::Checked;
 use super::launch::{self, Entrance};
@@ -200,10 +201,7 @@ async fn serve(
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
-    let secrets = Arc::new(Secrets::default());
-    secrets.bind(bindings(config));
-    let keeper = handover::attend(ends.keeper, Arc::clone(&secrets)).await;
-    let mut keeper = tokio::spawn(keeper.map_err(GateError::Keeper)?);
+    let (secrets, mut keeper) = secrets(config, ends.keeper).await?;
     let outside = (opened.resolver, opened.inspector, Arc::clone(&secrets));
     let host = Host {
         config: config.clone(),
@@ -308,6 +306,18 @@ fn pools(config: &Config) -> impl Iterator<Item = (Kind, usize)> {
         let kept = login.sandbox.files.changes.is_some();
         (kind, if kept { 0 } else { config.pool })
     })
+}
+
+/// The secrets as the keeper tells them, and what ends with it.
+async fn secrets(
+    config: &Config,
+    keeper: Option<UnixStream>,
+) -> Result<(Arc<Secrets>, JoinHandle<io::Error>), GateError> {
+    let secrets = Arc::new(Secrets::default());
+    secrets.bind(bindings(config));
+    let attending = handover::attend(keeper, Arc::clone(&secrets)).await;
+    let gone = tokio::spawn(attending.map_err(GateError::Keeper)?);
+    Ok((secrets, gone))
 }
 
 /// Which sandboxes may have which secrets put into their requests, and where.

@@ -4,8 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::check::CheckError;
-use super::check::keep_apart;
+use super::check::{CheckError, keep_apart};
 use super::keeper::account;
 use crate::config::{Config, SecretCommand, Source, Uids};
 use crate::sys;
@@ -66,12 +65,12 @@ fn file(path: &Path) -> Result<Option<String>, String> {
 }
 
 fn variable_there(name: &str) -> Result<(), String> {
-    match sys::environment::has(name) {
-        true => Ok(()),
-        false => Err(format!(
-            "the environment has no {name}; set it, or name another source"
-        )),
+    if sys::environment::has(name) {
+        return Ok(());
     }
+    Err(format!(
+        "the environment has no {name}; set it, or name another source"
+    ))
 }
 
 fn runnable(command: &SecretCommand, uids: Uids) -> Result<(), String> {

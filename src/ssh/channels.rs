@@ -195,8 +195,9 @@ impl Channels {
             tracing::info!(login = %principal.login(), "session refused: the forced command is longer than {LONGEST_COMMAND} bytes");
             return Answer::Failure;
         }
-        if assign(&mut environment, principal, login) == Taken::No {
-            tracing::info!(login = %principal.login(), "session refused: no room for the variables of the key's options and set_env");
+        let placeholders = self.guest.placeholders();
+        if assign(&mut environment, (principal, &placeholders), login) == Taken::No {
+            tracing::info!(login = %principal.login(), "session refused: no room for the variables of providers, the key's options and set_env");
             return Answer::Failure;
         }
         environment.introduce(self.guest.route(), original);
@@ -319,8 +320,13 @@ impl Channels {
     }
 }
 
-/// Sets what the key's options say and the login lets them, then what the operator does.
-fn assign(environment: &mut Environment, principal: &Principal, login: Option<&Login>) -> Taken {
+/// Sets the placeholders of secrets, what the key's options say and the login lets them, then what the
+/// operator does.
+fn assign(
+    environment: &mut Environment,
+    (principal, placeholders): (&Principal, &[(String, String)]),
+    login: Option<&Login>,
+) -> Taken {
     fn bytes<T: AsRef<[u8]>>((name, value): &(T, T)) -> (&[u8], &[u8]) {
         (name.as_ref(), value.as_ref())
     }
@@ -329,7 +335,8 @@ fn assign(environment: &mut Environment, principal: &Principal, login: Option<&L
     };
     let keys = principal.grants().environment.iter().map(bytes);
     let keys = keys.filter(|(name, _)| listed(&login.key_env, name));
-    environment.assign(keys.chain(login.set_env.iter().map(bytes)))
+    let secrets = placeholders.iter().map(bytes);
+    environment.assign(secrets.chain(keys).chain(login.set_env.iter().map(bytes)))
 }
 
 /// What a channel without a terminal has.

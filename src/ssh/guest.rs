@@ -102,6 +102,11 @@ impl Guest {
         })
     }
 
+    /// Variables that name the secrets of its sandboxes.
+    pub(super) fn placeholders(&self) -> Vec<(String, String)> {
+        self.host.gateway.placeholders(&self.kind)
+    }
+
     /// What an interactive shell begins with.
     pub(super) fn motd(&self) -> Option<&str> {
         self.host.motd.as_deref()

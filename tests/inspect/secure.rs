@@ -43,17 +43,39 @@ network_policies:
       - {path: /**}
 ";
 
-/// `programs/secure.py`, and what is needed to believe it.
+/// A server and a client of its: programs under tests/programs, and the Python that runs them.
+pub(crate) struct Cast {
+    pub(crate) server: &'static str,
+    pub(crate) client: &'static str,
+    pub(crate) venv: PathBuf,
+}
+
+/// A server behind TLS, and what is needed to believe it.
 pub(crate) struct Secure {
     child: Child,
     venv: PathBuf,
+    client: &'static str,
     /// Its authority's certificate.
     pub(crate) root: PathBuf,
 }
 
 impl Secure {
+    /// `programs/secure.py`.
     pub(crate) fn start(world: &World) -> Self {
-        let venv = venv();
+        let cast = Cast {
+            server: "secure.py",
+            client: "secure_client.py",
+            venv: venv(),
+        };
+        Self::start_as(world, cast)
+    }
+
+    pub(crate) fn start_as(world: &World, cast: Cast) -> Self {
+        let Cast {
+            server,
+            client,
+            venv,
+        } = cast;
         let dir = &world.dir;
         let root = certificates(dir);
         let ready = dir.join("secure.ready");
@@ -66,7 +88,7 @@ impl Secure {
             .arg(venv.join("bin/python3"))
             // Its neighbours must not pass for Python's own modules.
             .arg("-I")
-            .arg(program("secure.py"))
+            .arg(program(server))
             .args([
                 dir.join("secure.pem"),
                 dir.join("secure.key"),
@@ -81,16 +103,17 @@ impl Secure {
         let came = wait_until(Duration::from_secs(30), || ready.exists());
         let said = fs::read_to_string(dir.join("secure.stderr")).unwrap_or_default();
         assert!(came, "the secure upstream did not start: {said}");
-        Self { child, venv, root }
+        Self {
+            child,
+            venv,
+            client,
+            root,
+        }
     }
 
     /// A daemon that believes it, with these network policies.
     pub(crate) fn setup(&self, network: &str) -> Setup {
-        let more = [
-            &self.venv,
-            &program("secure_client.py"),
-            Path::new("/usr/local"),
-        ];
+        let more = [&self.venv, &program(self.client), Path::new("/usr/local")];
         let more: Vec<String> = more.iter().map(|path| path.display().to_string()).collect();
         let policy = policy_with(network).replace(
             "read_only: [",
@@ -106,13 +129,13 @@ impl Secure {
         }
     }
 
-    /// The command line of a part of `programs/secure_client.py`.
+    /// The command line of a part of the client.
     pub(crate) fn client(&self, part: &str) -> String {
         let python = self.venv.join("bin/python3");
         format!(
             "{} -I {} {part}",
             python.display(),
-            program("secure_client.py").display()
+            program(self.client).display()
         )
     }
 }

@@ -1,6 +1,6 @@
 //! The secrets as they are now, and which sandboxes may use them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::config::{Provider, Providers};
@@ -32,12 +32,21 @@ impl Secrets {
         self.values().get(provider)?.get(key).map(Arc::clone)
     }
 
-    /// What a kind's sessions can name: every key of its providers that has a secret now.
-    pub fn keys(&self, kind: &Kind) -> Vec<SecretKey> {
+    /// What a kind's sessions can name: every key of its providers that is configured, or is there now.
+    pub fn keys(&self, kind: &Kind) -> BTreeSet<SecretKey> {
         let (values, bindings) = (self.values(), self.bindings());
-        let providers = bindings.kinds.get(kind).into_iter().flatten();
-        let keys = providers.filter_map(|name| values.get(name));
-        keys.flat_map(BTreeMap::keys).cloned().collect()
+        let mut keys = BTreeSet::new();
+        for (name, provider) in bindings.of(kind) {
+            keys.extend(provider.secrets.keys().cloned());
+            keys.extend(
+                values
+                    .get(name)
+                    .into_iter()
+                    .flatten()
+                    .map(|(key, _)| key.clone()),
+            );
+        }
+        keys
     }
 
     /// Takes what the sources say now in the place of what they said.
@@ -106,14 +115,24 @@ mod tests {
             let current = secrets.current(&provider, "K").unwrap();
             assert_eq!(current.expose(), value.as_bytes());
         }
+        let mounted = Provider {
+            secrets: BTreeMap::new(),
+            directory: Some("/d".into()),
+            places: Vec::new(),
+            inject: Vec::new(),
+        };
+        let providers = Providers::from([(provider.clone(), mounted)]);
         secrets.bind(Bindings {
+            providers: providers.clone(),
             kinds: BTreeMap::from([(kind("a"), vec![provider.clone()])]),
+        });
+        assert_eq!(secrets.keys(&kind("a")), BTreeSet::from([key.clone()]));
+        assert!(secrets.keys(&kind("b")).is_empty());
+        secrets.bind(Bindings {
+            providers,
             ..Bindings::default()
         });
-        assert_eq!(secrets.keys(&kind("a")), [key.clone()]);
-        assert!(secrets.keys(&kind("b")).is_empty());
-        secrets.bind(Bindings::default());
-        assert_eq!(secrets.keys(&kind("a")), [key]);
+        assert_eq!(secrets.keys(&kind("a")), BTreeSet::from([key]));
         secrets.replace(Values::new());
         assert!(secrets.keys(&kind("a")).is_empty());
     }

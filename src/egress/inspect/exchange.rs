@@ -8,9 +8,8 @@ use hyper::header::{
     CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TE, UPGRADE, VIA,
 };
 use hyper::http::request::Parts;
-use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{Request, Response, StatusCode, Version};
 
 use tokio::sync::Semaphore;
 
@@ -21,6 +20,7 @@ use super::lines::{LineError, Lines, Outgoing};
 use super::watch::{Held, Inquiry, Watch};
 use crate::egress::admission::{Case, Refusal, reach};
 use crate::egress::answer::{self, Body};
+use crate::egress::credentials::{Claim, Fault};
 use crate::egress::forward::{strip, via};
 use crate::egress::intake::Malformed;
 use crate::egress::proxy::Client;
@@ -47,6 +47,15 @@ pub(super) struct Switched {
     pub(super) upstream: OnUpgrade,
     pub(super) watch: Watch,
     pub(super) messages: Messages,
+    /// The right of its messages to secrets.
+    pub(super) claim: Option<Claim>,
+}
+
+/// What a request asks to switch to.
+struct Agreed {
+    protocol: &'static str,
+    messages: Messages,
+    claim: Option<Claim>,
 }
 
 /// What becomes of an upgraded connection's messages.
@@ -59,10 +68,11 @@ pub(super) enum Messages {
 }
 
 /// Why a request was not answered by its upstream.
-enum Turned {
+pub(super) enum Turned {
     Malformed(Malformed),
     Denied(Box<RequestDenial>, Inquiry),
     Refused(Refusal, Inquiry),
+    Unfilled(Fault),
     Body(GatherError),
     Upstream(LineError),
     Revoked,
@@ -71,8 +81,6 @@ enum Turned {
 /// What a request may be sent as.
 struct Cleared {
     vetted: Vetted,
-    /// The path that was judged; `None` where none had to be, and it goes as it came.
-    path: Option<String>,
     messages: Messages,
 }
 
@@ -120,6 +128,18 @@ impl Conversation {
         response
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    pub(super) fn bodies(&self) -> &Semaphore {
+        &self.bodies
+    }
+
     /// The other protocol's ends, if the last request switched to one.
     pub(super) fn switched(&self) -> Option<Switched> {
         let mut switched = self.switched.lock();
@@ -130,7 +150,7 @@ impl Conversation {
 
     async fn exchange(
         &self,
-        head: Parts,
+        mut head: Parts,
         body: &mut Option<Incoming>,
         peer: Peer,
     ) -> Result<Response<Body>, Turned> {
@@ -163,11 +183,13 @@ impl Conversation {
             inquiry.held = Held::Body(gather(unread, limit).await.map_err(Turned::Body)?);
             verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
         }
-        let cleared = self.clear(verdict, &inquiry).await?;
-        let outgoing = match (&inquiry.held, body.take()) {
-            (Held::Body(bytes), _) => Either::Left(Full::new(bytes.clone())),
-            (_, Some(body)) => Either::Right(body),
-            (_, None) => Either::Left(Full::default()),
+        let filled = self.fill(&mut head, body, &mut inquiry, &verdict).await?;
+        let cleared = self.clear(verdict, &inquiry, filled.used).await?;
+        let outgoing = match (filled.body, &inquiry.held, body.take()) {
+            (Some(bytes), ..) => Either::Left(Full::new(bytes)),
+            (None, Held::Body(bytes), _) => Either::Left(Full::new(bytes.clone())),
+            (None, _, Some(body)) => Either::Right(body),
+            (None, _, None) => Either::Left(Full::default()),
         };
         let addresses = cleared.vetted.addresses();
         let watch = Watch {
@@ -176,10 +198,14 @@ impl Conversation {
             addresses: addresses.iter().map(std::net::SocketAddr::ip).collect(),
             inquiry,
         };
-        let request = onward(head, outgoing, cleared.path)?;
+        let request = onward(head, outgoing);
         match watch.inquiry.head.upgrade {
             Some(protocol) => {
-                let agreed = (protocol, cleared.messages);
+                let agreed = Agreed {
+                    protocol,
+                    messages: cleared.messages,
+                    claim: filled.claim,
+                };
                 self.switch(request, cleared.vetted, watch, agreed).await
             }
             None => self.relay(request, cleared.vetted, watch).await,
@@ -187,20 +213,26 @@ impl Conversation {
     }
 
     /// Turns a verdict into addresses to dial, and writes it down.
-    async fn clear(&self, verdict: RequestVerdict, inquiry: &Inquiry) -> Result<Cleared, Turned> {
+    async fn clear(
+        &self,
+        verdict: RequestVerdict,
+        inquiry: &Inquiry,
+        used: Vec<String>,
+    ) -> Result<Cleared, Turned> {
         let mut facts = inquiry.facts();
+        facts.credentials = used;
         let mut messages = Messages::Passed;
-        let (permit, path) = match verdict {
-            RequestVerdict::Tunnel(permit) => (permit, None),
+        let permit = match verdict {
+            RequestVerdict::Tunnel(permit) => permit,
             RequestVerdict::Allow(allowed) => {
-                facts.path = Some(allowed.path.clone());
+                facts.path = Some(allowed.path);
                 facts.protocol = allowed.protocol;
                 if allowed.protocol == Some("websocket") {
                     messages = Messages::Judged;
                 }
                 facts.request_rule = allowed.rule;
                 facts.would_deny = allowed.would_deny.map(|denial| denial.reason);
-                (allowed.permit, Some(allowed.path))
+                allowed.permit
             }
             RequestVerdict::Deny(denial) => return Err(self.deny(*denial, inquiry)),
             RequestVerdict::NeedsBody { .. } => {
@@ -215,11 +247,7 @@ impl Conversation {
             asked: Some(&facts),
         };
         match reach(&case, permit).await {
-            Ok(vetted) => Ok(Cleared {
-                vetted,
-                path,
-                messages,
-            }),
+            Ok(vetted) => Ok(Cleared { vetted, messages }),
             Err(Refusal::Denied(denial)) => {
                 Err(Turned::Denied(Box::new(denial.into()), inquiry.clone()))
             }
@@ -227,7 +255,7 @@ impl Conversation {
         }
     }
 
-    fn deny(&self, denial: RequestDenial, inquiry: &Inquiry) -> Turned {
+    pub(super) fn deny(&self, denial: RequestDenial, inquiry: &Inquiry) -> Turned {
         match inquiry.deny(&self.client, &denial) {
             Refusal::Denied(_) => Turned::Denied(Box::new(denial), inquiry.clone()),
             refusal => Turned::Refused(refusal, inquiry.clone()),
@@ -254,10 +282,16 @@ impl Conversation {
         mut request: Request<Outgoing>,
         vetted: Vetted,
         watch: Watch,
-        (protocol, messages): (&'static str, Messages),
+        agreed: Agreed,
     ) -> Result<Response<Body>, Turned> {
+        let Agreed {
+            protocol,
+            messages,
+            claim,
+        } = agreed;
+        let read = messages == Messages::Judged || claim.is_some();
         ask_to_switch(request.headers_mut(), protocol);
-        if messages == Messages::Judged {
+        if read {
             // Compressed messages could not be read.
             request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
         }
@@ -277,7 +311,7 @@ impl Conversation {
                 .eq_ignore_ascii_case(protocol.as_bytes())
         });
         let extended = response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS);
-        if !agreed || (extended && messages == Messages::Judged) {
+        if !agreed || (extended && read) {
             return Err(Turned::Upstream(LineError::Switched));
         }
         let upstream = hyper::upgrade::on(&mut response);
@@ -289,6 +323,7 @@ impl Conversation {
             upstream,
             watch,
             messages,
+            claim,
         });
         let mut answer = Response::new(Either::Left(Full::default()));
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -309,6 +344,7 @@ impl Conversation {
                 let asked = format!("{method} {}://{}", self.scheme.name(), self.destination);
                 answer::refused(refusal, &asked, subject, &inquiry.flow)
             }
+            Turned::Unfilled(fault) => answer::unfilled(fault, &self.destination),
             Turned::Body(GatherError::Broken(_)) => answer::failed(
                 StatusCode::BAD_REQUEST,
                 "malformed_request",
@@ -360,21 +396,8 @@ fn ask_to_switch(headers: &mut hyper::HeaderMap, protocol: &'static str) {
     headers.insert(UPGRADE, HeaderValue::from_static(protocol));
 }
 
-/// The request as it goes on: the path as it was judged, and nothing of this connection's own.
-fn onward(
-    mut head: Parts,
-    body: Outgoing,
-    path: Option<String>,
-) -> Result<Request<Outgoing>, Turned> {
-    if let Some(path) = path {
-        let target = match head.uri.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
-        };
-        let target = PathAndQuery::try_from(target)
-            .map_err(|error| Turned::Upstream(LineError::Target(error.into())))?;
-        head.uri = Uri::from(target);
-    }
+/// The request as it goes on, with nothing of this connection's own.
+fn onward(mut head: Parts, body: Outgoing) -> Request<Outgoing> {
     // gRPC's servers insist on it; what else TE may say is for one connection (RFC 9110 §10.1.4).
     let trailers = head.headers.get_all(TE).iter().any(|value| {
         let mut codings = value.as_bytes().split(|byte| *byte == b',');
@@ -395,5 +418,5 @@ fn onward(
     *request.method_mut() = head.method;
     *request.uri_mut() = head.uri;
     *request.headers_mut() = head.headers;
-    Ok(request)
+    request
 }

@@ -1,5 +1,7 @@
 //! WebSocket frames (RFC 6455 §5), as far as one has to know where messages begin and end.
 
+use aws_lc_rs::rand;
+
 /// The close codes that are sent from here (RFC 6455 §7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
@@ -112,6 +114,31 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
+/// A client's text message in one frame, under a mask of its own (§5.3).
+pub(super) fn frame(text: &[u8]) -> Result<Vec<u8>, Code> {
+    let mut mask = [0; 4];
+    rand::fill(&mut mask).map_err(|_| Code::Restart)?;
+    let length = text.len();
+    let mut bytes = Vec::with_capacity(length + 14);
+    bytes.push(0x81);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ 0..126), _) => bytes.push(0x80 | short),
+        (_, Ok(middle)) => {
+            bytes.push(0xfe);
+            bytes.extend(middle.to_be_bytes());
+        }
+        _ => {
+            bytes.push(0xff);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(mask);
+    let start = bytes.len();
+    bytes.extend_from_slice(text);
+    unmask(bytes.get_mut(start..).unwrap_or_default(), mask);
+    Ok(bytes)
+}
+
 /// Where in a server's frames its bytes have come to.
 #[derive(Debug, Default)]
 pub(super) struct Position {
@@ -175,6 +202,20 @@ mod tests {
         );
         for cut in [&[0x81][..], &[0x81, 0xfe, 1], &[0x81, 0x85, 1, 2, 3]] {
             assert_eq!(read(cut), None);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_made_is_read_as_what_it_is() {
+        for length in [0, 125, 126, 65_535, 65_536] {
+            let text = vec![b'x'; length];
+            let mut made = frame(&text).unwrap();
+            let header = Header::read(&made, Side::Client).unwrap().unwrap();
+            assert_eq!((header.kind, header.last), (Kind::Text, true));
+            assert_eq!(header.length, length as u64);
+            let mut payload = made.split_off(header.size);
+            unmask(&mut payload, header.mask);
+            assert_eq!(payload, text);
         }
     }
 

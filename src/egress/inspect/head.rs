@@ -74,6 +74,11 @@ impl Head {
         })
     }
 
+    /// What its body says that it is.
+    pub(super) fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
     /// The request as rules see it.
     pub(super) fn request<'a>(&'a self, content: Content<'a>) -> Request<'a> {
         Request {

@@ -204,12 +204,7 @@ impl Lines {
 
     /// Writes the target as the protocol has it (RFC 9112 §3.2.1, RFC 9113 §8.3.1).
     fn dress(&self, request: &mut Request<Outgoing>, version: Version) -> Result<(), LineError> {
-        let Destination { host, port } = &self.destination;
-        let authority = if *port == self.scheme.port() {
-            host.to_string()
-        } else {
-            self.destination.to_string()
-        };
+        let authority = authority(&self.destination, self.scheme);
         let target = request.uri().path_and_query().cloned();
         let target = target.unwrap_or(PathAndQuery::from_static("/"));
         *request.version_mut() = version;
@@ -252,6 +247,15 @@ impl Lines {
             }
         };
         Ok(Line { address, sender })
+    }
+}
+
+/// The origin as Host and `:authority` have it (RFC 9110 §7.2).
+pub(super) fn authority(destination: &Destination, scheme: Scheme) -> String {
+    if destination.port == scheme.port() {
+        destination.host.to_string()
+    } else {
+        destination.to_string()
     }
 }
 

@@ -3,6 +3,7 @@
 mod authority;
 mod body;
 mod exchange;
+mod filling;
 mod frames;
 mod gather;
 mod head;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Conversation, Messages, Switched};
 use super::head::Scheme;
-use super::websocket;
+use super::websocket::{self, Court};
 use crate::egress::admission::{Case, deny};
 use crate::egress::answer::Body;
 use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
@@ -254,8 +254,13 @@ where
 {
     let upstream = switched.upstream.await.map_err(io::Error::other)?;
     let mut upstream = TokioIo::new(upstream);
-    if switched.messages == Messages::Judged {
-        return websocket::relay(stream, early, upstream, switched.watch).await;
+    if switched.messages == Messages::Judged || switched.claim.is_some() {
+        let court = Court {
+            watch: switched.watch,
+            messages: switched.messages,
+            claim: switched.claim,
+        };
+        return websocket::relay(stream, early, upstream, court).await;
     }
     let bytes = async {
         upstream.write_all(&early).await?;

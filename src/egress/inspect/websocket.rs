@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-use super::frames::{Code, Header, Kind, Position, Side, unmask};
+use super::exchange::Messages;
+use super::frames::{Code, Header, Kind, Position, Side, frame, unmask};
 use super::watch::{Held, Inquiry, Watch};
-use crate::policy::RequestVerdict;
+use crate::egress::credentials::{Claim, Form};
+use crate::policy::{RequestDenial, RequestVerdict};
 
 /// The longest text message, in bytes. It is held whole, because rules ask about all of it.
 const MESSAGE_LIMIT: usize = 256 * 1024;
@@ -29,7 +31,7 @@ pub(super) async fn relay<C, U>(
     client: C,
     early: BytesMut,
     upstream: U,
-    watch: Watch,
+    court: Court,
 ) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite,
@@ -38,7 +40,7 @@ where
     let (mut from_client, mut to_client) = split(client);
     let (mut from_upstream, mut to_upstream) = split(upstream);
     let mut position = Position::default();
-    let court = watch.clone();
+    let watch = court.watch.clone();
     let shut = {
         let mut down = Box::pin(down(&mut from_upstream, &mut to_client, &mut position));
         let mut up = Box::pin(up(&mut from_client, early, &mut to_upstream, &court));
@@ -101,7 +103,7 @@ async fn up(
     client: &mut (impl AsyncRead + Unpin),
     mut held: BytesMut,
     upstream: &mut (impl AsyncWrite + Unpin),
-    court: &Watch,
+    court: &Court,
 ) -> io::Result<End> {
     let mut message = Message::None;
     loop {
@@ -120,7 +122,7 @@ async fn up(
             (Kind::Continuation, Message::None) => return Ok(End::Shut(Code::Protocol)),
             (Kind::Text | Kind::Binary, _) if !begun => return Ok(End::Shut(Code::Protocol)),
             (Kind::Binary, _) => {
-                if !allows(court, Held::Binary).await {
+                if !court.allows(Held::Binary).await {
                     return Ok(End::Shut(Code::Policy));
                 }
                 message = Message::Binary;
@@ -154,10 +156,15 @@ async fn up(
                 let Ok(text) = String::from_utf8(std::mem::take(text)) else {
                     return Ok(End::Shut(Code::NoText));
                 };
-                if !allows(court, Held::Text(Arc::from(text))).await {
+                let text: Arc<str> = Arc::from(text);
+                if !court.allows(Held::Text(Arc::clone(&text))).await {
                     return Ok(End::Shut(Code::Policy));
                 }
-                upstream.write_all(frames).await?;
+                match court.fill(&text) {
+                    Ok(None) => upstream.write_all(frames).await?,
+                    Ok(Some(filled)) => upstream.write_all(&filled).await?,
+                    Err(code) => return Ok(End::Shut(code)),
+                }
                 message = Message::None;
             }
             _ => {
@@ -206,24 +213,70 @@ async fn pass(
     Ok(true)
 }
 
-/// Judges a message by the policy of its moment. What is refused leaves an event, and so does what only
-/// `enforcement: audit` lets pass; other messages are covered by the event of their request.
-async fn allows(court: &Watch, held: Held) -> bool {
-    let policy = Arc::clone(&court.client.policy.borrow());
-    let inquiry = Inquiry {
-        held,
-        ..court.inquiry.clone()
-    };
-    match inquiry.judge(&policy).await {
-        Ok(RequestVerdict::Allow(allowed)) => match allowed.would_deny {
-            None => true,
-            Some(denial) => inquiry.note(&court.client, &denial),
-        },
-        Ok(RequestVerdict::Tunnel(_)) => true,
-        Ok(RequestVerdict::Deny(denial)) => {
-            inquiry.deny(&court.client, &denial);
-            false
+/// Who decides on messages, and what they may have.
+pub(super) struct Court {
+    pub(super) watch: Watch,
+    pub(super) messages: Messages,
+    pub(super) claim: Option<Claim>,
+}
+
+impl Court {
+    /// Judges a message by the policy of its moment. What is refused leaves an event, and so does what only
+    /// `enforcement: audit` lets pass; other messages are covered by the event of their request.
+    async fn allows(&self, held: Held) -> bool {
+        if self.messages == Messages::Passed {
+            return true;
         }
-        Ok(RequestVerdict::NeedsBody { .. }) | Err(_) => false,
+        let client = &self.watch.client;
+        let policy = Arc::clone(&client.policy.borrow());
+        let inquiry = Inquiry {
+            held,
+            ..self.watch.inquiry.clone()
+        };
+        match inquiry.judge(&policy).await {
+            Ok(RequestVerdict::Allow(allowed)) => match allowed.would_deny {
+                None => true,
+                Some(denial) => inquiry.note(client, &denial),
+            },
+            Ok(RequestVerdict::Tunnel(_)) => true,
+            Ok(RequestVerdict::Deny(denial)) => {
+                inquiry.deny(client, &denial);
+                false
+            }
+            Ok(RequestVerdict::NeedsBody { .. }) | Err(_) => false,
+        }
+    }
+
+    /// A message with its placeholders resolved, in one frame; `None` where it stays as it came. One that
+    /// can't be resolved leaves an event.
+    fn fill(&self, text: &Arc<str>) -> Result<Option<Vec<u8>>, Code> {
+        let Some(claim) = &self.claim else {
+            return Ok(None);
+        };
+        let form = Form::of_message(text);
+        let filled = claim
+            .open()
+            .and_then(|mut purse| form.fill(text.as_bytes(), &mut purse));
+        match filled {
+            Ok(Some(filled)) => frame(&filled).map(Some),
+            Ok(None) => Ok(None),
+            Err(fault) => {
+                let inquiry = Inquiry {
+                    held: Held::Text(Arc::clone(text)),
+                    ..self.watch.inquiry.clone()
+                };
+                let client = &self.watch.client;
+                let denial = RequestDenial {
+                    policy: None,
+                    rule: None,
+                    reason: fault.to_string(),
+                    protocol: None,
+                    path: Some(claim.path.clone()),
+                    generation: client.policy.borrow().generation(),
+                };
+                inquiry.deny(client, &denial);
+                Err(Code::Policy)
+            }
+        }
     }
 }

@@ -71,12 +71,6 @@ pub(in crate::policy) struct Processing {
 }
 
 impl Processing {
-    /// Whether requests need a secret before they may be sent.
-    pub(in crate::policy) fn wants_credentials(&self) -> bool {
-        let [signing, ..] = &self.signing;
-        signing.is_some() || self.binding.is_some() || self.body_rewrite || self.websocket_rewrite
-    }
-
     /// How much of a JSON-RPC or MCP body is read, in bytes.
     pub(in crate::policy) fn rpc_body_bytes(&self) -> u64 {
         match (&self.mcp, &self.json_rpc) {

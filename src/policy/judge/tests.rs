@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{Identity, Peer};
+use crate::policy::Payload;
 use crate::policy::request::Content;
 
 mod bodies;
@@ -268,17 +269,26 @@ fn credentials_alone_open_nothing_beside_rules() {
 }
 
 #[test]
-fn a_request_is_not_sent_without_the_credentials_that_it_is_to_have() {
-    for asked in [
-        "credential_binding: {provider: x}",
-        "protocol: rest, access: full, credential_binding: {provider: x}",
-        "protocol: rest, access: full, credential_signing: sigv4, signing_service: s3",
-        "protocol: rest, access: full, request_body_credential_rewrite: true",
+fn a_request_brings_what_its_endpoint_says_of_credentials() {
+    let of = |asked: &str| allowed(&one(asked), get("GET", "/")).credentials;
+    let plain = "protocol: rest, access: full";
+    assert_eq!(of(plain), Credentials::default());
+    let bound = of("credential_binding: {provider: x}");
+    assert_eq!(bound.provider.as_deref(), Some("x"));
+    assert!(of(&format!("{plain}, request_body_credential_rewrite: true")).body);
+    assert!(of(&format!("{plain}, websocket_credential_rewrite: true")).messages);
+    for (word, payload) in [
+        ("sigv4", Payload::AsSent),
+        ("sigv4:body", Payload::Body),
+        ("sigv4:no_body", Payload::Unsigned),
     ] {
-        let denial = denied(&one(asked), get("GET", "/"));
-        assert!(denial.reason.contains("wants credentials"), "{denial:?}");
+        let signing = of(&format!(
+            "{plain}, credential_signing: '{word}', signing_service: s3"
+        ));
+        let signing = signing.signing.unwrap();
+        assert_eq!((signing.service.as_str(), signing.payload), ("s3", payload));
+        assert_eq!(signing.region, None);
     }
-    allowed(&one("protocol: rest, access: full"), get("GET", "/"));
 }
 
 #[test]

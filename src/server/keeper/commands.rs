@@ -67,7 +67,7 @@ impl Commands {
                 self.started += 1;
                 tracing::debug!(%provider, %key, "the program that prints it is run");
                 let group = format!("c{}", self.started);
-                match state.start(proof, tree, group.clone()) {
+                match state.start(proof, tree, &group) {
                     Ok(running) => state.running = Some(running),
                     Err(problem) => {
                         self.emptying.push(group);
@@ -129,7 +129,7 @@ impl State {
         &self,
         proof: &SingleThreaded,
         tree: &Tree,
-        group: String,
+        group: &str,
     ) -> Result<RunningSecret, String> {
         let program = SecretProgram {
             program: &self.command.program,

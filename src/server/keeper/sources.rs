@@ -36,9 +36,12 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// A key, and its secret or why it has none.
+type Found = (SecretKey, Result<Secret, String>);
+
 /// Every file of a directory whose name is a key, with its secret or why it has none. Other names, `..data`
 /// of a mounted directory among them, are nobody's.
-pub(super) fn directory(path: &Path) -> Result<Vec<(SecretKey, Result<Secret, String>)>, String> {
+pub(super) fn directory(path: &Path) -> Result<Vec<Found>, String> {
     let wrong = |error: io::Error| format!("{}: {error}", path.display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(wrong)? {
