@@ -99,8 +99,8 @@ impl Entry {
         self.ending = Ending::Refused(refusal.to_string());
     }
 
-    /// What counts, and whether it is a guess. A guess errs to the high side: who leaves before the last word
-    /// has not used less.
+    /// What counts, and whether it is a guess. A guess errs to the high side for most texts: who leaves
+    /// before the last word has not used less.
     fn settle(&self) -> Option<(u64, u64, bool)> {
         let count = self.count?;
         let Tokens { input, output } = count.tokens;
