@@ -33,6 +33,7 @@ mod sftp;
 mod signatures;
 pub mod sshd;
 mod text;
+mod uids;
 mod unwelcome;
 
 pub use activation::Activation;

@@ -21,7 +21,7 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures,
+    Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures, uids,
 };
 use crate::model::{DefinitionName, LoginName, ProviderName};
 use crate::yaml::{self, Fault, Invalid};
@@ -154,7 +154,10 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         };
         logins.insert(name, login);
     }
-    let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
+    let uids = file
+        .uids
+        .as_ref()
+        .map_or(Ok(Uids::default()), uids::check)?;
     let limits = check_limits(&file.limits, uids)?;
     let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
     let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
@@ -377,26 +380,6 @@ fn check_pool(
         return wrong(written.unwrap_or(Location::UNKNOWN), problem);
     }
     Ok(size)
-}
-
-fn check_uids(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
-    sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
-}
-
-/// Ids that can be nobody else's and each other's.
-pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
-    let Uids { gate, first, count } = uids;
-    let end = first.checked_add(count).filter(|end| *end < u32::MAX);
-    match end {
-        Some(end) if (first..end).contains(&gate) => Err(format!(
-            "gate {gate} lies among the sandboxes' own ids; give it one outside them"
-        )),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
-        _ => Err(
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
-                .to_owned(),
-        ),
-    }
 }
 
 pub(super) fn default_limits() -> Limits {

@@ -169,7 +169,7 @@ fn uids(line: &Line) -> Result<Uids, String> {
         u32::try_from(number).map_err(|_| format!("{number} is no uid"))
     };
     match line.arguments.as_slice() {
-        [gate, first, count] => text::sound(Uids {
+        [gate, first, count] => crate::config::uids::sound(Uids {
             gate: id(gate)?,
             first: id(first)?,
             count: id(count)?,

@@ -18,5 +18,5 @@ pub(super) use content::{BODY_BYTES, Form};
 pub(super) use fields::{headers, path, query, secret_value, target_names_none};
 pub(super) use placeholder::PREFIX;
 pub(super) use purse::{Claim, Fault, Purse};
-pub(super) use sign::{Digested, Former, Signable, forget, needs_body, sign};
+pub(super) use sign::{Digested, Former, Signable, forget, needs_body, sign, spell};
 pub use store::{Bindings, Secrets, Values};

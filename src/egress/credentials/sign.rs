@@ -257,23 +257,27 @@ impl Scope<'_> {
     }
 
     fn canonical_path(&self, path: &str) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (index, segment) in path.split('/').enumerate() {
-            if index > 0 {
-                out.push(b'/');
-            }
-            if ONCE.contains(&self.service) {
-                encode(
-                    &decode(segment.as_bytes(), Plus::Plus),
-                    &mut out,
-                    unreserved,
-                );
-            } else {
-                encode(segment.as_bytes(), &mut out, unreserved);
-            }
+        let spelled = spell(path);
+        if ONCE.contains(&self.service) {
+            return spelled.into_bytes();
         }
-        out
+        let mut twice = Vec::new();
+        encode(spelled.as_bytes(), &mut twice, |byte| {
+            byte == b'/' || unreserved(byte)
+        });
+        twice
     }
+}
+
+/// A path in the one spelling in which all servers reckon its signature: what is sent must be in it, too.
+pub(in crate::egress) fn spell(path: &str) -> String {
+    let segment = |segment: &str| {
+        let mut out = Vec::new();
+        let decoded = decode(segment.as_bytes(), Plus::Plus);
+        encode(&decoded, &mut out, unreserved);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
 fn canonical_query(query: &str) -> Vec<u8> {

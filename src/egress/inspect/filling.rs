@@ -183,7 +183,7 @@ impl Put<'_> {
             head.headers.insert(name, value);
         }
         let path = &self.allowed.path;
-        let path = credentials::path(path, &mut purse)?.unwrap_or_else(|| path.clone());
+        let mut path = credentials::path(path, &mut purse)?.unwrap_or_else(|| path.clone());
         let query = match &self.query {
             Some(query) => {
                 let filled = credentials::query(query, &mut purse)?;
@@ -199,6 +199,7 @@ impl Put<'_> {
         let content = content.as_ref();
         let body = self.body(head, content, &mut purse)?;
         if let Some(signing) = &self.allowed.credentials.signing {
+            path = credentials::spell(&path);
             let request = Signable {
                 method: head.method.as_str(),
                 authority: &self.authority,

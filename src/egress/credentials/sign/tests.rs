@@ -122,7 +122,7 @@ fn paths_are_encoded_once_for_s3_and_twice_for_others() {
         String::from_utf8(scope.canonical_path(path)).unwrap()
     };
     assert_eq!(path("s3", "/a%20b/c:d"), "/a%20b/c%3Ad");
-    assert_eq!(path("bedrock", "/a%20b/c:d"), "/a%2520b/c%3Ad");
+    assert_eq!(path("bedrock", "/a%20b/c:d"), "/a%2520b/c%253Ad");
     assert_eq!(canonical_query("b=2&a&c=%7e+x"), b"a=&b=2&c=~%2Bx");
 }
 
