@@ -29,6 +29,8 @@ pub enum Event {
     Request(Request),
     /// A program asked for something of a model.
     Inference(Inference),
+    /// The configuration was read again.
+    Reload(Reload),
 }
 
 /// The answer, as the trail writes it.
@@ -151,6 +153,18 @@ pub struct Inference {
     pub estimated: bool,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// A configuration that was read again while serving.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reload {
+    /// Whether it was taken.
+    pub taken: bool,
+    /// The generation that holds from here on.
+    pub generation: Generation,
+    /// Why it was not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a request asks for, as far as rules judge it.
@@ -318,7 +332,7 @@ impl Sink {
 }
 
 /// `2026-11-21T01:24:00.123456Z` (RFC 3339 §5.6). A clock before 1970 reads as 1970.
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

@@ -26,6 +26,7 @@ mod keys;
 mod keys_command;
 mod manners;
 mod providers;
+mod reloading;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -48,6 +49,7 @@ pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use providers::{Injection, Piece, Provider, Providers, SecretCommand, Source};
+pub use reloading::{OnFailure, Reloading};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -117,6 +119,8 @@ pub struct Config {
     pub providers: Providers,
     /// The model endpoints that definitions may name.
     pub inference: inference::Routes,
+    /// How a running daemon takes what is new.
+    pub reloading: Reloading,
 }
 
 /// One login.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
 use super::{
-    Chains, Config, Forwarding, Inspection, Login, Providers, Sftp, Sharing, Signatures, Uids,
-    manners, text,
+    Chains, Config, Forwarding, Inspection, Login, Providers, Reloading, Sftp, Sharing, Signatures,
+    Uids, manners, text,
 };
 use crate::model::LoginName;
 
@@ -147,6 +147,7 @@ impl Config {
             inspection: Inspection::default(),
             providers: Providers::default(),
             inference: BTreeMap::new(),
+            reloading: Reloading::default(),
         })
     }
 }

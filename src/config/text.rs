@@ -21,7 +21,8 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures, uids,
+    Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env, sftp,
+    signatures, uids,
 };
 use crate::model::{DefinitionName, LoginName, ProviderName};
 use crate::yaml::{self, Fault, Invalid};
@@ -72,6 +73,8 @@ struct File {
     providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
     #[serde(default)]
     inference: InferenceFile,
+    #[serde(default)]
+    reload: Reloading,
 }
 
 #[derive(Debug, Deserialize)]
@@ -160,9 +163,8 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         .map_or(Ok(Uids::default()), uids::check)?;
     let limits = check_limits(&file.limits, uids)?;
     let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
-    let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
     let kinds = assignments.kinds(&logins).len();
-    let pool = check_pool(file.pool, places, kinds, limits.sandboxes)?;
+    let pool = check_pool(file.pool, &file.limits, kinds, limits.sandboxes)?;
     let manners = manners::check(
         base,
         Keys {
@@ -198,6 +200,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         inspection: inspection::check(base, file.inspection),
         providers,
         inference: routes,
+        reloading: file.reload,
     })
 }
 
@@ -366,11 +369,12 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
 
 fn check_pool(
     pool: Option<Spanned<usize>>,
-    sandboxes_at: Option<Location>,
+    file: &LimitsFile,
     kinds: usize,
     sandboxes: usize,
 ) -> Result<usize, Fault> {
-    let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
+    let written = pool.as_ref().or(file.sandboxes.as_ref());
+    let written = written.map(|value| value.referenced);
     let size = pool.map_or_else(default_pool, |pool| pool.value);
     let pooled = size.saturating_mul(kinds);
     if pooled >= sandboxes {

@@ -99,6 +99,14 @@ impl Gateway {
         self.door.inference.renew(book);
     }
 
+    /// Gives every kind of sandbox this policy, and none of them models, until they are renewed.
+    pub fn shut(&self, snapshot: &Arc<Snapshot>) {
+        for policy in self.policies.values() {
+            policy.send_replace(Arc::clone(snapshot));
+        }
+        self.door.inference.renew(Book::default());
+    }
+
     /// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.
     pub fn start_proxy(
         &self,

@@ -8,7 +8,7 @@ use super::settings::{Fault, Setting, Settings};
 use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
-use crate::config::{Config, Inspection, Invoker, Limits, Uids, inference, text};
+use crate::config::{Config, Inspection, Invoker, Limits, Reloading, Uids, inference, text};
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
 const RSA_BITS: u64 = 2048;
@@ -75,6 +75,7 @@ pub(super) fn map(
         inspection: Inspection::default(),
         providers: crate::config::Providers::default(),
         inference: inference::Routes::new(),
+        reloading: Reloading::default(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";
