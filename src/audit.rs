@@ -27,6 +27,8 @@ pub enum Event {
     Egress(Egress),
     /// A program asked for something on a connection that is looked into.
     Request(Request),
+    /// A program asked for something of a model.
+    Inference(Inference),
     /// The configuration was read again.
     Reload(Reload),
 }
@@ -129,6 +131,32 @@ pub struct Request {
     /// What was asked for.
     #[serde(flatten)]
     pub asked: Asked,
+}
+
+/// A request to a model: one event for each, written when it is over. Never what was said in it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inference {
+    /// Who, and the verdict; its `addresses` are the upstream's, and its `reason` says why no whole answer came.
+    #[serde(flatten)]
+    pub egress: Egress,
+    /// The path, where it is one that is served.
+    pub operation: Option<&'static str>,
+    /// The route that had the model.
+    pub route: Option<String>,
+    /// The model, by the name that was asked for.
+    pub model: Option<String>,
+    /// The same by the upstream's name.
+    pub model_used: Option<String>,
+    /// The status that was answered; `None` when the caller left before.
+    pub status: Option<u16>,
+    /// Tokens that the model read.
+    pub input_tokens: Option<u64>,
+    /// Tokens that it wrote.
+    pub output_tokens: Option<u64>,
+    /// Whether the upstream did not say them, and they are guessed by the length of the texts.
+    pub estimated: bool,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
 }
 
 /// A configuration that was read again while serving.

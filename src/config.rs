@@ -21,6 +21,7 @@ mod channel;
 mod egress;
 mod files;
 mod forwarding;
+pub mod inference;
 mod inspection;
 mod keys;
 mod keys_command;
@@ -124,6 +125,8 @@ pub struct Config {
     pub egress: Egress,
     /// Secrets, and where they may go.
     pub providers: Providers,
+    /// The model endpoints that definitions may name.
+    pub inference: inference::Routes,
 }
 
 /// One login.

@@ -25,6 +25,7 @@ pub mod doctor;
 mod files;
 mod gate;
 mod handover;
+mod inference;
 mod inspection;
 mod keeper;
 mod key_files;

@@ -148,6 +148,7 @@ impl Config {
             reloading: Reloading::default(),
             egress: Egress::default(),
             providers: Providers::default(),
+            inference: BTreeMap::new(),
         })
     }
 }

@@ -12,6 +12,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::bounds::{self, Bounds, BoundsFile};
 use super::files::{self, Files, FilesFile};
+use super::inference::{self, Access, AccessFile, Routes};
 use super::outside::{self, Allow, Network, NetworkFile};
 use super::providers::{self, Providers};
 use super::text::wrong;
@@ -50,6 +51,8 @@ pub struct Sharing {
     pub allow: Allow,
     /// Whose secrets they may use.
     pub providers: Vec<ProviderName>,
+    /// The models that they may use.
+    pub inference: Option<Access>,
 }
 
 /// Who shares a sandbox.
@@ -85,6 +88,7 @@ impl Default for Sharing {
             network: Network::default(),
             allow: Allow::default(),
             providers: Vec::new(),
+            inference: None,
         }
     }
 }
@@ -108,6 +112,7 @@ pub(super) struct DefinitionFile {
     allow: Allow,
     policy: Option<PathBuf>,
     providers: Option<Spanned<Vec<Spanned<String>>>>,
+    inference: Option<AccessFile>,
 }
 
 /// What a login says of its sandboxes: the name of a definition, or one of its own.
@@ -154,8 +159,8 @@ pub(super) struct Definition {
 /// The definitions that logins can name.
 pub(super) type Definitions = BTreeMap<DefinitionName, Definition>;
 
-/// A file's directory, from which paths count, and the providers that it has.
-type Around<'a> = (&'a Path, &'a Providers);
+/// A file's directory, from which paths count, and the providers and routes to models that it has.
+pub(super) type Around<'a> = (&'a Path, &'a Providers, &'a Routes);
 
 pub(super) fn check_all(
     around: Around<'_>,
@@ -215,7 +220,7 @@ pub(super) fn unknown<N: fmt::Display>(
     Fault::at(place, format!("no {what} is called {name:?}; {mend}"))
 }
 
-fn check((base, providers): Around<'_>, file: DefinitionFile) -> Result<Definition, Fault> {
+fn check((base, providers, routes): Around<'_>, file: DefinitionFile) -> Result<Definition, Fault> {
     let scope = file.scope.unwrap_or(Scope::Connection);
     if let (Scope::Connection, Some(linger)) = (scope, &file.linger) {
         return wrong(
@@ -242,6 +247,10 @@ fn check((base, providers): Around<'_>, file: DefinitionFile) -> Result<Definiti
         network: outside::check(file.network)?,
         allow: file.allow,
         providers: providers::choose(providers, file.providers)?,
+        inference: file
+            .inference
+            .map(|access| inference::check_access(routes, access))
+            .transpose()?,
     };
     Ok(Definition {
         sharing,
@@ -266,7 +275,7 @@ mod tests {
         let described = |fault: Fault| fault.describe("f", text).to_string();
         let choice: Spanned<Choice> = crate::yaml::read(text).map_err(described)?;
         let definition = choose(
-            (Path::new("/etc"), &Providers::new()),
+            (Path::new("/etc"), &Providers::new(), &Routes::new()),
             &Definitions::new(),
             Some(choice),
         );

@@ -13,12 +13,13 @@ use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
 use super::egress::{self, EgressFile};
 use super::forwarding::{self, ForwardingFile};
+use super::inference::{self, InferenceFile};
 use super::inspection::{self, InspectionFile};
 use super::keys_command::{self, KeysCommandFile};
 use super::manners::{self, Keys, PenaltiesFile, RekeyFile, Startups, TimeoutsFile};
-use super::providers::{self, ProviderFile, Providers};
+use super::providers::{self, ProviderFile};
 use super::rules::{self, RulesFile};
-use super::sandbox::{self, Choice, DefinitionFile, Definitions};
+use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
     Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env, sftp,
@@ -75,6 +76,8 @@ struct File {
     egress: EgressFile,
     #[serde(default)]
     providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
+    #[serde(default)]
+    inference: InferenceFile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,7 +128,9 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
     check_some(&file)?;
     let providers = providers::check(base, file.providers)?;
-    let definitions = sandbox::check_all((base, &providers), file.sandboxes)?;
+    let routes = inference::check(&providers, file.inference)?;
+    let around = (base, &providers, &routes);
+    let definitions = sandbox::check_all(around, file.sandboxes)?;
     let mut logins = BTreeMap::new();
     let mut strangers = None;
     for (name, mut login) in file.logins.value {
@@ -151,7 +156,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
             authorized_principals: principals,
             authorized_principals_file: principals_file.map(|path| base.join(path.value)),
             revoked_keys: revoked,
-            ..check_login((base, &providers), &definitions, login)?
+            ..check_login(around, &definitions, login)?
         };
         logins.insert(name, login);
     }
@@ -199,6 +204,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         reloading: file.reload,
         egress: egress::check(base, file.egress)?,
         providers,
+        inference: routes,
     })
 }
 
@@ -240,7 +246,7 @@ fn check_listen(listen: Spanned<Vec<Spanned<String>>>) -> Result<Vec<SocketAddr>
 }
 
 fn check_login(
-    (base, providers): (&Path, &Providers),
+    around: Around<'_>,
     definitions: &Definitions,
     login: LoginFile,
 ) -> Result<Login, Fault> {
@@ -263,7 +269,8 @@ fn check_login(
         }
         None => None,
     };
-    let definition = sandbox::choose((base, providers), definitions, login.sandbox)?;
+    let definition = sandbox::choose(around, definitions, login.sandbox)?;
+    let (base, ..) = around;
     if let (Some(own), Some(_)) = (&login.policy, &definition.policy) {
         return wrong(
             own.referenced,
@@ -413,87 +420,4 @@ pub(super) fn default_pool() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str =
-        "host_keys: [k]\nlogins:\n  sandbox: {authorized_keys: [a], policy: p.yaml}\n";
-
-    fn refusal(text: &str) -> String {
-        parse(Path::new("/etc/sandgate/sandgate.yaml"), text)
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn relative_paths_count_from_the_file() {
-        let config = parse(Path::new("/etc/sandgate/sandgate.yaml"), GOOD).unwrap();
-        assert_eq!(config.host_keys, [PathBuf::from("/etc/sandgate/k")]);
-        assert_eq!(config.listen, default_listen());
-    }
-
-    #[test]
-    fn unknown_key_names_file_line_and_the_nearest_key() {
-        let said = refusal(&GOOD.replace("policy: p.yaml", "polcy: p.yaml"));
-        assert!(said.starts_with("/etc/sandgate/sandgate.yaml:3:"), "{said}");
-        assert!(
-            said.contains("polcy") && said.contains("did you mean `policy`?"),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn values_out_of_range_name_their_key() {
-        for (addition, key) in [
-            ("limits: {channels: 0}", "limits.channels"),
-            ("limits: {login_grace: 0}", "limits.login_grace"),
-            ("pool: 64", "pool"),
-            ("listen: [127.0.0.1]", "listen[0]"),
-            ("uids: {first: 10}", "uids"),
-            ("uids: {gate: 1900000005}", "uids"),
-            ("listen: []", "listen"),
-            ("revoked_keys: []", "revoked_keys"),
-            ("authentication_methods: []", "authentication_methods"),
-            (
-                "authentication_methods: [password]",
-                "authentication_methods[0]",
-            ),
-            (
-                "authentication_methods: [keyboard-interactive]",
-                "authentication_methods[0]",
-            ),
-            (
-                "authentication_methods: ['publickey,keyboard-interactive']",
-                "authentication_methods",
-            ),
-            ("trusted_user_ca_keys: []", "trusted_user_ca_keys"),
-        ] {
-            let said = refusal(&format!("{GOOD}{addition}\n"));
-            assert!(said.contains(&format!(": {key}: ")), "{addition}: {said}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_login_names_its_key() {
-        for (addition, key) in [
-            ("set_env: {1A: x}", "set_env.1A"),
-            ("set_env: {SSH_CLIENT: x}", "set_env.SSH_CLIENT"),
-            ("key_env: ['A?']", "key_env[0]"),
-            ("force_command: internal-sftp -R", "force_command"),
-            (
-                "authorized_principals: [a], authorized_principals_file: f",
-                "authorized_principals_file",
-            ),
-        ] {
-            let said = refusal(&GOOD.replace("policy: p.yaml", &format!("policy: p, {addition}")));
-            let key = format!(": logins.sandbox.{key}: ");
-            assert!(said.contains(&key), "{addition}: {said}");
-        }
-    }
-
-    #[test]
-    fn duplicate_keys_and_bad_logins_are_refused() {
-        refusal(&format!("{GOOD}pool: 1\npool: 2\n"));
-        refusal(&GOOD.replace("sandbox:", "Root!:"));
-    }
-}
+mod tests;

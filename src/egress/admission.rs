@@ -164,7 +164,12 @@ fn unresolved(case: &Case<'_>, permit: &Permit) -> Refusal {
     }
 }
 
-fn event(case: &Case<'_>, verdict: audit::Verdict, generation: Generation) -> audit::Egress {
+/// An event's beginning: who, where to, and what of it.
+pub(super) fn event(
+    case: &Case<'_>,
+    verdict: audit::Verdict,
+    generation: Generation,
+) -> audit::Egress {
     let Case { subject, flow, .. } = case;
     let identity = match &flow.peer {
         Peer::Known(identity) => Some(identity),

@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use super::admission::Refusal;
 use super::credentials::Fault;
+use super::inference::Metered;
 use super::inspect::Relayed;
 use super::intake::{Malformed, Target};
 use super::upstream::UpstreamError;
 use crate::model::{Destination, Peer, Subject};
 use crate::policy::{Denial, Flow, RequestDenial};
 
-/// A body of ours, or the upstream's.
-pub(super) type Body = Either<Full<Bytes>, Relayed>;
+/// A body of ours, the upstream's, or a model's.
+pub(super) type Body = Either<Full<Bytes>, Either<Relayed, Metered>>;
 
 /// The request is none that can be judged: 400, and the connection ends.
 pub(super) fn malformed(error: &Malformed) -> Response<Body> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::inference::{Book, Inference};
 use super::{Inspector, OwnAddresses, Parent, Resolver, Secrets, Whois};
 use crate::audit::Trail;
 
@@ -15,6 +16,7 @@ pub struct Door {
     pub(super) inspector: Inspector,
     pub(super) parent: Option<Parent>,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) inference: Inference,
 }
 
 impl Door {
@@ -34,6 +36,7 @@ impl Door {
             inspector,
             parent: None,
             secrets,
+            inference: Inference::new(Book::default()),
         })
     }
 
@@ -41,5 +44,12 @@ impl Door {
     #[must_use]
     pub fn through(self, parent: Option<Parent>) -> Self {
         Self { parent, ..self }
+    }
+
+    /// The same with models for some sandboxes.
+    #[must_use]
+    pub fn with_inference(self, book: Book) -> Self {
+        self.inference.renew(book);
+        self
     }
 }

@@ -59,7 +59,10 @@ pub(super) async fn forward(
     response.headers_mut().append(VIA, via);
     *response.version_mut() = Version::HTTP_11;
     // The connection itself ends when policy takes the flow back.
-    Ok(response.map(|body| Either::Right(Relayed::new(body, Box::pin(std::future::pending())))))
+    Ok(response.map(|body| {
+        let relayed = Relayed::new(body, Box::pin(std::future::pending()));
+        Either::Right(Either::Left(relayed))
+    }))
 }
 
 fn onward(

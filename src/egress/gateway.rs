@@ -18,7 +18,7 @@ use super::peer::Caller;
 use super::proxy::{Client, TUNNEL_BUFFER};
 use super::tenure::Tenure;
 use super::upstream::dial;
-use super::{Bindings, Door, UpstreamError, serve};
+use super::{Bindings, Book, Door, UpstreamError, serve};
 use crate::model::{Destination, Kind, Peer, Subject};
 use crate::policy::{Flow, Snapshot, Vetted};
 
@@ -123,11 +123,17 @@ impl Gateway {
         }
     }
 
-    /// Gives every kind of sandbox this policy, until it is renewed.
+    /// Takes other models for sandboxes, those that run included.
+    pub fn renew_inference(&self, book: Book) {
+        self.door.inference.renew(book);
+    }
+
+    /// Gives every kind of sandbox this policy, and none of them models, until they are renewed.
     pub fn shut(&self, snapshot: &Arc<Snapshot>) {
         for policy in self.policies.values() {
             policy.send_replace(Arc::clone(snapshot));
         }
+        self.door.inference.renew(Book::default());
     }
 
     /// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.
@@ -175,7 +181,12 @@ impl Gateway {
             Admitted::Through(vetted) => self.reach(vetted, subject, policy, flow).await,
             Admitted::Inspected(tls) => {
                 let door = Arc::clone(&self.door);
-                let client = Arc::new(Client::new(Caller::Client, subject, policy, door));
+                let client = Arc::new(Client::new(
+                    Caller::Client,
+                    (subject, Arc::default()),
+                    policy,
+                    door,
+                ));
                 let (near, far) = UnixStream::pair()?;
                 let looking = async move {
                     if let Err(error) = inspect(far, BytesMut::new(), client, flow, tls).await {

@@ -8,6 +8,7 @@ mod door;
 mod forward;
 mod framing;
 mod gateway;
+mod inference;
 mod inspect;
 mod intake;
 mod parent;
@@ -20,6 +21,9 @@ mod upstream;
 pub use credentials::{Bindings, Secrets, Values};
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError, Way};
+pub use inference::Book;
+#[doc(hidden)]
+pub use inference::replay as replay_inference;
 #[doc(hidden)]
 pub use inspect::replay;
 pub use inspect::{Authority, InspectError, Inspector, Roots};

@@ -22,12 +22,13 @@ use super::answer::{self, Body};
 use super::conduit::{Conduit, Reached};
 use super::forward::forward;
 use super::framing::{Strict, Upgrades};
-use super::inspect::{Conversation, Scheme, inspect};
+use super::inference::{Desk, Meter};
+use super::inspect::{Conversation, Scheme, inspect, serve_models};
 use super::intake::{Target, parser};
 use super::peer::Caller;
 use super::tenure::Tenure;
 use super::upstream::dial;
-use crate::model::{Connection, Subject};
+use crate::model::{Connection, Destination, Subject};
 use crate::policy::{Flow, Snapshot, Tls};
 
 /// Connections of one sandbox at once; more wait in the listener's backlog.
@@ -47,6 +48,7 @@ pub async fn serve(
     door: Arc<Door>,
 ) {
     let subject = Arc::new(subject);
+    let meter = Arc::new(Meter::default());
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -55,7 +57,8 @@ pub async fn serve(
             },
             accepted = listener.accept(), if clients.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    clients.spawn(converse(stream, Arc::clone(&subject), policy.clone(), Arc::clone(&door)));
+                    let whose = (Arc::clone(&subject), Arc::clone(&meter));
+                    clients.spawn(converse(stream, whose, policy.clone(), Arc::clone(&door)));
                 }
                 Err(error) => {
                     tracing::warn!(sandbox = %subject.sandbox, %error, "accept failed");
@@ -69,7 +72,7 @@ pub async fn serve(
 /// One connection, from its first request to its last, or to the end of its tunnel.
 async fn converse(
     stream: TcpStream,
-    subject: Arc<Subject>,
+    (subject, meter): (Arc<Subject>, Arc<Meter>),
     policy: watch::Receiver<Arc<Snapshot>>,
     door: Arc<Door>,
 ) {
@@ -79,7 +82,7 @@ async fn converse(
         Err(error) => return tracing::debug!(%error, "connection without ends"),
     };
     let caller = Caller::accept(&door.whois, subject.sandbox, ends).await;
-    let client = Arc::new(Client::new(caller, subject, policy, door));
+    let client = Arc::new(Client::new(caller, (subject, meter), policy, door));
     let service = {
         let client = Arc::clone(&client);
         service_fn(move |request| {
@@ -118,6 +121,8 @@ fn ends(stream: &TcpStream) -> io::Result<Connection> {
 pub(super) struct Client {
     pub(super) caller: Caller,
     pub(super) subject: Arc<Subject>,
+    /// What the sandbox has taken of its models.
+    pub(super) meter: Arc<Meter>,
     pub(super) policy: watch::Receiver<Arc<Snapshot>>,
     pub(super) door: Arc<Door>,
     /// What a CONNECT was granted; taken when hyper is done with the connection.
@@ -130,18 +135,21 @@ enum Tunnel {
     Through(Conduit, Tenure),
     /// Requests, each of which is judged.
     Inspected(Flow, Tls),
+    /// Requests to models.
+    Models(Destination, Scheme),
 }
 
 impl Client {
     pub(super) fn new(
         caller: Caller,
-        subject: Arc<Subject>,
+        (subject, meter): (Arc<Subject>, Arc<Meter>),
         policy: watch::Receiver<Arc<Snapshot>>,
         door: Arc<Door>,
     ) -> Self {
         Self {
             caller,
             subject,
+            meter,
             policy,
             door,
             tunnel: Mutex::new(None),
@@ -167,6 +175,11 @@ impl Client {
             Err(error) => return answer::malformed(&error),
         };
         let destination = target.destination().clone();
+        if let Some(scheme) = self.door.inference.serves(&self.subject.kind, &target) {
+            return self
+                .ask(target, scheme, Request::from_parts(head, body))
+                .await;
+        }
         let peer = self.caller.identify(&self.door.whois).await;
         let mut policy = self.policy.clone();
         let snapshot = Arc::clone(&policy.borrow_and_update());
@@ -234,6 +247,28 @@ impl Client {
         }
     }
 
+    /// Lets a request to the sandbox's models through.
+    async fn ask(
+        self: &Arc<Self>,
+        target: Target,
+        scheme: Scheme,
+        mut request: Request<Incoming>,
+    ) -> Response<Body> {
+        let destination = target.destination().clone();
+        match target {
+            Target::Tunnel(_) => {
+                self.open(Tunnel::Models(destination, scheme));
+                answer::connected()
+            }
+            Target::Exchange(_) => {
+                request.headers_mut().remove(UPGRADE);
+                let peer = self.caller.identify(&self.door.whois).await;
+                let desk = Desk::new(Arc::clone(self), destination, scheme);
+                desk.answer(request, peer).await
+            }
+        }
+    }
+
     fn open(&self, tunnel: Tunnel) {
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     }
@@ -249,6 +284,9 @@ impl Client {
             Some(Tunnel::Through(upstream, tenure)) => (upstream, tenure),
             Some(Tunnel::Inspected(flow, tls)) => {
                 return inspect(stream, early, self, flow, tls).await;
+            }
+            Some(Tunnel::Models(destination, scheme)) => {
+                return serve_models(stream, early, self, (destination, scheme)).await;
             }
             None => return stream.shutdown().await,
         };

@@ -9,6 +9,8 @@ use super::address::{Kind, LINK_LOCAL, is_metadata, kind};
 use super::snapshot::Denial;
 use crate::model::{Destination, Generation, Host};
 
+mod operator;
+
 /// etcd, the Kubernetes API server and the kubelet. Who reaches one owns the cluster, so a wildcard
 /// or a network that happens to cover it is not enough.
 const CONTROL_PLANE: [u16; 5] = [2379, 2380, 6443, 10250, 10255];

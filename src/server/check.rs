@@ -166,6 +166,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         Parent::read(settings)?;
     }
     warnings.extend(super::providers::check(&config)?);
+    warnings.extend(super::inference::warnings(&config));
     warnings.extend(super::keys::check(&config)?);
     warnings.extend(super::key_files::check(&config)?);
     let mut texts = Texts {

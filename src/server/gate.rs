@@ -16,7 +16,7 @@ use super::check::Checked;
 use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
-use super::{handover, inspection, keys, reload, supervisor};
+use super::{handover, inference, inspection, keys, reload, supervisor};
 use crate::audit::{self, Event, Trail};
 use crate::config::{Config, Network, OnFailure};
 use crate::egress::{Bindings, Door, Gateway, Inspector, Parent, Resolver, Secrets, Whois};
@@ -318,6 +318,7 @@ fn renew(
             .map_err(|error| super::explain(&error))?;
         policies.insert(kind.clone(), Arc::new(snapshot.below(&operator)));
     }
+    running.gateway.renew_inference(inference::book(&config));
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),
         codes: Arc::clone(&running.codes),
@@ -431,7 +432,9 @@ fn gateway(
         parent,
         secrets,
     } = outside;
-    let door = Door::new(trail, resolver, whois, inspector, secrets)?.through(parent);
+    let door = Door::new(trail, resolver, whois, inspector, secrets)?
+        .through(parent)
+        .with_inference(inference::book(checked.config()));
     Ok(Gateway::new(door, checked.policies()))
 }
 

@@ -32,9 +32,14 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, CheckError> {
     }
     let used = |name| {
         let kinds = config.kinds();
-        kinds
+        let named = kinds
             .values()
-            .any(|login| login.sandbox.providers.contains(name))
+            .any(|login| login.sandbox.providers.contains(name));
+        let mut paid = config
+            .inference
+            .values()
+            .filter_map(|route| route.credential.as_ref());
+        named || paid.any(|credential| credential.provider == *name)
     };
     let unused = config.providers.keys().filter(|name| !used(name));
     warnings.extend(unused.map(|name| {

@@ -19,8 +19,10 @@ mod support;
 
 mod clients;
 mod forwards;
+mod inference;
 mod languages;
 mod live;
+mod models;
 mod parent;
 mod parents;
 mod registries;

@@ -159,7 +159,7 @@ impl Drop for Secure {
 }
 
 /// An authority, and a certificate of it for secure.example.
-fn certificates(dir: &Path) -> PathBuf {
+pub(crate) fn certificates(dir: &Path) -> PathBuf {
     let name = |text: &str| {
         let mut name = DistinguishedName::new();
         name.push(DnType::CommonName, text);

@@ -8,7 +8,9 @@ use super::settings::{Fault, Setting, Settings};
 use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
-use crate::config::{Config, Egress, Inspection, Invoker, Limits, Reloading, Uids, text};
+use crate::config::{
+    Config, Egress, Inspection, Invoker, Limits, Reloading, Uids, inference, text,
+};
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
 const RSA_BITS: u64 = 2048;
@@ -76,6 +78,7 @@ pub(super) fn map(
         reloading: Reloading::default(),
         egress: Egress::default(),
         providers: crate::config::Providers::default(),
+        inference: inference::Routes::new(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";

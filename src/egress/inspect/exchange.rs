@@ -388,7 +388,7 @@ fn pass(
     strip(response.headers_mut());
     response.headers_mut().append(VIA, via);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| Either::Right(Relayed::new(body, revoked))))
+    Ok(response.map(|body| Either::Right(Either::Left(Relayed::new(body, revoked)))))
 }
 
 fn ask_to_switch(headers: &mut hyper::HeaderMap, protocol: &'static str) {

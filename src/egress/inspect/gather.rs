@@ -11,7 +11,7 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GatherError {
+pub(in crate::egress) enum GatherError {
     #[error("the body broke off")]
     Broken(#[from] hyper::Error),
     #[error("the body, which rules ask about, did not come within {BODY_TIME:?}")]
@@ -19,7 +19,7 @@ pub(super) enum GatherError {
 }
 
 /// The body, or its first `limit + 1` bytes. Trailers are dropped (RFC 9110 §6.5.1): nothing judged them.
-pub(super) async fn gather(body: Incoming, limit: u64) -> Result<Bytes, GatherError> {
+pub(in crate::egress) async fn gather(body: Incoming, limit: u64) -> Result<Bytes, GatherError> {
     tokio::time::timeout(BODY_TIME, read(body, limit))
         .await
         .map_err(|_| GatherError::Slow)?
@@ -48,7 +48,7 @@ const DRAIN_BYTES: usize = 64 << 20;
 
 /// Reads what a client still sends after its request was refused: curl 7 takes a stream that is reset
 /// (RFC 9113 §8.1, NO_ERROR) for one that failed, and loses the answer.
-pub(super) async fn drain(mut body: Incoming) {
+pub(in crate::egress) async fn drain(mut body: Incoming) {
     let mut left = DRAIN_BYTES;
     let rest = async {
         while let Some(Ok(frame)) = body.frame().await {

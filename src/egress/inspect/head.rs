@@ -37,7 +37,7 @@ impl Scheme {
 
 /// A request's head as far as it is judged.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(in crate::egress) struct Head {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: Option<String>,
@@ -49,7 +49,7 @@ pub(super) struct Head {
 
 impl Head {
     /// Reads it; `destination` is what the connection was opened for.
-    pub(super) fn read(
+    pub(in crate::egress) fn read(
         head: &Parts,
         destination: &Destination,
         scheme: Scheme,

@@ -21,11 +21,11 @@ use crate::model::Destination;
 use crate::policy::Vetted;
 
 /// A request as it is sent: its body as read for the rules, or as it comes.
-pub(super) type Outgoing = Either<Full<Bytes>, Incoming>;
+pub(in crate::egress) type Outgoing = Either<Full<Bytes>, Incoming>;
 
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
+pub(in crate::egress) enum LineError {
     /// Nobody listens, or not in time; or the operator's upstream proxy does not go there.
     #[error(transparent)]
     Dial(#[from] UpstreamError),
@@ -73,7 +73,7 @@ enum Offer {
 }
 
 /// The connections to one upstream.
-pub(super) struct Lines {
+pub(in crate::egress) struct Lines {
     door: Arc<Door>,
     destination: Destination,
     scheme: Scheme,
@@ -83,7 +83,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(door: Arc<Door>, destination: Destination, scheme: Scheme) -> Self {
+    pub(in crate::egress) fn new(
+        door: Arc<Door>,
+        destination: Destination,
+        scheme: Scheme,
+    ) -> Self {
         Self {
             door,
             destination,
@@ -96,7 +100,7 @@ impl Lines {
     /// Sends a request on a connection to one of the vetted addresses, and gives the answer's head as soon
     /// as it comes, whether the request's body is through or not. One that an old connection did not take
     /// goes out on a new one; nothing else is tried twice.
-    pub(super) async fn send(
+    pub(in crate::egress) async fn send(
         &self,
         mut request: Request<Outgoing>,
         vetted: Vetted,

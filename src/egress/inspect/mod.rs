@@ -23,9 +23,11 @@ use rustls::ClientConfig;
 pub use authority::Authority;
 pub(super) use body::Relayed;
 pub(super) use exchange::Conversation;
-pub(super) use head::Scheme;
+pub(super) use gather::{GatherError, drain, gather};
+pub(super) use head::{Head, Scheme};
+pub(super) use lines::{LineError, Lines, Outgoing};
 pub use roots::Roots;
-pub(super) use terminate::inspect;
+pub(super) use terminate::{inspect, serve_models};
 
 use crate::model::Host;
 

@@ -24,9 +24,10 @@ use crate::egress::admission::{Case, deny};
 use crate::egress::answer::Body;
 use crate::egress::conduit::Early;
 use crate::egress::framing::{HEAD_LIMIT, Strict, Upgrades};
+use crate::egress::inference::Desk;
 use crate::egress::intake::parser;
 use crate::egress::proxy::{Client, HEAD_TIME};
-use crate::model::Host;
+use crate::model::{Destination, Host, Peer};
 use crate::policy::{Denial, Flow, Tls, hidden};
 
 /// TLS's record type for a handshake (RFC 8446 §5.1).
@@ -40,6 +41,31 @@ const LINGER_BYTES: u64 = 64 << 20;
 
 type Answering =
     Pin<Box<dyn Future<Output = Result<Response<Body>, std::convert::Infallible>> + Send>>;
+
+/// Who answers a connection's requests.
+#[derive(Clone)]
+enum Answerer {
+    /// The upstream, where rules let it.
+    Upstream(Arc<Conversation>),
+    /// Models.
+    Models(Arc<Desk>),
+}
+
+impl Answerer {
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        match self {
+            Self::Upstream(conversation) => conversation.answer(request, peer).await,
+            Self::Models(desk) => desk.answer(request, peer).await,
+        }
+    }
+
+    fn switched(&self) -> Option<Switched> {
+        match self {
+            Self::Upstream(conversation) => conversation.switched(),
+            Self::Models(_) => None,
+        }
+    }
+}
 
 /// Serves what comes through a tunnel whose requests are judged; `early` is what came of it so far.
 pub(in crate::egress) async fn inspect<S>(
@@ -61,7 +87,14 @@ where
     let encrypted = early.first() == Some(&HANDSHAKE);
     let stream = Early::new(early.freeze(), stream);
     match (encrypted, tls) {
-        (true, Tls::Auto) => terminate(stream, client, flow).await,
+        (true, Tls::Auto) => {
+            let destination = flow.destination.clone();
+            let Some(stream) = terminate(stream, &client, &flow).await? else {
+                return Ok(());
+            };
+            let conversation = Conversation::new(client.clone(), destination, Scheme::Tls);
+            serve(stream, client, Answerer::Upstream(Arc::new(conversation))).await
+        }
         (true, Tls::Skip) => {
             let reason = hidden(&flow.destination);
             refuse(&client, &flow, reason);
@@ -69,8 +102,29 @@ where
         }
         (false, _) => {
             let conversation = Conversation::new(client.clone(), flow.destination, Scheme::Plain);
-            serve_one(stream, client, Arc::new(conversation)).await
+            serve_one(stream, client, Answerer::Upstream(Arc::new(conversation))).await
         }
+    }
+}
+
+/// Serves a tunnel to the sandbox's models; `early` is what came of it so far.
+pub(in crate::egress) async fn serve_models(
+    stream: tokio::net::TcpStream,
+    early: BytesMut,
+    client: Arc<Client>,
+    (destination, scheme): (Destination, Scheme),
+) -> io::Result<()> {
+    let stream = Early::new(early.freeze(), stream);
+    let desk = Desk::new(client.clone(), destination.clone(), scheme);
+    let answerer = Answerer::Models(Arc::new(desk));
+    if scheme == Scheme::Plain {
+        return serve_one(stream, client, answerer).await;
+    }
+    let peer = client.caller.identify(&client.door.whois).await;
+    let flow = Flow { peer, destination };
+    match terminate(stream, &client, &flow).await? {
+        Some(stream) => serve(stream, client, answerer).await,
+        None => Ok(()),
     }
 }
 
@@ -91,13 +145,18 @@ fn refuse(client: &Client, flow: &Flow, reason: String) {
     deny(&case, denial);
 }
 
-async fn terminate<S>(stream: S, client: Arc<Client>, flow: Flow) -> io::Result<()>
+/// Ends TLS; `None` for a client that wants another server in it than it said before.
+async fn terminate<S>(
+    stream: S,
+    client: &Client,
+    flow: &Flow,
+) -> io::Result<Option<tokio_rustls::server::TlsStream<S>>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let start = tokio::time::timeout(HEAD_TIME, hello).await??;
-    let Flow { destination, .. } = &flow;
+    let Flow { destination, .. } = flow;
     let named = start.client_hello().server_name().map(str::to_owned);
     let agrees = match (&named, &destination.host) {
         // An address has no name to send (RFC 6066 §3), and who sends none contradicts nothing.
@@ -108,11 +167,11 @@ where
     if !agrees {
         let named = named.unwrap_or_default();
         refuse(
-            &client,
-            &flow,
+            client,
+            flow,
             format!("the tunnel is for {destination}, and TLS in it asks for {named}"),
         );
-        return Ok(());
+        return Ok(None);
     }
     let config = client
         .door
@@ -120,45 +179,47 @@ where
         .server(&destination.host)
         .map_err(io::Error::other)?;
     let stream = tokio::time::timeout(HEAD_TIME, start.into_stream(config)).await??;
-    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let conversation = Conversation::new(client.clone(), flow.destination, Scheme::Tls);
-    if two {
-        serve_two(stream, client, Arc::new(conversation)).await
+    Ok(Some(stream))
+}
+
+async fn serve<S>(
+    stream: tokio_rustls::server::TlsStream<S>,
+    client: Arc<Client>,
+    answerer: Answerer,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_two(stream, client, answerer).await
     } else {
-        serve_one(stream, client, Arc::new(conversation)).await
+        serve_one(stream, client, answerer).await
     }
 }
 
-fn answering(
-    client: Arc<Client>,
-    conversation: Arc<Conversation>,
-) -> impl Fn(Request<Incoming>) -> Answering {
+fn answering(client: Arc<Client>, answerer: Answerer) -> impl Fn(Request<Incoming>) -> Answering {
     move |request| {
-        let (client, conversation) = (Arc::clone(&client), Arc::clone(&conversation));
+        let (client, answerer) = (Arc::clone(&client), answerer.clone());
         Box::pin(async move {
             let peer = client.caller.identify(&client.door.whois).await;
-            Ok(conversation.answer(request, peer).await)
+            Ok(answerer.answer(request, peer).await)
         })
     }
 }
 
 /// HTTP/1, up to the last answer or to the protocol that a request switches to.
-async fn serve_one<S>(
-    stream: S,
-    client: Arc<Client>,
-    conversation: Arc<Conversation>,
-) -> io::Result<()>
+async fn serve_one<S>(stream: S, client: Arc<Client>, answerer: Answerer) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let service = service_fn(answering(client, Arc::clone(&conversation)));
+    let service = service_fn(answering(client, answerer.clone()));
     let mut http = parser()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .serve_connection(TokioIo::new(Strict::new(stream, Upgrades::Last)), service);
     let served = poll_fn(|cx| http.poll_without_shutdown(cx)).await;
     let (stream, early) = http.into_parts().io.into_inner().into_parts();
-    match (served, conversation.switched()) {
+    match (served, answerer.switched()) {
         (Ok(()), Some(switched)) => relay(stream, early, switched).await,
         (served, _) => {
             linger(stream).await;
@@ -199,11 +260,7 @@ where
 }
 
 /// HTTP/2, whose requests end with their connection.
-async fn serve_two<S>(
-    stream: S,
-    client: Arc<Client>,
-    conversation: Arc<Conversation>,
-) -> io::Result<()>
+async fn serve_two<S>(stream: S, client: Arc<Client>, answerer: Answerer) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -212,7 +269,7 @@ where
     two(ended)
         .serve_connection(
             TokioIo::new(stream),
-            service_fn(answering(client, conversation)),
+            service_fn(answering(client, answerer)),
         )
         .await
         .map_err(io::Error::other)
