@@ -19,8 +19,10 @@ mod network;
 mod privileges;
 pub mod protocol;
 mod pty;
+mod rehearsal;
 mod root;
 mod seccomp;
+mod surroundings;
 
 pub use blueprint::{
     Access, Account, Blueprint, HOME, Home, KeySources, Listed, PROXY, RootFilesystem,
@@ -51,5 +53,7 @@ pub use protocol::{
     Terminal, WindowSize,
 };
 pub use pty::{Break, resize, send_break};
+pub use rehearsal::{RehearsalError, rehearse};
 pub(crate) use root::Source;
 pub(crate) use seccomp::{Filter, SeccompError};
+pub use surroundings::{Surroundings, cgroup_mend};

@@ -24,10 +24,11 @@ mod source;
 
 use listed::{Carved, Listing};
 use mounts::{Kind, filesystem, tmpfs};
-use overlay::{Layers, WORKPLACE};
+use overlay::Layers;
 use own::Own;
 
 pub(super) use mounts::{Place, READ_ONLY, RootError, at, attach, clone, inside};
+pub(super) use overlay::WORKPLACE;
 pub(crate) use source::Source;
 
 /// Files in the tmpfs of the root, which holds nothing of the account's.
