@@ -1,0 +1,170 @@
+//! What a container withholds is named, with the mend, before a port opens.
+
+use std::os::unix::fs::chown;
+
+use sandgate::sandbox::{MONITOR, START};
+
+use super::bundle::{Bundle, Proc, SANDGATE, Users};
+use super::support::{Finished, Setup, World, make_key};
+
+/// Tries to serve, and gives the one line that says why not.
+#[track_caller]
+fn refusal(bundle: &Bundle, world: &World) -> String {
+    if !world.dir.join("sandgate.yaml").exists() {
+        Setup::closed().write(world);
+    }
+    let refused = bundle
+        .run(world, &[SANDGATE, "serve", "--config", "sandgate.yaml"])
+        .expect_code(1);
+    only_line(&refused)
+}
+
+#[track_caller]
+fn only_line(refused: &Finished) -> String {
+    let said = refused.err();
+    let mut lines = said.lines().filter(|line| !line.contains(" WARN "));
+    let line = lines.next().expect("a reason");
+    assert_eq!(lines.next(), None, "{refused}");
+    line.to_owned()
+}
+
+#[test]
+fn each_capability_that_is_missing() {
+    let world = World::new();
+    for needed in MONITOR.iter().chain(&START) {
+        let name = needed.name;
+        let said = refusal(&Bundle::without(name), &world);
+        let expected = format!(
+            "sandgate: sandgate serve as root needs a few capabilities: missing CAP_{name} ({}); grant them (a container: --cap-add",
+            needed.purpose
+        );
+        assert!(said.starts_with(&expected), "{said}");
+    }
+}
+
+/// What podman and Docker give by default (containers.conf(5), default_capabilities).
+#[test]
+fn all_at_once_that_an_engine_does_not_give_by_itself() {
+    let world = World::new();
+    let usual = Bundle {
+        capabilities: vec![
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "FOWNER",
+            "FSETID",
+            "KILL",
+            "NET_BIND_SERVICE",
+            "SETFCAP",
+            "SETGID",
+            "SETPCAP",
+            "SETUID",
+            "SYS_CHROOT",
+        ],
+        ..Bundle::default()
+    };
+    let said = refusal(&usual, &world);
+    let missing: Vec<_> = said
+        .split("CAP_")
+        .skip(1)
+        .map(|rest| rest.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(missing, ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"]);
+}
+
+#[test]
+fn each_call_that_a_seccomp_profile_refuses() {
+    let world = World::new();
+    let refused = |call, action, errno| Bundle {
+        refused: Some((call, action, errno)),
+        ..Bundle::default()
+    };
+    for call in [
+        "clone3",
+        "setns",
+        "keyctl",
+        "sethostname",
+        "mount",
+        "fsopen",
+        "fsconfig",
+        "fsmount",
+        "move_mount",
+        "open_tree",
+        "mount_setattr",
+        "openat2",
+        "pivot_root",
+        "umount2",
+        "close_range",
+    ] {
+        // Docker's answer, and podman's.
+        for (errno, name) in [
+            (1, "Operation not permitted"),
+            (38, "Function not implemented"),
+        ] {
+            let said = refusal(&refused(call, "SCMP_ACT_ERRNO", errno), &world);
+            let expected = format!(
+                "sandgate: no sandbox can be made here: {call}: {name} (os error {errno}): the seccomp profile"
+            );
+            assert!(said.starts_with(&expected), "{said}");
+            assert!(said.contains("--security-opt seccomp="), "{said}");
+        }
+    }
+    let said = refusal(&refused("pivot_root", "SCMP_ACT_KILL_PROCESS", 0), &world);
+    assert!(
+        said.starts_with(
+            "sandgate: no sandbox can be made here: pivot_root: signal 31: the seccomp profile"
+        ),
+        "{said}"
+    );
+    let said = refusal(
+        &refused("landlock_create_ruleset", "SCMP_ACT_ERRNO", 38),
+        &world,
+    );
+    assert!(said.contains("allows landlock_create_ruleset"), "{said}");
+}
+
+#[test]
+fn doctor_says_the_same() {
+    let world = World::new();
+    Setup::closed().write(&world);
+    let doctor = [SANDGATE, "doctor", "--config", "sandgate.yaml"];
+    let bundle = Bundle {
+        refused: Some(("pivot_root", "SCMP_ACT_ERRNO", 1)),
+        ..Bundle::default()
+    };
+    let refused = bundle.run(&world, &doctor).expect_code(1);
+    assert!(
+        refused
+            .out()
+            .contains("pivot_root: Operation not permitted"),
+        "{refused}"
+    );
+    Bundle::default().run(&world, &doctor).expect_code(0);
+}
+
+/// In a user namespace of its own a container lacks what root on the host has.
+#[test]
+fn a_masked_proc_and_cgroups_of_another_in_a_user_namespace() {
+    let world = World::new();
+    let own = |proc| Bundle {
+        users: Users::Own,
+        proc,
+        ..Bundle::default()
+    };
+    Setup::closed().write(&world);
+    make_key(&world.dir.join("host_ed25519"));
+    for name in [".", "host_ed25519", "authorized_keys"] {
+        let root = Some(world.first_uid);
+        chown(world.dir.join(name), root, root).unwrap();
+    }
+    let said = refusal(&own(Proc::Masked), &world);
+    let expected = "sandgate: no sandbox can be made here: fsmount of a fresh /proc: Operation not permitted (os error 1): parts of this container's /proc are masked";
+    assert!(
+        said.starts_with(expected) && said.contains("unmask=ALL"),
+        "{said}"
+    );
+    let said = refusal(&own(Proc::Whole), &world);
+    assert!(
+        said.starts_with("sandgate: cgroups: ") && said.contains("user namespace"),
+        "{said}"
+    );
+}
