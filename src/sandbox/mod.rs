@@ -53,7 +53,8 @@ pub use protocol::{
     Terminal, WindowSize,
 };
 pub use pty::{Break, resize, send_break};
-pub use rehearsal::{RehearsalError, rehearse};
+pub use rehearsal::RehearsalError;
+pub(crate) use rehearsal::rehearse;
 pub(crate) use root::Source;
 pub(crate) use seccomp::{Filter, SeccompError};
-pub use surroundings::{Surroundings, cgroup_mend};
+pub(crate) use surroundings::cgroup_mend;

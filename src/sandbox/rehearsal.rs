@@ -16,7 +16,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::init::NAMESPACES;
-use super::root::{READ_ONLY, WORKPLACE};
+use super::root::{Guarded, READ_ONLY, WORKPLACE};
 use super::surroundings::{Attempt, Surroundings};
 use crate::sys::clone::{self, SingleThreaded};
 use crate::sys::mount::{Depth, add_attributes};
@@ -52,26 +52,17 @@ pub enum RehearsalError {
 
 /// Makes, in a child with namespaces of its own, what a sandbox is made of, and drops it. Nothing of it is seen
 /// outside, and nothing stays.
-pub fn rehearse() -> Result<(), RehearsalError> {
-    let (mut report, write) = pipe_with(PipeFlags::CLOEXEC)
-        .map(|(read, write)| {
-            let read = std::fs::File::from(read);
-            (read, write)
-        })
-        .map_err(io::Error::from)?;
-    let namespace = rustix::fs::stat("/proc/self/ns/mnt").map_err(io::Error::from)?;
-    let host = namespace.st_ino;
+pub(crate) fn rehearse() -> Result<(), RehearsalError> {
+    let host = rustix::fs::stat("/proc/self/ns/mnt").map_err(io::Error::from)?;
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
     let one_thread = SingleThreaded::prove()?;
     let child = clone::fork(&one_thread, NAMESPACES, None, || {
-        end(act(&Script(&write), host))
+        end(act(&Script(&write), host.st_ino))
     });
     drop(write);
-    let child = match child {
-        Ok(child) => child,
-        Err(source) => return Err(refused("clone3", source)),
-    };
+    let child = child.map_err(|source| refused("clone3", source))?;
     let mut calls = String::new();
-    io::Read::read_to_string(&mut report, &mut calls)?;
+    io::Read::read_to_string(&mut std::fs::File::from(read), &mut calls)?;
     let call = calls.lines().last().unwrap_or("clone3");
     let ended = rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED)
         .map_err(io::Error::from)?
@@ -130,9 +121,7 @@ fn act(script: &Script<'_>, host: u64) -> io::Result<()> {
     keyring::join_fresh_session()?;
     script.next("sethostname")?;
     nix::unistd::sethostname("sandgate")?;
-    if rustix::fs::stat("/proc/self/ns/mnt")?.st_ino == host {
-        return Err(io::Error::from_raw_os_error(libc::ENOTRECOVERABLE));
-    }
+    let _guarded = Guarded::check(host).map_err(io::Error::other)?;
     script.next("mount")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private)?;

@@ -35,10 +35,10 @@ pub(crate) use source::Source;
 const FEW_FILES: u64 = 131_072;
 
 /// A mount namespace proven not to be `host`'s, an inode number of /proc/PID/ns/mnt.
-struct Guarded;
+pub(super) struct Guarded;
 
 impl Guarded {
-    fn check(host: u64) -> Result<Self, RootError> {
+    pub(super) fn check(host: u64) -> Result<Self, RootError> {
         let own = at(
             "stat",
             "/proc/self/ns/mnt",

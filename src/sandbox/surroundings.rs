@@ -18,18 +18,18 @@ impl Attempt<'_> {
 
 /// What is around this process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Surroundings {
+pub(super) struct Surroundings {
     /// Whether somebody's seccomp filter is in force.
-    pub filtered: bool,
+    pub(super) filtered: bool,
     /// The profile of a security module, such as AppArmor, that confines it.
-    pub profile: Option<String>,
+    pub(super) profile: Option<String>,
     /// Whether this is not the first user namespace.
-    pub mapped: bool,
+    pub(super) mapped: bool,
 }
 
 impl Surroundings {
     /// Asks /proc. What can't be read there is taken for absent: this is for messages alone.
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let status = read("/proc/self/status");
         let filter = status
@@ -55,9 +55,9 @@ impl Surroundings {
             (Some(libc::EPERM), _) if self.mapped && call == Attempt::PROC => {
                 "parts of this container's /proc are masked: run it with --security-opt unmask=ALL, or without a user namespace (--userns=host)".to_owned()
             }
-            (Some(libc::EPERM | libc::ENOSYS) | None, _) if self.filtered => format!(
-                "the seccomp profile that this process was started under refuses it: give the container one that allows it (podman's default does; --security-opt seccomp=FILE, or seccomp=unconfined)"
-            ),
+            (Some(libc::EPERM | libc::ENOSYS) | None, _) if self.filtered => {
+                FILTER.to_owned()
+            }
             (Some(libc::EPERM | libc::EACCES | libc::EROFS), _) if self.mapped => {
                 USER_NAMESPACE.to_owned()
             }
@@ -67,15 +67,17 @@ impl Surroundings {
     }
 }
 
+const FILTER: &str = "the seccomp profile that this process was started under refuses it: give the container one that allows it (podman's default does; --security-opt seccomp=FILE, or seccomp=unconfined)";
+
 const USER_NAMESPACE: &str = "this user namespace is not the host's: run the container as root and without one (--userns=host, no --uidmap)";
 
 /// Why the daemon has no cgroups of its own, with the mend where there is one.
-pub fn cgroup_mend(error: &io::Error) -> Option<&'static str> {
-    match error.raw_os_error() {
-        Some(libc::EROFS) => Some(
+pub(crate) fn cgroup_mend(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => Some(
             "the hierarchy is mounted read-only: mount it read-write on the host (mount -o remount,rw)",
         ),
-        Some(libc::EPERM | libc::EACCES) if Surroundings::read().mapped => Some(USER_NAMESPACE),
+        io::ErrorKind::PermissionDenied if Surroundings::read().mapped => Some(USER_NAMESPACE),
         _ => None,
     }
 }

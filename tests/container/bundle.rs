@@ -134,6 +134,9 @@ exec /usr/bin/setpriv --pdeathsig KILL /usr/bin/unshare --mount -- \
 /// The program, as the container has it.
 pub(crate) const SANDGATE: &str = "/opt/sandgate";
 
+/// The attacker.
+pub(crate) const ATTACK: &str = "/opt/attack";
+
 fn mounts(world: &World) -> Value {
     let bind = |from: &Path, to: &Path, mode: &str| json!({"destination": to, "source": from, "type": "bind", "options": ["bind", mode]});
     json!([
@@ -144,7 +147,7 @@ fn mounts(world: &World) -> Value {
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"]},
         bind(Path::new("/usr"), Path::new("/usr"), "ro"),
         bind(Path::new(env!("CARGO_BIN_EXE_sandgate")), Path::new(SANDGATE), "ro"),
-        bind(&super::support::attacker(), Path::new("/opt/attack"), "ro"),
+        bind(&super::support::attacker(), Path::new(ATTACK), "ro"),
         bind(&world.dir, &world.dir, "rw"),
     ])
 }
@@ -159,6 +162,10 @@ fn fill(rootfs: &Path, world: &World) {
         fs::create_dir_all(rootfs.join(directory)).unwrap();
     }
     fs::set_permissions(rootfs.join("var/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    // A user namespace's root could not make what the files are mounted on.
+    for file in [SANDGATE, ATTACK] {
+        fs::write(rootfs.join(file.trim_start_matches('/')), "").unwrap();
+    }
     for name in ["bin", "sbin", "lib", "lib64"] {
         // Where /usr is merged these are links into it.
         let target =

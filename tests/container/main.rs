@@ -23,7 +23,7 @@ mod refusals;
 
 use std::fs;
 
-use bundle::{Bundle, SANDGATE};
+use bundle::{ATTACK, Bundle, SANDGATE};
 use support::{Daemon, Setup, World, attacker, children, namespaces_of, run_with_input, status};
 
 fn serve(world: &World) -> Daemon<'_> {
@@ -169,7 +169,7 @@ fn a_session_reaches_nothing_of_the_container() {
     drop(daemon);
 
     // The control: the container's own root, by the same program, in a container of its own.
-    let mut command = vec!["/opt/attack"];
+    let mut command = vec![ATTACK];
     let possible = [
         "unshare-net",
         "unshare-mount",
