@@ -1,4 +1,4 @@
-//! What a session costs, in one table: login, exec, spawn, judge, CONNECT. The daemon's measures are
+//! What a session costs, in one table: login, exec, spawn, a fresh sandbox, judge, CONNECT. The daemon's measures are
 //! taken in turns with OpenSSH's sshd or a plain connect(2): machines differ, the ratio stays.
 //!
 //!     cargo bench                    all of them; under two minutes, as root
@@ -20,6 +20,7 @@
 )]
 mod support;
 
+mod fresh;
 mod judge;
 mod sample;
 mod servers;
@@ -37,7 +38,7 @@ use table::Row;
 /// The longest that everything may take. Every loop is bounded by its count; this is for what hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 
-const MEASURES: [&str; 5] = ["login", "exec", "spawn", "judge", "connect"];
+const MEASURES: [&str; 6] = ["login", "exec", "spawn", "fresh", "judge", "connect"];
 
 fn main() {
     if cfg!(debug_assertions) {
@@ -67,6 +68,9 @@ fn main() {
     }
     if named.iter().all(|name| name == "judge") && !named.is_empty() {
         return;
+    }
+    if wanted("fresh") {
+        fresh::measure().iter().for_each(Row::print);
     }
     let world = World::new();
     let servers = Servers::start(&world);

@@ -14,7 +14,7 @@ use super::servers::{Server, Servers};
 use super::table::Row;
 
 /// Whoever answers is the server: this is a measure and no login.
-struct Client;
+pub(crate) struct Client;
 
 impl client::Handler for Client {
     type Error = russh::Error;
@@ -28,10 +28,7 @@ impl client::Handler for Client {
 pub(crate) fn measure(servers: &Servers<'_>) -> [Row; 2] {
     let key = Arc::new(load_secret_key(servers.client_key(), None).expect("the client's key"));
     let [first, further] = servers.within(|| {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = runtime();
         [first(&runtime, &key), further(&runtime, &key)]
     });
     let row = |what, [ours, theirs]: [_; 2]| Row {
@@ -46,10 +43,17 @@ pub(crate) fn measure(servers: &Servers<'_>) -> [Row; 2] {
     ]
 }
 
+pub(crate) fn runtime() -> Runtime {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
 fn first(runtime: &Runtime, key: &Arc<PrivateKey>) -> [super::sample::Samples; 2] {
-    let once = |server| {
+    let once = |server: Server| {
         runtime.block_on(async {
-            let connection = connect(server, key.clone()).await;
+            let connection = connect(server.port(), server.name(), key.clone()).await;
             let took = exec(&connection).await;
             connection
                 .disconnect(Disconnect::ByApplication, "", "")
@@ -62,8 +66,9 @@ fn first(runtime: &Runtime, key: &Arc<PrivateKey>) -> [super::sample::Samples; 2
 }
 
 fn further(runtime: &Runtime, key: &Arc<PrivateKey>) -> [super::sample::Samples; 2] {
-    let sandgate = runtime.block_on(connect(Server::Sandgate, key.clone()));
-    let sshd = runtime.block_on(connect(Server::Sshd, key.clone()));
+    let to = |server: Server| connect(server.port(), server.name(), key.clone());
+    let sandgate = runtime.block_on(to(Server::Sandgate));
+    let sshd = runtime.block_on(to(Server::Sshd));
     in_turns(
         300,
         || runtime.block_on(exec(&sandgate)),
@@ -71,8 +76,9 @@ fn further(runtime: &Runtime, key: &Arc<PrivateKey>) -> [super::sample::Samples;
     )
 }
 
-async fn connect(server: Server, key: Arc<PrivateKey>) -> Handle<Client> {
-    let stream = TcpStream::connect(("127.0.0.1", server.port()))
+/// Logged in.
+pub(crate) async fn connect(port: u16, server: &str, key: Arc<PrivateKey>) -> Handle<Client> {
+    let stream = TcpStream::connect(("127.0.0.1", port))
         .await
         .expect("a connection");
     stream.set_nodelay(true).expect("TCP_NODELAY");
@@ -81,16 +87,12 @@ async fn connect(server: Server, key: Arc<PrivateKey>) -> Handle<Client> {
         .expect("SSH");
     let key = PrivateKeyWithHashAlg::new(key, None);
     let login = connection.authenticate_publickey("sandbox", key).await;
-    assert!(
-        login.expect("an answer").success(),
-        "the login on {}",
-        server.name()
-    );
+    assert!(login.expect("an answer").success(), "the login on {server}");
     connection
 }
 
 /// From the channel's request to the program's exit status.
-async fn exec(connection: &Handle<Client>) -> Duration {
+pub(crate) async fn exec(connection: &Handle<Client>) -> Duration {
     let start = Instant::now();
     let mut channel = connection.channel_open_session().await.expect("a channel");
     channel.exec(true, "true").await.expect("an exec");

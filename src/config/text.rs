@@ -348,9 +348,9 @@ fn check_pool(
     let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
     let size = pool.map_or_else(default_pool, |pool| pool.value);
     let pooled = size.saturating_mul(kinds);
-    if size == 0 || pooled >= sandboxes {
+    if pooled >= sandboxes {
         let problem = format!(
-            "pool ({size}) is at least 1, and all pools together ({pooled} sandboxes) stay below limits.sandboxes ({sandboxes})"
+            "with a pool of {size} each, all pools together ({pooled} sandboxes) leave none of limits.sandboxes ({sandboxes}) to be in use"
         );
         return wrong(written.unwrap_or(Location::UNKNOWN), problem);
     }

@@ -103,6 +103,8 @@ fn holds(pid: Pid, wanted: &Path, budget: &mut usize) -> Result<bool, String> {
     }
     let threads = std::fs::read_dir(own.join("task"));
     for thread in threads.into_iter().flatten().flatten() {
+        // A look costs whether or not there is anything to see.
+        spend(budget)?;
         if let Some(found) = search(&thread.path().join("fd"), wanted, budget)? {
             return Ok(found);
         }
@@ -115,15 +117,20 @@ fn search(directory: &Path, wanted: &Path, budget: &mut usize) -> Result<Option<
     let mut looked = None;
     let descriptors = std::fs::read_dir(directory);
     for descriptor in descriptors.into_iter().flatten().flatten() {
-        *budget = budget
-            .checked_sub(1)
-            .ok_or_else(|| format!("the sandbox holds more than {MOST_DESCRIPTORS} descriptors"))?;
+        spend(budget)?;
         if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == wanted) {
             return Ok(Some(true));
         }
         looked = Some(false);
     }
     Ok(looked)
+}
+
+fn spend(budget: &mut usize) -> Result<(), String> {
+    *budget = budget.checked_sub(1).ok_or_else(|| {
+        format!("the sandbox holds more than {MOST_DESCRIPTORS} descriptors and threads")
+    })?;
+    Ok(())
 }
 
 /// The path as the sandbox sees it: its mounts hang below no other root.

@@ -43,6 +43,9 @@ use outbox::Outbox;
 use sandboxes::Sandboxes;
 use sessions::Sessions;
 
+/// Messages of the gate that are answered before everything else has its turn.
+const MOST_MESSAGES: usize = 64;
+
 /// What ends the monitor, and with it the gate and every sandbox.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MonitorError {
@@ -221,8 +224,8 @@ pub(crate) struct Lines {
 }
 
 /// Serves the gate until it is gone, once it has said which certificates sandboxes trust; then nothing that
-/// was started is left. With each SIGHUP, which
-/// the caller has blocked, `reload` is asked for what is new; without an answer all stays as it is.
+/// was started is left. With each SIGHUP, which the caller has blocked, `reload` is asked for what is new;
+/// without an answer all stays as it is.
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
@@ -385,9 +388,9 @@ impl Monitor {
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// `false` when the gate is gone.
+    /// Answers some of what the gate asks, so that all else has its turn; `false` when it is gone.
     fn read_gate(&mut self) -> Result<bool, MonitorError> {
-        loop {
+        for _ in 0..MOST_MESSAGES {
             let received =
                 match channel::receive(self.context.outbox.channel().as_fd(), &mut self.buffer) {
                     Ok(received) => received,
@@ -404,6 +407,7 @@ impl Monitor {
             }
             self.answer(Numbered::try_from(&*received.bytes)?)?;
         }
+        Ok(true)
     }
 
     /// The whole table.

@@ -288,7 +288,9 @@ fn the_census_sees_what_is_left() {
     let finds = |kind: &str| before.changes(&daemon).keys().any(|found| found == kind);
     let resident = Resident::start(&daemon, Kind::Command);
     for kind in ["process sg-init", "process cat", "cgroups", "gate's socket"] {
-        assert!(finds(kind), "{kind}: {:?}", before.changes(&daemon));
+        // The pool is refilled in its own time.
+        let found = wait_until(SOON, || finds(kind));
+        assert!(found, "{kind}: {:?}", before.changes(&daemon));
     }
     drop(resident);
     before.comes_again(&daemon, SOON);

@@ -47,6 +47,28 @@ fn with(login: &str) -> Setup {
 }
 
 #[test]
+fn without_a_pool_a_sandbox_is_made_when_it_is_asked_for() {
+    let world = World::new();
+    let setup = |size| Setup {
+        top: format!("pool: {size}\n"),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup(0));
+    // The one by which the start found out that it can be made is given back.
+    let none = || list(&daemon).is_empty();
+    assert!(wait_until(Duration::from_secs(5), none));
+    let session = daemon.ssh().start("echo on; sleep 60");
+    session.expect_output("on");
+    let found = list(&daemon);
+    assert_eq!((found.len(), used(&daemon).len()), (1, 1), "{found:?}");
+    drop(session);
+    assert!(wait_until(Duration::from_secs(5), none));
+    drop(daemon);
+    let daemon = Daemon::start(&world, &setup(3));
+    assert_eq!(list(&daemon).len(), 3);
+}
+
+#[test]
 fn sandboxes_are_listed_with_what_they_are() {
     let world = World::new();
     let setup = with("    sandbox: ide\nsandboxes:\n  ide: {scope: key, linger: 60}");

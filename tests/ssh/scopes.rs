@@ -247,8 +247,8 @@ fn what_is_shared_is_processes_and_files() {
 fn a_daemonized_program_survives_its_terminal() {
     let world = World::new();
     let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60"));
-    let line =
-        "setsid sleep 1001 </dev/null >/dev/null 2>&1 & sleep 1002 & echo on; exec sleep 1003";
+    let line = "setsid sleep 1001 </dev/null >/dev/null 2>&1 & sleep 1002 & \
+                until ps -eo args= | grep -q '^sleep 1001'; do sleep 0.02; done; echo on; exec sleep 1003";
     let mut first = daemon.ssh().option("-tt").start(line);
     first.expect_output("on");
     first.kill();

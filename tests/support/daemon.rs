@@ -92,8 +92,7 @@ impl Setup {
              audit: audit.jsonl\n\
              logins:\n  sandbox:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n{}\
              limits: {{{}}}\n\
-             uids: {{gate: {gate}, first: {first}, count: {}}}\n\
-             pool: 1\n{}",
+             uids: {{gate: {gate}, first: {first}, count: {}}}\n{}",
             self.host_keys,
             self.login,
             self.limits,
@@ -108,6 +107,7 @@ impl Setup {
         let mut lines = self.top.clone();
         for (key, line) in [
             ("penalties:", "penalties: {enforce: false}\n"),
+            ("pool:", "pool: 1\n"),
             ("drain:", "drain: 0\n"),
         ] {
             if !lines.contains(key) {

@@ -1,0 +1,130 @@
+//! What a sandbox costs that was not made ahead of need: the first program of a connection, without a pool and
+//! with one, alone and with seven others at the same moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::Handle;
+use russh::keys::{PrivateKey, load_secret_key};
+use tokio::runtime::Runtime;
+
+use super::sample::{Samples, in_turns};
+use super::servers::within;
+use super::spawn::{self, Client};
+use super::support::{Daemon, Setup, World};
+use super::table::Row;
+
+/// Connections at once.
+const CROWD: usize = 8;
+const ROUNDS: usize = 25;
+const ALONE: usize = 100;
+
+/// A sandbox with all that its maker can be asked for: bounds of each kind, denied paths in a directory that
+/// is there, a device, a kept home with a skeleton.
+fn setup(pool: usize, homes: &str) -> Setup {
+    Setup {
+        login: format!(
+            "    sandbox:\n      \
+             bounds: {{processes: 256, memory: 512MiB, cpu: 150%, disk: 64MiB, files: 1024}}\n      \
+             files:\n        \
+             home: {{keep: {homes}, skeleton: /etc/skel}}\n        \
+             deny: [/etc/ssh/ssh_host_ed25519_key, /etc/sudoers.d]\n        \
+             devices: [/dev/fuse]\n"
+        ),
+        top: format!("pool: {pool}\n"),
+        ..Setup::closed()
+    }
+}
+
+/// Alone against the pool's, and the crowd against the pool's crowd.
+pub(crate) fn measure() -> [Row; 2] {
+    let worlds = [World::new(), World::new()];
+    let [fresh, pooled] = worlds.each_ref();
+    let homes = fresh.dir.join("homes");
+    std::fs::create_dir(&homes).expect("a directory for homes");
+    let homes = homes.to_str().expect("a UTF-8 path");
+    let daemons = [
+        Place::start(fresh, &setup(0, homes)),
+        Place::start(pooled, &setup(CROWD, homes)),
+    ];
+    let [fresh, pooled] = &daemons;
+    let [alone, from_pool] = in_turns(ALONE, || fresh.once(), || pooled.once());
+    let (mut crowd, mut pools_crowd) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        // A full pool is refilled between its turns, as it would be between connections.
+        std::thread::sleep(Duration::from_millis(400));
+        crowd.extend(fresh.at_once());
+        std::thread::sleep(Duration::from_millis(400));
+        pools_crowd.extend(pooled.at_once());
+    }
+    let row = |what, samples, control| Row {
+        name: "fresh",
+        what,
+        samples,
+        against: Some(("from the pool", control)),
+    };
+    [
+        row("true, in a sandbox made for it", alone, from_pool),
+        row(
+            "the same, eight at once",
+            Samples::new(crowd),
+            Samples::new(pools_crowd),
+        ),
+    ]
+}
+
+/// A daemon and a client's means.
+struct Place<'w> {
+    daemon: Daemon<'w>,
+    key: Arc<PrivateKey>,
+}
+
+impl<'w> Place<'w> {
+    fn start(world: &'w World, setup: &Setup) -> Self {
+        let daemon = Daemon::start(world, setup);
+        let key = load_secret_key(world.dir.join("client"), None).expect("the client's key");
+        Self {
+            daemon,
+            key: Arc::new(key),
+        }
+    }
+
+    fn once(&self) -> Duration {
+        self.within(|runtime| {
+            runtime.block_on(async {
+                let connection = self.connect().await;
+                spawn::exec(&connection).await
+            })
+        })
+    }
+
+    /// All are logged in before the first asks for its sandbox.
+    fn at_once(&self) -> Vec<Duration> {
+        self.within(|runtime| {
+            runtime.block_on(async {
+                let mut connections = Vec::with_capacity(CROWD);
+                for _ in 0..CROWD {
+                    connections.push(self.connect().await);
+                }
+                let programs = connections.into_iter().map(|connection| {
+                    tokio::spawn(async move { (spawn::exec(&connection).await, connection) })
+                });
+                let mut times = Vec::with_capacity(CROWD);
+                for program in programs.collect::<Vec<_>>() {
+                    times.push(program.await.expect("a program's end").0);
+                }
+                times
+            })
+        })
+    }
+
+    async fn connect(&self) -> Handle<Client> {
+        spawn::connect(2222, "sandgate", self.key.clone()).await
+    }
+
+    fn within<T: Send>(&self, action: impl FnOnce(&Runtime) -> T + Send) -> T {
+        within(&self.daemon.world.gate_namespace(), || {
+            action(&spawn::runtime())
+        })
+    }
+}
