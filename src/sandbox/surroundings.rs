@@ -11,8 +11,8 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Mounting procfs anew, which in user namespaces nobody may while something covers a part of the one that is
-    /// there (mount_namespaces(7), user_namespaces(7)).
+    /// Mounting procfs anew, which in a user namespace nobody may while a mount of its parent's covers a part of the
+    /// one that is there (mount_namespaces(7), locked mounts).
     pub(super) const PROC: &'static str = "fsmount of a fresh /proc";
 }
 

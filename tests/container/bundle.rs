@@ -16,15 +16,7 @@ pub(crate) struct Bundle {
     pub(crate) capabilities: Vec<&'static str>,
     /// Calls that the container's seccomp profile answers by an action, and its errno.
     pub(crate) refused: Option<(&'static str, &'static str, i32)>,
-    pub(crate) users: Users,
     pub(crate) proc: Proc,
-}
-
-/// Whose user namespace the container has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Users {
-    Hosts,
-    Own,
 }
 
 /// What engines do to /proc.
@@ -40,7 +32,6 @@ impl Default for Bundle {
         Self {
             capabilities: all.map(|needed| needed.name).collect(),
             refused: None,
-            users: Users::Hosts,
             proc: Proc::Masked,
         }
     }
@@ -82,17 +73,9 @@ impl Bundle {
             .map(|name| format!("CAP_{name}"))
             .collect();
         let kinds = ["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
-        let mut linux = json!({"namespaces": kinds});
-        let namespaces = linux["namespaces"].as_array_mut().unwrap();
-        if self.users == Users::Own {
-            namespaces.extend(["network", "user"].map(|kind| json!({"type": kind})));
-            let map = json!([{"containerID": 0, "hostID": world.first_uid, "size": 256}]);
-            linux["uidMappings"] = map.clone();
-            linux["gidMappings"] = map;
-        } else {
-            let path = world.gate_namespace();
-            namespaces.push(json!({"type": "network", "path": path}));
-        }
+        let network = json!({"type": "network", "path": world.gate_namespace()});
+        let namespaces: Vec<_> = kinds.into_iter().chain([network]).collect();
+        let mut linux = json!({"namespaces": namespaces});
         if self.proc == Proc::Masked {
             linux["maskedPaths"] = json!(["/proc/kcore", "/proc/keys", "/proc/timer_list"]);
             linux["readonlyPaths"] = json!(["/proc/bus", "/proc/sys", "/proc/sysrq-trigger"]);

@@ -1,11 +1,9 @@
 //! What a container withholds is named, with the mend, before a port opens.
 
-use std::os::unix::fs::chown;
-
 use sandgate::sandbox::{MONITOR, START};
 
-use super::bundle::{Bundle, Proc, SANDGATE, Users};
-use super::support::{Finished, Setup, World, make_key};
+use super::bundle::{Bundle, Proc, SANDGATE};
+use super::support::{Finished, Setup, World};
 
 /// Tries to serve, and gives the one line that says why not.
 #[track_caller]
@@ -141,31 +139,33 @@ fn doctor_says_the_same() {
     Bundle::default().run(&world, &doctor).expect_code(0);
 }
 
-/// Its root is not the host's: /proc has to be whole there, and still is not enough.
+/// Its root is not the host's: /proc has to be whole there, and still that is not enough.
 #[test]
-fn a_user_namespace_of_its_own() {
+fn a_user_namespace_in_the_container() {
     let world = World::new();
-    let own = |proc| Bundle {
-        users: Users::Own,
-        proc,
-        ..Bundle::default()
-    };
     Setup::closed().write(&world);
-    make_key(&world.dir.join("host_ed25519"));
-    for name in [".", "host_ed25519", "authorized_keys"] {
-        let root = Some(world.first_uid);
-        chown(world.dir.join(name), root, root).unwrap();
-    }
-    let said = refusal(&own(Proc::Masked), &world);
+    let said = |proc| {
+        let mut bundle = Bundle {
+            proc,
+            ..Bundle::default()
+        };
+        // To map root (user_namespaces(7)).
+        bundle.capabilities.push("SETFCAP");
+        let own = ["/usr/bin/unshare", "--user", "--map-root-user", "--mount"];
+        let serve = [SANDGATE, "serve", "--config", "sandgate.yaml"];
+        let refused = bundle.run(&world, &[&own[..], &serve[..]].concat());
+        only_line(&refused.expect_code(1))
+    };
+    let masked = said(Proc::Masked);
     let expected = "sandgate: no sandbox can be made here: fsmount of a fresh /proc: Operation not permitted (os error 1): parts of this container's /proc are masked";
     assert!(
-        said.starts_with(expected) && said.contains("unmask=ALL"),
-        "{said}"
+        masked.starts_with(expected) && masked.contains("unmask=ALL"),
+        "{masked}"
     );
-    let said = refusal(&own(Proc::Whole), &world);
-    let expected = "sandgate: no sandbox can be made here: write to /proc/sys/vm/memfd_noexec: ";
+    let whole = said(Proc::Whole);
     assert!(
-        said.starts_with(expected) && said.contains("this user namespace is not the host's"),
-        "{said}"
+        whole.starts_with("sandgate: cgroups: ")
+            && whole.contains("this user namespace is not the host's"),
+        "{whole}"
     );
 }
