@@ -20,6 +20,7 @@ mod support;
 
 mod bundle;
 mod refusals;
+mod shipped;
 
 use std::fs;
 
