@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::model::SandboxId;
-use crate::sandbox::protocol::admin::{AdminAnswer, AdminRequest, Entry, Haste};
+use crate::sandbox::protocol::admin::{AdminAnswer, AdminRequest, Entry, Haste, Status};
 use crate::sandbox::protocol::{LONGEST, Malformed, encode};
 
 /// Where daemons listen whose configuration names no other place, each by its pid.
@@ -225,6 +225,14 @@ impl Line {
                 }
                 _ => return Err(Malformed.into()),
             }
+        }
+    }
+
+    /// How the daemon is.
+    pub fn status(&self) -> Result<Status, AdminError> {
+        match self.ask(AdminRequest::Status)? {
+            AdminAnswer::Status(status) => Ok(status),
+            _ => Err(Malformed.into()),
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Event {
     Egress(Egress),
     /// A program asked for something on a connection that is looked into.
     Request(Request),
+    /// The configuration was read again.
+    Reload(Reload),
 }
 
 /// The answer, as the trail writes it.
@@ -123,6 +125,18 @@ pub struct Request {
     /// What was asked for.
     #[serde(flatten)]
     pub asked: Asked,
+}
+
+/// A configuration that was read again while serving.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reload {
+    /// Whether it was taken.
+    pub taken: bool,
+    /// The generation that holds from here on.
+    pub generation: Generation,
+    /// Why it was not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a request asks for, as far as rules judge it.
@@ -286,7 +300,7 @@ impl Sink {
 }
 
 /// `2026-11-21T01:24:00.123456Z` (RFC 3339 §5.6). A clock before 1970 reads as 1970.
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

@@ -13,6 +13,7 @@ mod doctor;
 mod policy;
 mod sandboxes;
 mod sshd;
+mod status;
 
 /// An SSH server whose sessions run in sandboxes.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ enum Command {
     /// Work with policies.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Say how a running daemon is, and what came of its last reload (needs root).
+    Status(status::Question),
     /// List the sandboxes of a running daemon (needs root).
     Sandboxes(sandboxes::List),
     /// End sandboxes of a running daemon, with everything in them (needs root).
@@ -99,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(question) => question.answer(),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(command) => command.run(),
+        Command::Status(question) => question.answer(),
         Command::Sandboxes(list) => sandboxes::list(&list),
         Command::Kill(kill) => sandboxes::kill(&kill),
     };

@@ -24,6 +24,7 @@ mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
+mod reloading;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -44,6 +45,7 @@ pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use reloading::{OnFailure, Reloading};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -109,6 +111,8 @@ pub struct Config {
     pub algorithms: algorithms::Algorithms,
     /// How connections are looked into.
     pub inspection: Inspection,
+    /// How a running daemon takes what is new.
+    pub reloading: Reloading,
 }
 
 /// One login.

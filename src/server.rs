@@ -29,6 +29,7 @@ mod notify;
 mod reload;
 mod supervisor;
 mod texts;
+mod watch;
 
 pub use check::{CheckError, Checked, check};
 pub use keys::sift as sift_host_keys;
@@ -233,15 +234,23 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     drop((gate_end, door));
     sandbox::keep_supervisors().map_err(std::io::Error::other)?;
     let _pid_file = launch::tell(&ready, launch.pid_file, plan.served.as_ref())?;
+    let files = watches(checked.config(), life).then(|| watch::Watch::open(checked.config()));
     let family = supervisor::Family {
         monitor,
         gate,
         tree,
+        files: files.transpose()?,
     };
-    supervisor.watch(&family, checked.config().manners.drain, notifier)
+    supervisor.watch(family, checked.config().manners.drain, notifier)
 }
 
-/// The directory of a file, for making it.
+/// Whether changed files are read: there is a configuration, and SIGHUP would read it.
+fn watches(config: &Config, life: launch::Life) -> bool {
+    let from_file = config.client_key.is_none();
+    config.reloading.watch && from_file && life == launch::Life::Service(Hangup::Reload)
+}
+
+/// The directory of a file.
 fn parent(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())

@@ -1,7 +1,7 @@
 //! `sandgate sandboxes` and `sandgate kill`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -35,10 +35,16 @@ pub(super) struct Kill {
 
 /// Which daemon.
 #[derive(Debug, clap::Args)]
-struct Daemon {
+pub(super) struct Daemon {
     /// Its socket [default: the only one in /run/sandgate]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+}
+
+impl Daemon {
+    pub(super) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
 }
 
 /// Names of logins never begin with a digit.
@@ -62,7 +68,7 @@ impl std::str::FromStr for Target {
 }
 
 pub(super) fn list(list: &List) -> anyhow::Result<ExitCode> {
-    let entries = Line::open(list.daemon.socket.as_deref())?.list()?;
+    let entries = Line::open(list.daemon.socket())?.list()?;
     let mut out = io::stdout().lock();
     if list.json {
         for entry in &entries {
@@ -151,7 +157,7 @@ fn state(state: State) -> &'static str {
 }
 
 /// The two largest units.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -173,7 +179,7 @@ fn size(bytes: u64) -> String {
 
 /// All are asked for, whatever becomes of the first; status 1 if one could not be ended.
 pub(super) fn kill(kill: &Kill) -> anyhow::Result<ExitCode> {
-    let line = Line::open(kill.daemon.socket.as_deref())?;
+    let line = Line::open(kill.daemon.socket())?;
     let haste = if kill.now { Haste::Now } else { Haste::Gentle };
     let mut failures = Vec::new();
     for target in &kill.which {

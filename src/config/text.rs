@@ -19,7 +19,8 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures,
+    Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env, sftp,
+    signatures,
 };
 use crate::model::{DefinitionName, LoginName};
 use crate::yaml::{self, Fault, Invalid};
@@ -66,6 +67,8 @@ struct File {
     drain: Option<Spanned<u64>>,
     #[serde(default)]
     inspection: InspectionFile,
+    #[serde(default)]
+    reload: Reloading,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,9 +159,8 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let uids = file.uids.as_ref().map_or(Ok(Uids::default()), check_uids)?;
     let limits = check_limits(&file.limits, uids)?;
     let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
-    let places = file.limits.sandboxes.as_ref().map(|value| value.referenced);
     let kinds = assignments.kinds(&logins).len();
-    let pool = check_pool(file.pool, places, kinds, limits.sandboxes)?;
+    let pool = check_pool(file.pool, &file.limits, kinds, limits.sandboxes)?;
     let manners = manners::check(
         base,
         Keys {
@@ -192,6 +194,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
+        reloading: file.reload,
     })
 }
 
@@ -341,11 +344,12 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
 
 fn check_pool(
     pool: Option<Spanned<usize>>,
-    sandboxes_at: Option<Location>,
+    file: &LimitsFile,
     kinds: usize,
     sandboxes: usize,
 ) -> Result<usize, Fault> {
-    let written = pool.as_ref().map(|pool| pool.referenced).or(sandboxes_at);
+    let written = pool.as_ref().or(file.sandboxes.as_ref());
+    let written = written.map(|value| value.referenced);
     let size = pool.map_or_else(default_pool, |pool| pool.value);
     let pooled = size.saturating_mul(kinds);
     if pooled >= sandboxes {

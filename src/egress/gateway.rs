@@ -93,6 +93,13 @@ impl Gateway {
         }
     }
 
+    /// Gives every kind of sandbox this policy, until it is renewed.
+    pub fn shut(&self, snapshot: &Arc<Snapshot>) {
+        for policy in self.policies.values() {
+            policy.send_replace(Arc::clone(snapshot));
+        }
+    }
+
     /// Starts serving a sandbox's proxy listener; the task ends when its handle is dropped.
     pub fn start_proxy(
         &self,

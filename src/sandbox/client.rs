@@ -65,7 +65,16 @@ struct Shared {
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
     /// Programs for keys that may run at once.
     commands: Semaphore,
-    reloads: mpsc::UnboundedSender<OwnedFd>,
+    reloads: mpsc::UnboundedSender<Renewal>,
+}
+
+/// What came of a reload.
+#[derive(Debug)]
+pub enum Renewal {
+    /// The texts of a configuration that was found good.
+    Texts(OwnedFd),
+    /// It is bad, and why.
+    Failed(String),
 }
 
 /// What the gate's end of the channel gives.
@@ -75,8 +84,8 @@ pub struct Attached<F> {
     pub monitor: Monitor,
     /// Carries the messages; resolves when the monitor is lost.
     pub lost: F,
-    /// The texts of each configuration that was found good while serving.
-    pub reloads: mpsc::UnboundedReceiver<OwnedFd>,
+    /// What came of each reload while serving.
+    pub reloads: mpsc::UnboundedReceiver<Renewal>,
 }
 
 /// Before the pool is refilled: those who wait for a session come first.
@@ -364,16 +373,15 @@ impl Monitor {
                 self.replace(sandbox);
             }
             Message::Reloaded => {
-                let Ok([texts]) = <[OwnedFd; 1]>::try_from(descriptors) else {
-                    tracing::error!(
-                        "the new configuration did not arrive: too many open files; send SIGHUP again"
-                    );
-                    return Ok(());
+                let renewal = match <[OwnedFd; 1]>::try_from(descriptors) {
+                    Ok([texts]) => Renewal::Texts(texts),
+                    Err(_) => Renewal::Failed(
+                        "it did not arrive: too many open files; send SIGHUP again".to_owned(),
+                    ),
                 };
-                if self.0.reloads.send(texts).is_err() {
-                    tracing::debug!("a configuration came at the end");
-                }
+                self.renewed(renewal);
             }
+            Message::ReloadFailed(reason) => self.renewed(Renewal::Failed(reason)),
             Message::Exited { session, exit } => {
                 let waiting = lock(&self.0.exits).remove(&session);
                 if let Some(Err(unclaimed)) = waiting.map(|waiting| waiting.send(exit)) {
@@ -382,6 +390,12 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    fn renewed(&self, renewal: Renewal) {
+        if self.0.reloads.send(renewal).is_err() {
+            tracing::debug!("a configuration came at the end");
+        }
     }
 
     /// Gives what an answer brought its owner. What came without its descriptors, because this process

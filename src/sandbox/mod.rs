@@ -36,7 +36,9 @@ pub(crate) use capabilities::{keep_monitors, keep_supervisors, require as requir
 pub(crate) use cgroup::Tree;
 pub use cgroup::{Controllers, Limits, Version};
 pub(crate) use channel::Channel;
-pub use client::{Attached, Lease, Lost, Monitor, PathError, Refusal, Session, Stdio, Witness};
+pub use client::{
+    Attached, Lease, Lost, Monitor, PathError, Refusal, Renewal, Session, Stdio, Witness,
+};
 #[cfg(debug_assertions)]
 pub use confine::ablation;
 pub(crate) use files::SYNTHESIZED;
@@ -45,7 +47,7 @@ pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{
-    Charter, Lines, Reload, open_keys, open_secrets, run as serve_as_monitor,
+    Charter, Lines, Reload, Reloaded, open_keys, open_secrets, run as serve_as_monitor,
 };
 pub(crate) use privileges::{PrivilegeError, drop_to, forbid_core_dumps, raise_open_files};
 pub use protocol::{

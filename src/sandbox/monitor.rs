@@ -16,22 +16,24 @@ use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
-use super::protocol::admin::{AdminAnswer, AdminRequest, Haste};
+use super::protocol::admin::{AdminAnswer, AdminRequest, Haste, Status};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
 use super::seccomp::{Filter, SeccompError};
 use crate::config::Uids;
-use crate::model::{Kind, LoginName, SandboxId, SessionId};
+use crate::model::{Kind, LoginName};
 use crate::sys::clone::SingleThreaded;
 
 mod commands;
 mod desk;
 mod errands;
+mod events;
 mod hold;
 mod keys;
 mod outbox;
 mod remains;
 mod sandboxes;
 mod sessions;
+mod standing;
 
 pub(super) use commands::MOST as MOST_COMMANDS;
 pub(crate) use keys::{open_keys, open_secrets};
@@ -39,9 +41,11 @@ pub(crate) use keys::{open_keys, open_secrets};
 use commands::Commands;
 use desk::Desk;
 use errands::Errands;
+use events::{Events, Source};
 use outbox::Outbox;
 use sandboxes::Sandboxes;
 use sessions::Sessions;
+use standing::Standing;
 
 /// Messages of the gate that are answered before everything else has its turn.
 const MOST_MESSAGES: usize = 64;
@@ -86,98 +90,22 @@ pub(crate) struct Charter {
     pub(crate) seal_memory_files: bool,
 }
 
+/// What came of reading everything again.
+pub(crate) enum Reloaded {
+    /// It is good.
+    Good(Reload),
+    /// There is nothing to read.
+    Nothing,
+    /// It is bad, and why.
+    Bad(String),
+}
+
 /// What a reload found good.
 pub(crate) struct Reload {
     /// What the monitor may do from now on.
     pub(crate) charter: Charter,
     /// What the gate has to read, which can open no file.
     pub(crate) texts: OwnedFd,
-}
-
-/// Whose event it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Gate,
-    /// A sandbox's init reports, or ended.
-    Birth(SandboxId),
-    InitEnd(SandboxId),
-    /// A session's child reports, or ended.
-    Start(SessionId),
-    End(SessionId),
-    /// An errand's child ended.
-    Errand(u64),
-    /// SIGHUP.
-    Signal,
-    /// A program that tells keys wrote, or ended.
-    Output(u64),
-    CommandEnd(u64),
-    /// Its memory ends.
-    SandboxAlarm(SandboxId),
-    SessionAlarm(SessionId),
-    /// Somebody calls who wants to know about sandboxes, or asks.
-    Desk,
-    Caller(u64),
-}
-
-impl Source {
-    fn token(self) -> epoll::EventData {
-        let (kind, number) = match self {
-            Self::Gate => (0, 0),
-            Self::Birth(id) => (1, id.0),
-            Self::InitEnd(id) => (2, id.0),
-            Self::Start(id) => (3, id.0),
-            Self::End(id) => (4, id.0),
-            Self::Errand(id) => (5, id),
-            Self::Signal => (6, 0),
-            Self::Output(id) => (7, id),
-            Self::CommandEnd(id) => (8, id),
-            Self::SandboxAlarm(id) => (9, id.0),
-            Self::SessionAlarm(id) => (10, id.0),
-            Self::Desk => (11, 0),
-            Self::Caller(id) => (12, id),
-        };
-        epoll::EventData::new_u64(kind << 56 | number)
-    }
-
-    fn of(token: epoll::EventData) -> Option<Self> {
-        let token = token.u64();
-        let number = token & (u64::MAX >> 8);
-        Some(match token >> 56 {
-            0 => Self::Gate,
-            1 => Self::Birth(SandboxId(number)),
-            2 => Self::InitEnd(SandboxId(number)),
-            3 => Self::Start(SessionId(number)),
-            4 => Self::End(SessionId(number)),
-            5 => Self::Errand(number),
-            6 => Self::Signal,
-            7 => Self::Output(number),
-            8 => Self::CommandEnd(number),
-            9 => Self::SandboxAlarm(SandboxId(number)),
-            10 => Self::SessionAlarm(SessionId(number)),
-            11 => Self::Desk,
-            12 => Self::Caller(number),
-            _ => return None,
-        })
-    }
-}
-
-/// Where events come from; what is added must be dropped to be removed.
-#[derive(Debug)]
-struct Events(OwnedFd);
-
-impl Events {
-    fn watch(&self, what: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.0,
-            what,
-            source.token(),
-            epoll::EventFlags::IN,
-        )?)
-    }
-
-    fn forget(&self, what: impl AsFd) -> io::Result<()> {
-        Ok(epoll::delete(&self.0, what)?)
-    }
 }
 
 /// What every part of the monitor works with.
@@ -210,6 +138,7 @@ struct Monitor {
     errands: Errands,
     commands: Commands,
     desk: Desk,
+    standing: Standing,
     signals: SignalFd,
 }
 
@@ -225,12 +154,11 @@ pub(crate) struct Lines {
 
 /// Serves the gate until it is gone, once it has said which certificates sandboxes trust; then nothing that
 /// was started is left. With each SIGHUP, which the caller has blocked, `reload` is asked for what is new;
-/// without an answer all stays as it is.
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
     Lines { gate, trust, admin }: Lines,
-    mut reload: impl FnMut() -> Option<Reload>,
+    mut reload: impl FnMut() -> Reloaded,
 ) -> Result<(), MonitorError> {
     let mut bundle = String::new();
     io::Read::read_to_string(&mut std::fs::File::from(trust), &mut bundle)?;
@@ -238,7 +166,7 @@ pub(crate) fn run(
         // The gate has ended, and said why.
         return Ok(tree.raze()?);
     }
-    let events = Events(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+    let events = Events::new()?;
     events.watch(&gate, Source::Gate)?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -275,6 +203,7 @@ pub(crate) fn run(
         errands: Errands::default(),
         commands: Commands::default(),
         desk,
+        standing: Standing::new(),
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -283,7 +212,7 @@ pub(crate) fn run(
 }
 
 impl Monitor {
-    fn serve(&mut self, reload: &mut impl FnMut() -> Option<Reload>) -> Result<(), MonitorError> {
+    fn serve(&mut self, reload: &mut impl FnMut() -> Reloaded) -> Result<(), MonitorError> {
         let mut ready = Vec::with_capacity(64);
         loop {
             ready.clear();
@@ -320,9 +249,8 @@ impl Monitor {
                             .read_signal()
                             .map_err(io::Error::from)?
                             .is_some()
-                            && let Some(reload) = reload()
                         {
-                            self.renew(reload)?;
+                            self.renew(reload())?;
                         }
                     }
                 }
@@ -341,7 +269,17 @@ impl Monitor {
     /// Takes the new charter and hands the gate its texts. Logins and blueprints that are gone stay: what
     /// runs was made by them, and the gate, which lets nobody in for them any more, could have asked for
     /// more of the same before.
-    fn renew(&mut self, Reload { charter, texts }: Reload) -> Result<(), MonitorError> {
+    fn renew(&mut self, reloaded: Reloaded) -> Result<(), MonitorError> {
+        let Reload { charter, texts } = match reloaded {
+            Reloaded::Good(reload) => reload,
+            Reloaded::Nothing => return Ok(()),
+            Reloaded::Bad(reason) => {
+                let reason = self.standing.failed(reason);
+                let message = Message::ReloadFailed(reason);
+                return self.context.outbox.send(&message, vec![]);
+            }
+        };
+        self.standing.taken();
         let old = std::mem::replace(&mut self.context.charter, charter);
         let charter = &mut self.context.charter;
         for (login, sources) in old.logins {
@@ -360,6 +298,7 @@ impl Monitor {
         };
         let answer = match request {
             AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
+            AdminRequest::Status => AdminAnswer::Status(self.status()),
             AdminRequest::End { sandbox: id, haste } => {
                 match self.sandboxes.end_for_root(&mut self.context, id, haste)? {
                     Ok(()) => {
@@ -372,6 +311,15 @@ impl Monitor {
         };
         self.desk.tell(&self.context, caller, &answer);
         Ok(())
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            sandboxes: self.sandboxes.count(),
+            sessions: self.sessions.count(),
+            kinds: self.context.charter.blueprints.len(),
+            ..self.standing.status()
+        }
     }
 
     fn time_to_next(&self) -> Option<Duration> {

@@ -283,6 +283,8 @@ pub enum Message {
     Gone(SandboxId),
     /// The configuration was read again; one descriptor: what the gate has to know of it.
     Reloaded,
+    /// It was read again and is bad, and why.
+    ReloadFailed(String),
 }
 
 /// What a request gives.

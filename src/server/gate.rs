@@ -15,15 +15,19 @@ use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use super::{inspection, keys, reload, supervisor};
-use crate::audit::Trail;
-use crate::config::Config;
+use crate::audit::{self, Event, Trail};
+use crate::config::{Config, OnFailure};
 use crate::egress::{Door, Gateway, Inspector, Resolver, Whois};
 use crate::model::{Generation, Kind};
 use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
-    self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, SeccompError,
+    self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, Renewal,
+    SeccompError,
 };
 use crate::ssh::{self, Host, SpillDir};
+
+/// The policy that allows nothing out.
+const NOTHING: &str = "version: 1\n";
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -222,18 +226,8 @@ async fn serve(
         tokio::select! {
             served = &mut serving => return Ok(served?),
             ended = &mut lost => return Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
-            Some(texts) = reloads.recv() => {
-                generation = Generation(generation.0 + 1);
-                let running = Arc::clone(&hosts.borrow());
-                match renew(&running, &opened.identity, texts, generation) {
-                    Ok(host) => {
-                        host.monitor.renew_pools(pools(&host.config));
-                        hosts.send_replace(Arc::new(host));
-                        tracing::info!(generation = generation.0, "configuration reloaded");
-                    }
-                    // The monitor has checked the same texts.
-                    Err(error) => tracing::error!(error, "the new configuration was not taken"),
-                }
+            Some(renewal) = reloads.recv() => {
+                generation = follow(&hosts, &opened.identity, renewal, generation);
             }
             _ = terminate.recv() => {
                 ending.drain.cancel();
@@ -242,6 +236,34 @@ async fn serve(
                 ending.drain.cancel();
                 ending.now.cancel();
             }
+        }
+    }
+}
+
+/// Takes what came of a reload; the generation that holds from here on.
+fn follow(
+    hosts: &watch::Sender<Arc<Host>>,
+    identity: &ssh::Identity,
+    renewal: Renewal,
+    generation: Generation,
+) -> Generation {
+    let running = Arc::clone(&hosts.borrow());
+    let next = Generation(generation.0 + 1);
+    let renewed = match renewal {
+        Renewal::Texts(texts) => renew(&running, identity, texts, next),
+        Renewal::Failed(reason) => Err(reason),
+    };
+    match renewed {
+        Ok(host) => {
+            host.monitor.renew_pools(pools(&host.config));
+            tracing::info!(generation = next.0, "configuration reloaded");
+            write_down(&host.trail, next, None);
+            hosts.send_replace(Arc::new(host));
+            next
+        }
+        Err(reason) => {
+            fail(&running, generation, reason);
+            generation
         }
     }
 }
@@ -275,6 +297,42 @@ fn renew(
         gateway: Arc::new(running.gateway.renewed(&policies)),
         config,
     })
+}
+
+/// What is new is bad: what was there stays, without a way out where the operator says so.
+fn fail(running: &Host, generation: Generation, reason: String) {
+    let denied = match running.config.reloading.on_failure {
+        OnFailure::Keep => Ok(false),
+        OnFailure::Deny => Snapshot::parse("nothing", NOTHING, generation).map(|nothing| {
+            running.gateway.shut(&Arc::new(nothing));
+            true
+        }),
+    };
+    match denied {
+        Ok(false) => tracing::error!(reason, "the new configuration was not taken"),
+        Ok(true) => tracing::error!(
+            reason,
+            "the new configuration was not taken; until a good one comes nothing leaves a sandbox (reload.on_failure)"
+        ),
+        Err(error) => {
+            let error = super::explain(&error);
+            tracing::error!(reason, error, "egress could not be shut");
+        }
+    }
+    write_down(&running.trail, generation, Some(reason));
+}
+
+/// A trail that takes nothing keeps nobody from being served as before: each decision has to go there first.
+fn write_down(trail: &Trail, generation: Generation, reason: Option<String>) {
+    let taken = reason.is_none();
+    let event = Event::Reload(audit::Reload {
+        taken,
+        generation,
+        reason,
+    });
+    if let Err(error) = trail.record(&event) {
+        tracing::error!(%error, taken, "a reload is not in the audit trail");
+    }
 }
 
 /// How many sandboxes of each kind wait. None of one whose changes are kept: one at a time has them.

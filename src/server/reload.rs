@@ -6,7 +6,7 @@ use super::check::{CheckError, Checked, check_with};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use crate::config::{self, Config, ConfigError};
-use crate::sandbox::Reload;
+use crate::sandbox::{Reload, Reloaded};
 
 /// Why the running configuration stays.
 #[derive(Debug, thiserror::Error)]
@@ -32,20 +32,18 @@ pub(super) enum ReloadError {
     Texts(#[source] std::io::Error),
 }
 
-/// The monitor's side, which may open files. A failure is said loudly and changes nothing.
-pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Option<Reload> {
+/// The monitor's side, which may open files. A failure is said loudly and changes nothing here.
+pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Reloaded {
     notifier.tell(State::Reloading);
     let reloaded = read_again(running);
     notifier.tell(State::Ready);
     match reloaded {
-        Ok(reload) => reload,
+        Ok(Some(reload)) => Reloaded::Good(reload),
+        Ok(None) => Reloaded::Nothing,
         Err(error) => {
             let error = super::explain(&error);
-            tracing::error!(
-                error,
-                "SIGHUP: the new configuration is bad, the running one stays"
-            );
-            None
+            tracing::error!(error, "the new configuration is bad, the running one stays");
+            Reloaded::Bad(error)
         }
     }
 }
@@ -55,7 +53,7 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     let running = running.config();
     let path = &running.source;
     if running.client_key.is_some() || running.logins.values().any(|login| login.policy.is_none()) {
-        tracing::warn!("SIGHUP: there is no configuration file; only keys are read afresh");
+        tracing::warn!("there is no configuration file; only keys are read afresh");
         return Ok(None);
     }
     let text = std::fs::read_to_string(path).map_err(|source| ReloadError::Read {
@@ -69,7 +67,7 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     }
     if !fixed.is_empty() {
         let keys = fixed.join(", ");
-        tracing::warn!(keys, "SIGHUP: changes of these keys need a restart");
+        tracing::warn!(keys, "changes of these keys need a restart");
     }
     let texts = Texts {
         config: text,
@@ -113,6 +111,7 @@ pub(super) fn renewed(
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
         "inspection": inspection,
+        "reload.watch": reloading.watch,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

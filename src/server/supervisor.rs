@@ -14,6 +14,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::launch::{Hangup, Life};
 use super::notify::{Notifier, State};
+use super::watch::Watch;
 use crate::sandbox::Tree;
 use crate::sys;
 use crate::sys::clone::Child;
@@ -34,6 +35,17 @@ pub(super) struct Family {
     pub(super) monitor: Child,
     pub(super) gate: Child,
     pub(super) tree: Tree,
+    /// The files that a reload reads.
+    pub(super) files: Option<Watch>,
+}
+
+/// What is waited for.
+enum Event {
+    Signal(Signal),
+    /// A file changed.
+    Change,
+    /// The time is over.
+    Over,
 }
 
 /// How the other two processes ended, as far as they have.
@@ -64,19 +76,23 @@ impl Supervisor {
     /// of every sandbox with them.
     pub(super) fn watch(
         &self,
-        family: &Family,
+        mut family: Family,
         drain: Duration,
         notifier: &Notifier,
     ) -> io::Result<ExitCode> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&self.signals, flags)?;
-        let (mut ended, asked) = self.wait(&signals, family, None)?;
+        let (mut ended, asked) = self.wait(&signals, &mut family, None)?;
         if let Some(signal) = asked {
             notifier.tell(State::Stopping);
+            family.files = None;
             if signal == Signal::SIGTERM {
                 send(&family.gate, rustix::process::Signal::TERM)?;
-                (ended, _) =
-                    self.wait(&signals, family, Some(Instant::now() + drain + PATIENCE))?;
+                (ended, _) = self.wait(
+                    &signals,
+                    &mut family,
+                    Some(Instant::now() + drain + PATIENCE),
+                )?;
             }
         }
         if ended.gate.is_none() {
@@ -119,7 +135,7 @@ impl Supervisor {
     fn wait(
         &self,
         signals: &SignalFd,
-        family: &Family,
+        family: &mut Family,
         until: Option<Instant>,
     ) -> io::Result<(Ended, Option<Signal>)> {
         loop {
@@ -130,40 +146,65 @@ impl Supervisor {
             if ended.gate.is_some() || ended.monitor.is_some() {
                 return Ok((ended, None));
             }
-            match (next(signals, until)?, self.life) {
-                (None, _) => return Ok((ended, None)),
-                (Some(signal @ (Signal::SIGTERM | Signal::SIGINT)), _) => {
+            let signal = match next(signals, family.files.as_mut(), until)? {
+                Event::Over => return Ok((ended, None)),
+                Event::Change => {
+                    tracing::info!("a file has changed; everything is read again");
+                    send(&family.monitor, rustix::process::Signal::HUP)?;
+                    continue;
+                }
+                Event::Signal(signal) => signal,
+            };
+            match (signal, self.life) {
+                (signal @ (Signal::SIGTERM | Signal::SIGINT), _) => {
                     return Ok((ended, Some(signal)));
                 }
-                (Some(Signal::SIGHUP), Life::Visit) => return Ok((ended, Some(Signal::SIGINT))),
-                (Some(Signal::SIGHUP), Life::Service(Hangup::Reload)) => {
+                (Signal::SIGHUP, Life::Visit) => return Ok((ended, Some(Signal::SIGINT))),
+                (Signal::SIGHUP, Life::Service(Hangup::Reload)) => {
+                    if let Some(files) = &mut family.files {
+                        files.renew();
+                    }
                     send(&family.monitor, rustix::process::Signal::HUP)?;
                 }
-                (Some(Signal::SIGHUP), Life::Service(Hangup::Stay)) => {
+                (Signal::SIGHUP, Life::Service(Hangup::Stay)) => {
                     tracing::warn!(
                         "SIGHUP: a server by sshd's command line has to be restarted; keys are read at each login"
                     );
                 }
-                (Some(_), _) => {}
+                _ => {}
             }
         }
     }
 }
 
-/// The next signal; `None` once the time is over.
-fn next(signals: &SignalFd, until: Option<Instant>) -> io::Result<Option<Signal>> {
+fn next(
+    signals: &SignalFd,
+    mut files: Option<&mut Watch>,
+    until: Option<Instant>,
+) -> io::Result<Event> {
     loop {
         if let Some(found) = signals.read_signal()? {
             let number = i32::try_from(found.ssi_signo).map_err(io::Error::other)?;
-            return Ok(Some(Signal::try_from(number)?));
+            return Ok(Event::Signal(Signal::try_from(number)?));
         }
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Ok(None);
+        if let Some(files) = &mut files {
+            files.hear()?;
+            if files.changed() {
+                return Ok(Event::Change);
+            }
         }
+        let now = Instant::now();
+        if until.is_some_and(|until| until <= now) {
+            return Ok(Event::Over);
+        }
+        let due = files.as_ref().map(|files| files.due());
+        let left = [until, due].into_iter().flatten().min();
+        let left = left.map(|at| at.saturating_duration_since(now));
         let timeout = left.map(Timespec::try_from).transpose();
         let timeout = timeout.map_err(io::Error::other)?;
-        let mut ready = [PollFd::new(signals, PollFlags::IN)];
+        let mut ready = vec![PollFd::new(signals, PollFlags::IN)];
+        let notes = files.as_ref().map(|files| files.notes());
+        ready.extend(notes.map(|notes| PollFd::from_borrowed_fd(notes, PollFlags::IN)));
         match rustix::event::poll(&mut ready, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

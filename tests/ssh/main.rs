@@ -55,3 +55,4 @@ mod terminal;
 mod texts;
 mod timeouts;
 mod transfers;
+mod watched;

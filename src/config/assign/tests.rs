@@ -99,7 +99,7 @@ fn what_is_not_there_is_refused_where_it_stands() {
         (
             "host_keys: [k]",
             "host_keys: [k]\nlimits: {sandboxes: 8}",
-            "pool (2)",
+            "with a pool of 2",
         ),
         (
             "locked: {policy",

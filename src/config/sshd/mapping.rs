@@ -8,7 +8,7 @@ use super::settings::{Fault, Setting, Settings};
 use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
-use crate::config::{Config, Inspection, Invoker, Limits, Uids, text};
+use crate::config::{Config, Inspection, Invoker, Limits, Reloading, Uids, text};
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
 const RSA_BITS: u64 = 2048;
@@ -73,6 +73,7 @@ pub(super) fn map(
             macs: chosen(settings, "MACs", Kind::Mac)?,
         },
         inspection: Inspection::default(),
+        reloading: Reloading::default(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";

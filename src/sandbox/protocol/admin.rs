@@ -24,6 +24,8 @@ pub enum AdminRequest {
         /// Whether its programs are told before.
         haste: Haste,
     },
+    /// How the daemon is.
+    Status,
 }
 
 /// How a sandbox is ended.
@@ -49,6 +51,40 @@ pub enum AdminAnswer {
     Ended,
     /// It was not done, and why.
     Refused(String),
+    /// How the daemon is.
+    Status(Status),
+}
+
+/// How a daemon is. Times are seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The process that was started.
+    pub pid: u32,
+    /// When it began to serve.
+    pub since: u64,
+    /// How often a configuration was taken, the first included; the audit trail has the same number.
+    pub generation: u64,
+    /// When the last one was.
+    pub loaded: u64,
+    /// Why what came after it was not; `None` where nothing did.
+    pub failure: Option<Failure>,
+    /// Sandboxes that are being made, ready, used, ending.
+    pub sandboxes: [usize; 4],
+    /// Sessions that run.
+    pub sessions: usize,
+    /// Kinds of sandboxes that are configured.
+    pub kinds: usize,
+}
+
+/// A reload that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// One sandbox.

@@ -82,6 +82,16 @@ impl Sandboxes {
         Ok(Ok(()))
     }
 
+    /// How many are being made, ready, used, ending.
+    pub(in crate::sandbox::monitor) fn count(&self) -> [usize; 4] {
+        let living = self.living.values();
+        let used = living
+            .filter(|sandbox| matches!(sandbox.remains.record.tenancy, Tenancy::Taken(_)))
+            .count();
+        let ready = self.living.len() - used;
+        [self.unborn.len(), ready, used, self.dying.len()]
+    }
+
     /// The sandboxes that follow one.
     pub(in crate::sandbox::monitor) fn page(
         &self,

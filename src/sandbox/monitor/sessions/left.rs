@@ -34,11 +34,19 @@ impl Sessions {
 
     /// How many sessions run in a sandbox.
     pub(in crate::sandbox::monitor) fn running_in(&self, sandbox: SandboxId) -> usize {
-        let running = |session: &&Session| {
-            let runs = matches!(session.phase, Phase::Starting { .. } | Phase::Running);
-            session.sandbox == sandbox && runs
-        };
-        self.started.values().filter(running).count()
+        let there = |session: &&Session| session.sandbox == sandbox;
+        self.running().filter(there).count()
+    }
+
+    /// How many run in all.
+    pub(in crate::sandbox::monitor) fn count(&self) -> usize {
+        self.running().count()
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Session> {
+        let runs =
+            |session: &&Session| matches!(session.phase, Phase::Starting { .. } | Phase::Running);
+        self.started.values().filter(runs)
     }
 
     /// The session whose cgroup has this id, ended or not, and that cgroup's path below the daemon's.

@@ -1,0 +1,90 @@
+//! `sandgate status`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use super::sandboxes::{Daemon, span};
+use crate::admin::Line;
+use crate::audit::rfc3339;
+use crate::sandbox::protocol::admin::Status;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Question {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Question {
+    /// Status 1 while what was read last is bad: the daemon serves, but not what its operator wrote.
+    pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
+        let status = Line::open(self.daemon.socket())?.status()?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", as_json(&status))?;
+        } else {
+            out.write_all(as_text(&status).as_bytes())?;
+        }
+        Ok(match status.failure {
+            None => ExitCode::SUCCESS,
+            Some(_) => ExitCode::FAILURE,
+        })
+    }
+}
+
+fn time(seconds: u64) -> String {
+    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+fn as_text(status: &Status) -> String {
+    let Status {
+        version,
+        pid,
+        since,
+        generation,
+        loaded,
+        failure,
+        sandboxes: [making, ready, used, ending],
+        sessions,
+        kinds,
+    } = status;
+    let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let age = span(age.map_or(0, |now| now.as_secs().saturating_sub(*since)));
+    let reload = match failure {
+        None => "the configuration is the one that was read last".to_owned(),
+        Some(failure) => format!(
+            "BAD since {}: {}; what was there before stays",
+            time(failure.at),
+            failure.reason
+        ),
+    };
+    format!(
+        "sandgate {version}, pid {pid}, up {age}\n\
+         generation {generation}, taken {}\n\
+         reload: {reload}\n\
+         sandboxes: {used} used, {ready} ready, {making} being made, {ending} ending, of {kinds} kinds\n\
+         sessions: {sessions}\n",
+        time(*loaded)
+    )
+}
+
+fn as_json(status: &Status) -> serde_json::Value {
+    let [making, ready, used, ending] = status.sandboxes;
+    let failure = status.failure.as_ref();
+    json!({
+        "version": status.version,
+        "pid": status.pid,
+        "since": time(status.since),
+        "generation": status.generation,
+        "loaded": time(status.loaded),
+        "failure": failure.map(|failure| json!({"at": time(failure.at), "reason": failure.reason})),
+        "sandboxes": {"making": making, "ready": ready, "used": used, "ending": ending},
+        "sessions": status.sessions,
+        "kinds": status.kinds,
+    })
+}
