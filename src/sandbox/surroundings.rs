@@ -62,7 +62,7 @@ impl Surroundings {
                 USER_NAMESPACE.to_owned()
             }
             (Some(libc::ENOSYS), _) => "this kernel lacks it: run Linux 5.15 or newer".to_owned(),
-            _ => "`sandgate doctor` says what is there".to_owned(),
+            _ => "docs/container.md lists what is needed".to_owned(),
         }
     }
 }
@@ -130,7 +130,7 @@ mod tests {
             (&mapped, Attempt::PROC, Some(libc::EPERM), "unmask=ALL"),
             (&free, "clone3", Some(libc::ENOSPC), "user.max_*_namespaces"),
             (&free, "openat2", Some(libc::ENOSYS), "Linux 5.15"),
-            (&free, "mount", Some(libc::EIO), "sandgate doctor"),
+            (&free, "mount", Some(libc::EIO), "docs/container.md"),
         ] {
             let found = said(around, call, errno);
             assert!(found.contains(mend), "{call}: {found}");
