@@ -1,4 +1,5 @@
 # run: build and serve on 127.0.0.1:2222 · test: every test · fuzz: each target for a minute · bench
+# image: localhost/sandgate, for containers (docs/container.md)
 #
 # All of them install what is missing with apt-get, and need root for the same reason that the
 # daemon does: it makes namespaces, mounts and cgroups, and drops to other users.
@@ -6,13 +7,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test fuzz bench root cargo
+.PHONY: run test fuzz bench image root cargo
 
 FUZZ_SECONDS ?= 60
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config
 # VS Code's server comes from npm, which NodeSource's packages have and Debian's have apart.
-TEST_PACKAGES := $(BUILD_PACKAGES) bubblewrap busybox-static openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl default-jdk-headless g++ git golang-go \
+TEST_PACKAGES := $(BUILD_PACKAGES) bubblewrap busybox-static crun openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl default-jdk-headless g++ git golang-go \
     iproute2 keyutils lftp $(if $(shell command -v npm),,npm) nmap oathtool \
     procps python3 python3-venv rclone rsync socat sshfs strace tinyproxy-bin util-linux
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
@@ -71,6 +72,10 @@ fuzz: cargo
 bench: root cargo
 	$(call install,$(TEST_PACKAGES))
 	@cargo bench --locked
+
+image: root cargo
+	$(call install,buildah debootstrap)
+	@deploy/container/image.sh
 
 root:
 	@[ "$$(id -u)" = 0 ] || { \

@@ -73,8 +73,14 @@ pub enum ServerError {
     #[error("sandgate serve as root needs a few capabilities: {0}")]
     Capabilities(#[from] CapabilityError),
     /// The daemon's cgroup can't be made.
-    #[error("cgroups: {0}")]
-    Cgroup(std::io::Error),
+    #[error("cgroups: {source}{}", sandbox::cgroup_mend(source).map(|mend| format!(": {mend}")).unwrap_or_default())]
+    Cgroup {
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What this process runs in refuses what sandboxes are made by.
+    #[error(transparent)]
+    Rehearsal(#[from] sandbox::RehearsalError),
     /// The processes can't be started or waited for.
     #[error("{step}: {source}")]
     Process {
@@ -115,6 +121,7 @@ pub fn serve(
         return Err(ServerError::NotRoot);
     }
     sandbox::require_capabilities(wants(&config, !sockets.is_empty()))?;
+    sandbox::rehearse()?;
     let checked = check(config)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
@@ -123,7 +130,7 @@ pub fn serve(
     let ground = launch.ground;
     let run = |served| {
         let controllers = &checked.charter().holders.controllers;
-        let tree = Tree::create(controllers).map_err(ServerError::Cgroup)?;
+        let tree = Tree::create(controllers).map_err(|source| ServerError::Cgroup { source })?;
         let configured = checked.config().admin.as_deref();
         let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
             path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),

@@ -475,7 +475,7 @@ fn the_doctor_names_missing_capabilities_and_says_so_in_words() {
 fn what_a_killed_daemon_left_in_any_hierarchy_is_swept() {
     let world = World::new();
     let mut daemon = Daemon::start(&world, &Setup::closed());
-    let name = format!("sandgate.{}", daemon.id());
+    let name = format!("sandgate.{}.*", daemon.id());
     let left = || {
         let mut find = Command::new("/usr/bin/find");
         find.args(["/sys/fs/cgroup", "-maxdepth", "5", "-name", &name]);

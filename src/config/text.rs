@@ -131,33 +131,17 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let routes = inference::check(&providers, file.inference)?;
     let around = (base, &providers, &routes);
     let definitions = sandbox::check_all(around, file.sandboxes)?;
+    let everyones = Everyones {
+        around,
+        definitions: &definitions,
+        authorities: file.trusted_user_ca_keys.as_ref(),
+        revoked: file.revoked_keys.as_ref(),
+        methods: file.authentication_methods.as_ref(),
+    };
     let mut logins = BTreeMap::new();
     let mut strangers = None;
-    for (name, mut login) in file.logins.value {
-        let everyones = file.trusted_user_ca_keys.as_ref();
-        let authorities = keys::files(base, everyones, login.trusted_user_ca_keys.as_ref())?;
-        let everyones = file.revoked_keys.as_ref();
-        let revoked = keys::files(base, everyones, login.revoked_keys.as_ref())?;
-        let principals_file = login.authorized_principals_file.take();
-        keys::either(
-            login.authorized_principals.as_ref(),
-            principals_file.as_ref(),
-        )?;
-        let principals = keys::principals(login.authorized_principals.take())?;
-        let methods = login.authentication_methods.take();
-        let methods = methods.as_ref().or(file.authentication_methods.as_ref());
-        let chains = authentication::chains(methods)?;
-        authentication::agree(&chains, methods, login.totp_secrets.as_ref())?;
-        let before = strangers.get_or_insert_with(|| chains.clone());
-        authentication::begin_alike(before, &chains, methods)?;
-        let login = Login {
-            authentication: chains,
-            trusted_user_ca_keys: authorities,
-            authorized_principals: principals,
-            authorized_principals_file: principals_file.map(|path| base.join(path.value)),
-            revoked_keys: revoked,
-            ..check_login(around, &definitions, login)?
-        };
+    for (name, login) in file.logins.value {
+        let login = check_entrance(&everyones, login, &mut strangers)?;
         logins.insert(name, login);
     }
     let uids = file
@@ -205,6 +189,50 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         egress: egress::check(base, file.egress)?,
         providers,
         inference: routes,
+    })
+}
+
+/// What the file says for every login.
+struct Everyones<'a> {
+    around: sandbox::Around<'a>,
+    definitions: &'a Definitions,
+    authorities: Option<&'a Spanned<Vec<PathBuf>>>,
+    revoked: Option<&'a Spanned<Vec<PathBuf>>>,
+    methods: Option<&'a Written>,
+}
+
+/// A login, with how its clients prove themselves. The first one says how all begin.
+fn check_entrance(
+    everyones: &Everyones<'_>,
+    mut login: LoginFile,
+    strangers: &mut Option<Chains>,
+) -> Result<Login, Fault> {
+    let (base, ..) = everyones.around;
+    let authorities = keys::files(
+        base,
+        everyones.authorities,
+        login.trusted_user_ca_keys.as_ref(),
+    )?;
+    let revoked = keys::files(base, everyones.revoked, login.revoked_keys.as_ref())?;
+    let principals_file = login.authorized_principals_file.take();
+    keys::either(
+        login.authorized_principals.as_ref(),
+        principals_file.as_ref(),
+    )?;
+    let principals = keys::principals(login.authorized_principals.take())?;
+    let methods = login.authentication_methods.take();
+    let methods = methods.as_ref().or(everyones.methods);
+    let chains = authentication::chains(methods)?;
+    authentication::agree(&chains, methods, login.totp_secrets.as_ref())?;
+    let before = strangers.get_or_insert_with(|| chains.clone());
+    authentication::begin_alike(before, &chains, methods)?;
+    Ok(Login {
+        authentication: chains,
+        trusted_user_ca_keys: authorities,
+        authorized_principals: principals,
+        authorized_principals_file: principals_file.map(|path| base.join(path.value)),
+        revoked_keys: revoked,
+        ..check_login(everyones.around, everyones.definitions, login)?
     })
 }
 

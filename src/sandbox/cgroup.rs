@@ -77,7 +77,7 @@ impl Tree {
     pub(crate) fn create(controllers: &Controllers) -> io::Result<Self> {
         let membership = std::fs::read_to_string("/proc/self/cgroup")?;
         let parent = own_directory(unified_path(&membership)?)?;
-        let name = format!("{PREFIX}{}", rustix::process::getpid());
+        let name = own_name()?;
         let directory = claim(&parent, &name, raze)?;
         if !controllers.unified.is_empty() {
             if !is_root(&parent) {
@@ -205,6 +205,13 @@ impl Hierarchy {
             parent,
         })
     }
+}
+
+/// No living daemon has the same: two in containers that share a cgroup may both be process 1.
+fn own_name() -> io::Result<String> {
+    let namespace = rustix::fs::stat("/proc/self/ns/pid")?.st_ino;
+    let pid = rustix::process::getpid();
+    Ok(format!("{PREFIX}{pid}.{namespace}"))
 }
 
 /// Has dead daemons' directories cleared away, and makes and locks this one's.

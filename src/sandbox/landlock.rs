@@ -26,7 +26,7 @@ pub(super) use rulesets::Rulesets;
 pub enum LandlockError {
     /// The kernel has none.
     #[error(
-        "this kernel enforces no Landlock: it needs CONFIG_SECURITY_LANDLOCK and `landlock` in lsm= (Linux 5.13 or later)"
+        "this kernel enforces no Landlock: it needs CONFIG_SECURITY_LANDLOCK and `landlock` in lsm= (Linux 5.13 or later), and in a container a seccomp profile that allows landlock_create_ruleset"
     )]
     Missing,
     /// The kernel refused a ruleset.

@@ -19,9 +19,11 @@ mod network;
 mod privileges;
 pub mod protocol;
 mod pty;
+mod rehearsal;
 mod root;
 mod seccomp;
 mod secret_program;
+mod surroundings;
 mod trust;
 
 pub use blueprint::{
@@ -60,6 +62,9 @@ pub use protocol::{
     Terminal, WindowSize,
 };
 pub use pty::{Break, resize, send_break};
+pub use rehearsal::RehearsalError;
+pub(crate) use rehearsal::rehearse;
 pub(crate) use root::Source;
 pub(crate) use seccomp::{Filter, SeccompError};
 pub(crate) use secret_program::{Running as RunningSecret, SecretProgram};
+pub(crate) use surroundings::cgroup_mend;

@@ -25,20 +25,21 @@ mod source;
 
 use listed::{Carved, Listing};
 use mounts::{Kind, filesystem, tmpfs};
-use overlay::{Layers, WORKPLACE};
+use overlay::Layers;
 use own::Own;
 
 pub(super) use mounts::{Place, READ_ONLY, RootError, at, attach, clone, inside};
+pub(super) use overlay::WORKPLACE;
 pub(crate) use source::Source;
 
 /// Files in the tmpfs of the root, which holds nothing of the account's.
 const FEW_FILES: u64 = 131_072;
 
 /// A mount namespace proven not to be `host`'s, an inode number of /proc/PID/ns/mnt.
-struct Guarded;
+pub(super) struct Guarded;
 
 impl Guarded {
-    fn check(host: u64) -> Result<Self, RootError> {
+    pub(super) fn check(host: u64) -> Result<Self, RootError> {
         let own = at(
             "stat",
             "/proc/self/ns/mnt",

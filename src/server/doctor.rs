@@ -94,7 +94,9 @@ pub fn examine(config: Result<Config, impl std::error::Error>) -> Report {
     match sandbox::missing_capabilities(wants) {
         Ok(missing) => {
             report.capabilities = capabilities(wants, &missing);
-            if !missing.is_empty() {
+            if missing.is_empty() {
+                rehearse(&mut report);
+            } else {
                 report.refuse(&sandbox::CapabilityError::Missing(sandbox::Missing(
                     missing,
                 )));
@@ -114,6 +116,13 @@ pub fn examine(config: Result<Config, impl std::error::Error>) -> Report {
         Err(error) => report.refuse(&error),
     }
     report
+}
+
+/// Only with all capabilities: without them everything else is refused as well.
+fn rehearse(report: &mut Report) {
+    if let Err(error) = sandbox::rehearse() {
+        report.refuse(&error);
+    }
 }
 
 fn kernel() -> Vec<Feature> {

@@ -16,7 +16,7 @@ use crate::sandbox::blueprint::RootFilesystem;
 use crate::sys::mount::Depth;
 
 /// Any directory serves to mount at for a while; this one exists everywhere (hier(7)).
-pub(super) const WORKPLACE: &str = "/tmp";
+pub(in crate::sandbox) const WORKPLACE: &str = "/tmp";
 
 /// How often, and how far apart, the kept changes are asked for while another sandbox has them, which is ending.
 const TRIES: u32 = 250;
