@@ -24,6 +24,7 @@ mod inspection;
 mod keys;
 mod keys_command;
 mod manners;
+mod rootless;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -44,6 +45,7 @@ pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
+pub use rootless::{OneUid, Rootless};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -101,7 +103,7 @@ pub struct Config {
     pub pool: usize,
     /// What this kernel can't enforce and the operator accepts.
     pub accept_weaker: Vec<Gap>,
-    /// Where root asks about sandboxes; `None` is `/run/sandgate/PID.sock`.
+    /// Where root asks about sandboxes; `None` is `PID.sock` in /run/sandgate, or in a user's own.
     pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
@@ -109,6 +111,8 @@ pub struct Config {
     pub algorithms: algorithms::Algorithms,
     /// How connections are looked into.
     pub inspection: Inspection,
+    /// What is accepted where an ordinary user serves.
+    pub rootless: Rootless,
 }
 
 /// One login.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
 use super::{
-    Chains, Config, Forwarding, Inspection, Login, Sftp, Sharing, Signatures, Uids, manners, text,
+    Chains, Config, Forwarding, Inspection, Login, Rootless, Sftp, Sharing, Signatures, Uids,
+    manners, text,
 };
 use crate::model::LoginName;
 
@@ -144,6 +145,7 @@ impl Config {
             client_key,
             algorithms: Algorithms::default(),
             inspection: Inspection::default(),
+            rootless: Rootless::default(),
         })
     }
 }

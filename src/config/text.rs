@@ -19,7 +19,8 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Chains, Config, Gap, Limits, Login, Sftp, Uids, admin, keys, set_env, sftp, signatures,
+    Chains, Config, Gap, Limits, Login, Rootless, Sftp, Uids, admin, keys, set_env, sftp,
+    signatures,
 };
 use crate::model::{DefinitionName, LoginName};
 use crate::yaml::{self, Fault, Invalid};
@@ -66,6 +67,8 @@ struct File {
     drain: Option<Spanned<u64>>,
     #[serde(default)]
     inspection: InspectionFile,
+    #[serde(default)]
+    rootless: Rootless,
 }
 
 #[derive(Debug, Deserialize)]
@@ -192,6 +195,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
         inspection: inspection::check(base, file.inspection),
+        rootless: file.rootless,
     })
 }
 

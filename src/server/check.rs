@@ -9,9 +9,10 @@ use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
 use crate::egress::InspectError;
 use crate::model::{Generation, Kind, LoginName};
 use crate::policy::{LoadError, Rules, Snapshot};
-use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
+use crate::sandbox::{Ceiling, Charter, Footing, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
+mod rootless;
 
 use blueprint::{blueprint, key_sources, missing_paths};
 
@@ -121,8 +122,8 @@ impl Checked {
 }
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
-pub fn check(config: Config) -> Result<Checked, CheckError> {
-    let holders = Holders::probe().map_err(CheckError::Holders)?;
+pub(super) fn check_on(config: Config, footing: Footing) -> Result<Checked, CheckError> {
+    let holders = Holders::probe(footing).map_err(CheckError::Holders)?;
     check_with(config, holders)
 }
 
@@ -174,7 +175,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         );
         let (bounds, unheld) = ceiling(&kind, &login, &holders, &config)?;
         warnings.extend(unheld);
-        let blueprint = blueprint(&kind, &login, &snapshot, (&config, bounds))?;
+        let blueprint = blueprint(&kind, &login, &snapshot, (&config, bounds, holders.footing))?;
         warnings.extend(super::files::check(&kind.login, &blueprint)?);
         warnings.extend(missing_paths(&blueprint)?);
         blueprints.insert(kind.clone(), blueprint);
@@ -187,6 +188,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         sandboxes: config.limits.sandboxes,
         errands: config.limits.channels,
         kernel,
+        footing: holders.footing,
         holders,
         seal_memory_files,
     };

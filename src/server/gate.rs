@@ -155,7 +155,8 @@ fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), 
     let own = checked.config().uids.gate;
     sandbox::forbid_core_dumps()?;
     sandbox::raise_open_files()?;
-    sandbox::drop_to(Account { uid: own, gid: own })?;
+    let account = Account { uid: own, gid: own };
+    sandbox::drop_to(account, checked.charter().footing)?;
     // After the change of ids, which clears it; before the filter, which would refuse it.
     supervisor::die_with(parent)?;
     sandbox::enforce(checked.charter().kernel.gate(spill)?)?;

@@ -6,7 +6,7 @@ use super::check::{CheckError, Checked, check_with};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use crate::config::{self, Config, ConfigError};
-use crate::sandbox::Reload;
+use crate::sandbox::{Footing, Reload};
 
 /// Why the running configuration stays.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,7 @@ pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Option<Reload> {
 
 fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     let holders = running.charter().holders.clone();
+    let footing = holders.footing;
     let running = running.config();
     let path = &running.source;
     if running.client_key.is_some() || running.logins.values().any(|login| login.policy.is_none()) {
@@ -62,7 +63,9 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
         path: path.clone(),
         source,
     })?;
-    let (config, fixed) = renewed(running, &text)?;
+    let (config, mut fixed) = renewed(running, &text)?;
+    // A user's come from elsewhere.
+    fixed.retain(|key| footing == Footing::Root || *key != "uids");
     let checked = check_with(config, holders)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
@@ -113,6 +116,7 @@ pub(super) fn renewed(
         "limits.sandboxes": limits.sandboxes,
         "drain": manners.drain,
         "inspection": inspection,
+        "rootless": rootless,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

@@ -73,6 +73,7 @@ pub(super) fn map(
             macs: chosen(settings, "MACs", Kind::Mac)?,
         },
         inspection: Inspection::default(),
+        rootless: crate::config::Rootless::default(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";

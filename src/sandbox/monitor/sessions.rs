@@ -341,6 +341,7 @@ fn fork_session(
     let prepared = Prepared {
         entrance: &place.entrance,
         account: place.account,
+        footing: context.charter.footing,
         joins: context.tree.joins(place.group(), &group)?,
         limits: place.bounds.process,
         open_files: context.session_files,
