@@ -14,7 +14,7 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config
 # VS Code's server comes from npm, which NodeSource's packages have and Debian's have apart.
 TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl g++ git iproute2 \
     keyutils lftp $(if $(shell command -v npm),,npm) nmap oathtool \
-    procps python3 python3-venv rclone rsync sshfs strace util-linux
+    procps python3 python3-venv rclone rsync sshfs strace uidmap util-linux
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 
 # Under sudo the invoking user's Rust is used where root has none.

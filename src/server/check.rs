@@ -27,12 +27,16 @@ pub enum CheckError {
     Landlock(#[from] LandlockError),
     /// What this kernel can't enforce and the operator has not accepted.
     #[error(
-        "{}: this kernel can't enforce {missing}; run a newer one, or accept it by `accept_weaker: [{missing}]`",
+        "{}: {who} can't enforce {missing}; {mend}, or accept it by `accept_weaker: [{missing}]`",
         source_file.display()
     )]
     Weaker {
         /// The configuration.
         source_file: PathBuf,
+        /// Who can't.
+        who: &'static str,
+        /// What would let them.
+        mend: &'static str,
         /// Names for `accept_weaker`.
         missing: String,
     },
@@ -130,12 +134,15 @@ pub(super) fn check_on(config: Config, footing: Footing) -> Result<Checked, Chec
 /// The same where it is known what holds bounds: a daemon that serves has changed its own cgroup.
 pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
-    let seal_memory_files = Path::new("/proc/sys/vm/memfd_noexec").exists();
+    let host = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").ok();
+    let seal_memory_files = host.is_some() && holders.footing == Footing::Root;
+    // A user's sandboxes have what the host has (the sysctl is root's to write): 1 and 2 are inherited.
+    let sealed = seal_memory_files || host.is_some_and(|value| value.trim() != "0");
     let mut gaps = kernel.gaps();
-    if !seal_memory_files {
+    if !sealed {
         gaps.push(Gap::MemfdExec);
     }
-    let mut warnings = accept_gaps(&config, gaps)?;
+    let mut warnings = accept_gaps(&config, gaps, holders.footing)?;
     check_paths(&config)?;
     if config.inspection != Inspection::default() {
         super::inspection::open(&config.inspection)?;
@@ -223,7 +230,11 @@ fn shown(key: &'static str, path: Option<&Path>) -> Result<Option<String>, Check
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
-fn accept_gaps(config: &Config, gaps: Vec<Gap>) -> Result<Vec<String>, CheckError> {
+fn accept_gaps(
+    config: &Config,
+    gaps: Vec<Gap>,
+    footing: Footing,
+) -> Result<Vec<String>, CheckError> {
     let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps
         .into_iter()
         .partition(|gap| config.accept_weaker.contains(gap));
@@ -233,14 +244,23 @@ fn accept_gaps(config: &Config, gaps: Vec<Gap>) -> Result<Vec<String>, CheckErro
             .map(Gap::to_string)
             .collect::<Vec<_>>()
             .join(", ");
+        let (who, mend) = match footing {
+            Footing::Root => ("this kernel", "run a newer one"),
+            Footing::Subordinate | Footing::OneId => (
+                "an ordinary user",
+                "run a kernel of 6.12 or later with sysctl vm.memfd_noexec=1",
+            ),
+        };
         return Err(CheckError::Weaker {
+            who,
+            mend,
             source_file: config.source.clone(),
             missing,
         });
     }
     Ok(accepted
         .iter()
-        .map(|gap| format!("weaker by the operator's word: {gap} is not enforced on this kernel"))
+        .map(|gap| format!("weaker by the operator's word: {gap} is not enforced here"))
         .collect())
 }
 
@@ -292,14 +312,15 @@ mod tests {
     #[test]
     fn a_gap_is_a_refusal_until_the_operator_names_it() {
         let gaps = vec![Gap::LandlockScopes, Gap::MemfdExec];
-        let refused = accept_gaps(&config("memfd_exec"), gaps.clone())
+        let refused = accept_gaps(&config("memfd_exec"), gaps.clone(), Footing::Root)
             .unwrap_err()
             .to_string();
         assert!(
             refused.contains("`accept_weaker: [landlock_scopes]`"),
             "{refused}"
         );
-        let accepted = accept_gaps(&config("memfd_exec, landlock_scopes"), gaps).unwrap();
+        let accepted =
+            accept_gaps(&config("memfd_exec, landlock_scopes"), gaps, Footing::Root).unwrap();
         assert_eq!(accepted.len(), 2);
     }
 }
