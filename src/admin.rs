@@ -57,7 +57,7 @@ pub enum AdminError {
     #[error("the daemon does not answer: {0}")]
     Line(#[from] io::Error),
     /// It knows the caller, or had too many.
-    #[error("the daemon hung up; it answers root alone")]
+    #[error("the daemon hung up; it answers its own user alone")]
     HungUp,
     /// Something else listens there, or another version.
     #[error("the daemon's answer cannot be read: {0}")]
