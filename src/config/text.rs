@@ -115,6 +115,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
         .map_err(|fault| fault.describe(&path.to_string_lossy(), text))
 }
 
+#[allow(clippy::too_many_lines, reason = "one line a key")]
 fn check(path: &Path, file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
     if file.host_keys.value.is_empty() {

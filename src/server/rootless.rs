@@ -174,7 +174,7 @@ impl Rootless {
                     let waited =
                         rustix::io::retry_on_intr(|| rustix::io::read(&made, &mut [0_u8; 1]));
                     exit_now(match waited {
-                        Ok(1) => subids::map(target, uids, gids),
+                        Ok(1) => subids::map(target, *uids, *gids),
                         _ => 1,
                     })
                 });

@@ -78,7 +78,7 @@ fn parse(text: &str, user: Option<&str>, uid: u32) -> Option<Range> {
 }
 
 /// Maps, inside, 0 to the user and what follows to the range; the exit status of who does.
-pub(super) fn map(target: Pid, uids: &Range, gids: &Range) -> i32 {
+pub(super) fn map(target: Pid, uids: Range, gids: Range) -> i32 {
     let count = uids.count.min(gids.count);
     let own = rustix::process::getuid().as_raw();
     if !run(NEWUIDMAP, target, own, uids.first, count) {
