@@ -14,6 +14,14 @@ use crate::sandbox::protocol::{LONGEST, Malformed, encode};
 /// Where daemons listen whose configuration names no other place, each by its pid.
 pub(crate) const DIRECTORY: &str = "/run/sandgate";
 
+/// The usual place of whoever runs this: root's, or a user's own, if they have one.
+pub(crate) fn usual(runtime: Option<&Path>) -> PathBuf {
+    match runtime.filter(|_| !rustix::process::geteuid().is_root()) {
+        Some(runtime) => runtime.join("sandgate"),
+        None => PathBuf::from(DIRECTORY),
+    }
+}
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,9 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum AdminError {
     /// There is no socket.
     #[error(
-        "no daemon serves here: nothing listens in {DIRECTORY}; name its socket with --socket if `admin` puts it elsewhere"
+        "no daemon serves here: nothing listens in {}; name its socket with --socket if `admin` puts it elsewhere",
+        .0.display()
     )]
-    Nobody,
+    Nobody(PathBuf),
     /// There are several.
     #[error("several daemons serve here; name one with --socket: {0}")]
     Several(String),
@@ -48,7 +57,7 @@ pub enum AdminError {
     #[error("the daemon does not answer: {0}")]
     Line(#[from] io::Error),
     /// It knows the caller, or had too many.
-    #[error("the daemon hung up; it answers root alone")]
+    #[error("the daemon hung up; it answers its own user alone")]
     HungUp,
     /// Something else listens there, or another version.
     #[error("the daemon's answer cannot be read: {0}")]
@@ -65,15 +74,15 @@ pub(crate) struct Place(PathBuf);
 impl Place {
     /// Listens where the configuration says. The file is there only once it can be connected to, and takes
     /// the place of one that a killed daemon left.
-    pub(crate) fn open(configured: Option<&Path>) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn open(configured: Option<&Path>, usual: &Path) -> io::Result<(Self, OwnedFd)> {
         use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
         let path = if let Some(path) = configured {
             path.to_owned()
         } else {
             let mut directory = std::fs::DirBuilder::new();
-            directory.recursive(true).mode(0o755).create(DIRECTORY)?;
-            sweep();
-            Path::new(DIRECTORY).join(format!("{}.sock", std::process::id()))
+            directory.recursive(true).mode(0o755).create(usual)?;
+            sweep(usual);
+            usual.join(format!("{}.sock", std::process::id()))
         };
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -121,8 +130,8 @@ impl Place {
 }
 
 /// Removes what killed daemons left. A socket gets its name after it listens: who refuses is dead.
-fn sweep() {
-    for path in sockets() {
+fn sweep(usual: &Path) {
+    for path in sockets(usual) {
         let refused =
             connect(&path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if refused && let Err(error) = std::fs::remove_file(&path) {
@@ -131,8 +140,8 @@ fn sweep() {
     }
 }
 
-fn sockets() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+fn sockets(usual: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(usual).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|end| end == "sock"))
@@ -156,12 +165,12 @@ pub struct Line(Socket);
 
 impl Line {
     /// To the daemon at this socket, or to the only one that listens in the usual place.
-    pub fn open(socket: Option<&Path>) -> Result<Self, AdminError> {
+    pub fn open(socket: Option<&Path>, usual: &Path) -> Result<Self, AdminError> {
         if let Some(path) = socket {
             return Self::to(path);
         }
         let mut lines = Vec::new();
-        for path in sockets() {
+        for path in sockets(usual) {
             match Self::to(&path) {
                 Ok(line) => lines.push((path, line)),
                 // A killed daemon's.
@@ -176,7 +185,8 @@ impl Line {
                 .collect();
             return Err(AdminError::Several(paths.join(", ")));
         }
-        lines.pop().map(|(_, line)| line).ok_or(AdminError::Nobody)
+        let line = lines.pop().map(|(_, line)| line);
+        line.ok_or_else(|| AdminError::Nobody(usual.to_owned()))
     }
 
     fn to(path: &Path) -> Result<Self, AdminError> {

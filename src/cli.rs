@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve SSH in the foreground (needs root).
+    /// Serve SSH in the foreground, as root or as a user (docs/rootless.md).
     Serve(Source),
     /// Check the configuration, its policies and this host, without serving.
     Check(Source),
@@ -37,11 +37,11 @@ enum Command {
     /// Work with policies.
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Say how a running daemon is, and what came of its last reload (needs root).
+    /// Say how a running daemon is, and what came of its last reload (its user's or root's).
     Status(status::Question),
-    /// List the sandboxes of a running daemon (needs root).
+    /// List the sandboxes of a running daemon (its user's or root's).
     Sandboxes(sandboxes::List),
-    /// End sandboxes of a running daemon, with everything in them (needs root).
+    /// End sandboxes of a running daemon, with everything in them (its user's or root's).
     Kill(sandboxes::Kill),
 }
 
@@ -124,7 +124,7 @@ fn serve(source: &Source) -> anyhow::Result<ExitCode> {
 
 fn check(source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.read()?;
-    let checked = server::check(config)?;
+    let checked = server::check(config, &Activation::from_environment())?;
     for warning in checked.warnings() {
         println!("warning: {warning}");
     }

@@ -29,6 +29,7 @@ mod manners;
 mod outside;
 mod providers;
 mod reloading;
+mod rootless;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -54,6 +55,7 @@ pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use outside::{Allow, Network};
 pub use providers::{Injection, Piece, Provider, Providers, SecretCommand, Source};
 pub use reloading::{OnFailure, Reloading};
+pub use rootless::{OneUid, Rootless};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -111,7 +113,7 @@ pub struct Config {
     pub pool: usize,
     /// What this kernel can't enforce and the operator accepts.
     pub accept_weaker: Vec<Gap>,
-    /// Where root asks about sandboxes; `None` is `/run/sandgate/PID.sock`.
+    /// Where root asks about sandboxes; `None` is `PID.sock` in /run/sandgate, or in a user's own.
     pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
     pub client_key: Option<ClientKey>,
@@ -127,6 +129,8 @@ pub struct Config {
     pub providers: Providers,
     /// The model endpoints that definitions may name.
     pub inference: inference::Routes,
+    /// What is accepted where an ordinary user serves.
+    pub rootless: Rootless,
 }
 
 /// One login.

@@ -16,9 +16,10 @@ use nix::sys::signal::Signal;
 
 use crate::admin::{self, Place};
 use crate::config::{Activation, Config, Home, Root, Source};
-use crate::sandbox::{self, CapabilityError, Channel, Lines, Tree, Wants};
+use crate::sandbox::{self, CapabilityError, Channel, Footing, Lines, Tree, Wants};
 use crate::sys;
 use crate::sys::clone::{Child, SingleThreaded, fork_with};
+use rootless::Rootless;
 
 mod check;
 pub mod doctor;
@@ -34,22 +35,22 @@ mod launch;
 mod notify;
 mod providers;
 mod reload;
+mod rootless;
 mod supervisor;
 mod texts;
 mod watch;
 
-pub use check::{CheckError, Checked, check};
+pub use check::{CheckError, Checked};
 pub use keys::sift as sift_host_keys;
 pub use launch::{Entrance, Ground, Hangup, Launch};
+pub use rootless::RootlessError;
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Sandboxes are made by root.
-    #[error(
-        "sandgate serve makes namespaces and drops to other users: run it as root (sudo make run)"
-    )]
-    NotRoot,
+    /// An ordinary user can't serve here.
+    #[error("rootless: {0}")]
+    Rootless(#[from] RootlessError),
     /// The configuration, a policy or this host does not allow serving.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -117,12 +118,22 @@ pub fn serve(
     let sockets = notify::take_sockets(activation.sockets).map_err(wrong("systemd's sockets"))?;
     let notifier =
         notify::Notifier::connect(activation.notify.as_deref()).map_err(wrong("NOTIFY_SOCKET"))?;
-    if !rustix::process::geteuid().is_root() {
-        return Err(ServerError::NotRoot);
-    }
+    let usual = admin::usual(activation.runtime.as_deref());
+    let (config, footing) = if rustix::process::geteuid().is_root() {
+        (config, Footing::Root)
+    } else {
+        let user = Rootless::survey(&config, activation)?;
+        user.enter()?;
+        for weaker in user.weaker() {
+            tracing::warn!("rootless: {weaker}");
+        }
+        (user.settle(config), user.footing())
+    };
     sandbox::require_capabilities(wants(&config, !sockets.is_empty()))?;
-    sandbox::rehearse()?;
-    let checked = check(config)?;
+    if footing == Footing::Root {
+        sandbox::rehearse()?;
+    }
+    let checked = check::check_on(config, footing)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }
@@ -132,10 +143,11 @@ pub fn serve(
         let controllers = &checked.charter().holders.controllers;
         let tree = Tree::create(controllers).map_err(|source| ServerError::Cgroup { source })?;
         let configured = checked.config().admin.as_deref();
-        let (place, admin) = Place::open(configured).map_err(|source| ServerError::Admin {
-            path: configured.unwrap_or(Path::new(admin::DIRECTORY)).to_owned(),
-            source,
-        })?;
+        let (place, admin) =
+            Place::open(configured, &usual).map_err(|source| ServerError::Admin {
+                path: configured.unwrap_or(&usual).to_owned(),
+                source,
+            })?;
         tracing::debug!(socket = %place.path().display(), "root may ask for sandboxes");
         let given = Given {
             tree,
@@ -157,6 +169,15 @@ pub fn serve(
             launch::detach(|served| run(Some(served))).map_err(wrong("go to the background"))
         }
     }
+}
+
+/// Loads what the configuration names and asks the kernel what it can enforce, as whoever asks would serve.
+pub fn check(config: Config, activation: &Activation) -> Result<Checked, ServerError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(check::check_on(config, Footing::Root)?);
+    }
+    let user = Rootless::survey(&config, activation)?;
+    Ok(check::check_on(user.settle(config), user.footing())?)
 }
 
 /// What takes more capabilities than every configuration does. Ports may be kept for who has one (ip(7),
@@ -218,9 +239,15 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
         admin: given.admin,
     };
     let given = (given.tree, gate_end, lines, door);
-    let (monitor, given) = fork_with(&one_thread, given, |(tree, gate_end, lines, door)| {
+    let footing = checked.charter().footing;
+    let monitors = footing.monitors_namespaces();
+    let (monitor, given) = fork_with(&one_thread, monitors, given, |given| {
+        let (tree, gate_end, lines, door) = given;
         drop((gate_end, door));
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
+        if let Err(error) = sandbox::settle_monitor(footing) {
+            supervisor::end_child(Err(error));
+        }
         if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
             supervisor::end_child(Err(error));
         }
@@ -232,7 +259,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     let (tree, gate_end, lines, door) = given;
     drop(lines);
     let given = (tree, gate_end, door);
-    let (gate, given) = fork_with(&one_thread, given, |(tree, gate_end, door)| {
+    let (gate, given) = fork_with(&one_thread, 0, given, |(tree, gate_end, door)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.
         drop(tree);
         supervisor::begin_child(c"sg-gate", &[]);
@@ -270,6 +297,7 @@ fn start_keeper(
     let given = (given, secrets, say_secrets);
     let (keeper, (given, secrets, _)) = fork_with(
         one_thread,
+        0,
         given,
         |(Given { tree, .. }, secrets, say_secrets)| {
             drop(secrets);

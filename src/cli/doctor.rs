@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::Source;
+use crate::config::Activation;
 use crate::server::doctor::{self, Report};
 
 /// What to look at, and how to say it.
@@ -18,7 +19,10 @@ pub(super) struct Question {
 impl Question {
     /// Status 1 if `serve` would be refused.
     pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
-        let report = doctor::examine(self.source.read().map_err(Unreadable));
+        let report = doctor::examine(
+            self.source.read().map_err(Unreadable),
+            &Activation::from_environment(),
+        );
         if self.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {

@@ -1,14 +1,14 @@
 //! `sandgate sandboxes` and `sandgate kill`.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use serde_json::json;
 
-use crate::admin::Line;
-use crate::config::Scope;
+use crate::admin::{AdminError, Line, usual};
+use crate::config::{Activation, Scope};
 use crate::model::{LoginName, SandboxId};
 use crate::sandbox::protocol::admin::{Entry, Haste, State};
 
@@ -36,14 +36,15 @@ pub(super) struct Kill {
 /// Which daemon.
 #[derive(Debug, clap::Args)]
 pub(super) struct Daemon {
-    /// Its socket [default: the only one in /run/sandgate]
+    /// Its socket [default: the only one in /run/sandgate, or in a user's $XDG_RUNTIME_DIR/sandgate]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 
 impl Daemon {
-    pub(super) fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref()
+    pub(super) fn line(&self) -> Result<Line, AdminError> {
+        let runtime = Activation::from_environment().runtime;
+        Line::open(self.socket.as_deref(), &usual(runtime.as_deref()))
     }
 }
 
@@ -68,7 +69,7 @@ impl std::str::FromStr for Target {
 }
 
 pub(super) fn list(list: &List) -> anyhow::Result<ExitCode> {
-    let entries = Line::open(list.daemon.socket())?.list()?;
+    let entries = list.daemon.line()?.list()?;
     let mut out = io::stdout().lock();
     if list.json {
         for entry in &entries {
@@ -179,7 +180,7 @@ fn size(bytes: u64) -> String {
 
 /// All are asked for, whatever becomes of the first; status 1 if one could not be ended.
 pub(super) fn kill(kill: &Kill) -> anyhow::Result<ExitCode> {
-    let line = Line::open(kill.daemon.socket())?;
+    let line = kill.daemon.line()?;
     let haste = if kill.now { Haste::Now } else { Haste::Gentle };
     let mut failures = Vec::new();
     for target in &kill.which {

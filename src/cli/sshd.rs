@@ -119,7 +119,7 @@ fn sshd(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         for warning in &warnings {
             eprintln!("{warning}");
         }
-        server::check(sshd.config)?;
+        server::check(sshd.config, &Activation::default())?;
         return Ok(ExitCode::SUCCESS);
     }
     let terse = wire.is_some() && arguments.log.is_none() && !arguments.errors;

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::sandboxes::{Daemon, span};
-use crate::admin::Line;
 use crate::audit::rfc3339;
 use crate::sandbox::protocol::admin::Status;
 
@@ -23,7 +22,7 @@ pub(super) struct Question {
 impl Question {
     /// Status 1 while what was read last is bad: the daemon serves, but not what its operator wrote.
     pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
-        let status = Line::open(self.daemon.socket())?.status()?;
+        let status = self.daemon.line()?.status()?;
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", as_json(&status))?;

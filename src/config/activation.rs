@@ -1,4 +1,4 @@
-//! What systemd hands to a service by its environment: sockets and where to report.
+//! What systemd hands to a service by its environment: sockets, where to report, and a place for a user's own.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,27 +10,36 @@ pub struct Activation {
     pub sockets: u32,
     /// The service manager's datagram socket (sd_notify(3)); an abstract one begins with `@`.
     pub notify: Option<PathBuf>,
+    /// Where an ordinary user's programs have their sockets (XDG Base Directory Specification).
+    pub runtime: Option<PathBuf>,
 }
 
 impl Activation {
-    /// Reads LISTEN_PID, LISTEN_FDS and NOTIFY_SOCKET; sockets for another process are not ours.
+    /// Reads LISTEN_PID, LISTEN_FDS, NOTIFY_SOCKET and XDG_RUNTIME_DIR; sockets for another process are not ours.
     #[allow(
         clippy::disallowed_methods,
         reason = "the environment is read in config and nowhere else"
     )]
     pub fn from_environment() -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-        Self::from_variables(
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let inherited = Self::from_variables(
             number("LISTEN_PID").filter(|pid| *pid == std::process::id()),
             number("LISTEN_FDS"),
             std::env::var_os("NOTIFY_SOCKET"),
-        )
+        );
+        Self {
+            // The specification has relative ones ignored.
+            runtime: runtime.filter(|path| path.is_absolute()),
+            ..inherited
+        }
     }
 
     fn from_variables(own_pid: Option<u32>, count: Option<u32>, notify: Option<OsString>) -> Self {
         Self {
             sockets: own_pid.and(count).unwrap_or(0),
             notify: notify.filter(|path| !path.is_empty()).map(PathBuf::from),
+            runtime: None,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
 use super::{
-    Chains, Config, Egress, Forwarding, Inspection, Login, Providers, Reloading, Sftp, Sharing,
-    Signatures, Uids, manners, text,
+    Chains, Config, Egress, Forwarding, Inspection, Login, Providers, Reloading, Rootless, Sftp,
+    Sharing, Signatures, Uids, manners, text,
 };
 use crate::model::LoginName;
 
@@ -149,6 +149,7 @@ impl Config {
             egress: Egress::default(),
             providers: Providers::default(),
             inference: BTreeMap::new(),
+            rootless: Rootless::default(),
         })
     }
 }

@@ -22,8 +22,8 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env, sftp,
-    signatures, uids,
+    Chains, Config, Gap, Limits, Login, Reloading, Rootless, Sftp, Uids, admin, keys, set_env,
+    sftp, signatures, uids,
 };
 use crate::model::{DefinitionName, LoginName, ProviderName};
 use crate::yaml::{self, Fault, Invalid};
@@ -78,6 +78,8 @@ struct File {
     providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
     #[serde(default)]
     inference: InferenceFile,
+    #[serde(default)]
+    rootless: Rootless,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,6 +191,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         egress: egress::check(base, file.egress)?,
         providers,
         inference: routes,
+        rootless: file.rootless,
     })
 }
 

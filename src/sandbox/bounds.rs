@@ -5,6 +5,7 @@ use std::io;
 use rustix::process::{Resource as Rlimits, Rlimit, getrlimit};
 
 use super::cgroup::{Controllers, Limits, Version};
+use super::footing::Footing;
 use crate::config::{Bounds, Resource, Shares, Unheld};
 
 /// What this host has to hold bounds with.
@@ -16,6 +17,8 @@ pub struct Holders {
     pub memory: u64,
     /// The most open files that a process of the daemon's may have; `None` is no bound.
     pub open_files: Option<u64>,
+    /// Whose daemon it is.
+    pub footing: Footing,
 }
 
 /// What holds a bound.
@@ -85,18 +88,22 @@ pub struct ProcessLimits {
 
 impl Holders {
     /// Asks the kernel.
-    pub fn probe() -> io::Result<Self> {
+    pub fn probe(footing: Footing) -> io::Result<Self> {
         let system = rustix::system::sysinfo();
         Ok(Self {
-            controllers: Controllers::probe()?,
+            controllers: Controllers::probe(footing)?,
             memory: u64::from(system.mem_unit).saturating_mul(system.totalram),
             open_files: getrlimit(Rlimits::Nofile).maximum,
+            footing,
         })
     }
 
     /// What holds a bound on a whole sandbox, if anything does.
     pub fn of_sandbox(&self, resource: Resource) -> Option<Holder> {
-        let by_account = (resource == Resource::Processes).then_some(Holder::Account);
+        // The one id that a user has is every sandbox's, and the user's own.
+        let own_account = self.footing != Footing::OneId;
+        let by_account =
+            (resource == Resource::Processes && own_account).then_some(Holder::Account);
         self.of_session(resource).or(by_account)
     }
 
@@ -135,7 +142,8 @@ impl Holders {
                 disk: bounds.disk,
                 files: bounds.files,
                 process: ProcessLimits {
-                    processes: bounds.sandbox.processes,
+                    processes: (bounds.sandbox.processes)
+                        .filter(|_| self.of_sandbox(Resource::Processes).is_some()),
                     open_files: bounds.open_files,
                     file_size: bounds.file_size,
                     data: data.map(|memory| memory.on_host_with(self.memory)),

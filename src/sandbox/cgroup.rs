@@ -18,7 +18,7 @@ mod controllers;
 mod limits;
 
 pub(super) use alarm::Alarm;
-pub use controllers::{Controllers, Version};
+pub use controllers::{Controllers, Version, is_delegated};
 pub use limits::Limits;
 
 use controllers::{Separate, is_root, own_directory, separate_directory, unified_path};

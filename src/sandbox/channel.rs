@@ -33,10 +33,30 @@ impl Channel {
         let (a, b) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         for end in [&a, &b] {
-            rustix::net::sockopt::set_socket_send_buffer_size_force(end, 4 * LONGEST)?;
+            widen(end)?;
         }
         Ok((Self(a), Self(b)))
     }
+}
+
+/// What the longest message that there really is takes: two commands (the client's and the one forced on it)
+/// and an environment.
+const LEAST: usize = 384 * 1024;
+
+/// Only root of the host exceeds net.core.wmem_max (socket(7)), of which the kernel counts twice as much.
+fn widen(end: &OwnedFd) -> io::Result<()> {
+    use rustix::net::sockopt;
+    match sockopt::set_socket_send_buffer_size_force(end, 4 * LONGEST) {
+        Err(rustix::io::Errno::PERM) => {}
+        done => return Ok(done?),
+    }
+    sockopt::set_socket_send_buffer_size(end, 4 * LONGEST)?;
+    if sockopt::socket_send_buffer_size(end)? < LEAST {
+        return Err(io::Error::other(
+            "net.core.wmem_max is too small for the daemon's messages: sysctl net.core.wmem_max=212992",
+        ));
+    }
+    Ok(())
 }
 
 /// Sends a whole message or nothing; `WouldBlock` while the other side's queue is full.

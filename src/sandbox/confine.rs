@@ -20,6 +20,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::blueprint::{Account, HOME};
 use super::bounds::ProcessLimits;
 use super::errand;
+use super::footing::Footing;
 use super::landlock::{self as map, LandlockError};
 use super::privileges::{self, Dropped, PrivilegeError, Rlimit};
 use super::protocol::Errand;
@@ -33,6 +34,7 @@ pub mod ablation;
 pub(super) struct Prepared<'a> {
     pub(super) entrance: &'a Entrance,
     pub(super) account: Account,
+    pub(super) footing: Footing,
     /// Files by which the groups are joined that hold its bounds (`Tree::joins`).
     pub(super) joins: Vec<OwnedFd>,
     /// The bound on open files that the daemon was started with.
@@ -147,6 +149,7 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
     let Prepared {
         entrance,
         account,
+        footing,
         joins,
         open_files,
         limits,
@@ -160,7 +163,7 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
     let bounded = Bounded::join(&joins, limits, &open_files)?;
     let detached = bounded.detach(stdio, terminal)?;
     let entered = detached.enter(entrance)?;
-    let unprivileged = entered.drop_privileges(account)?;
+    let unprivileged = entered.drop_privileges(account, footing)?;
     let restricted = unprivileged.restrict(ruleset)?;
     let confined = restricted.filter(filter)?;
     match task {
@@ -243,9 +246,9 @@ impl Detached {
 struct Entered(());
 
 impl Entered {
-    fn drop_privileges(self, account: Account) -> Result<Unprivileged, Failure> {
+    fn drop_privileges(self, account: Account, footing: Footing) -> Result<Unprivileged, Failure> {
         let Self(()) = self;
-        let dropped = privileges::drop_to(account)?;
+        let dropped = privileges::drop_to(account, footing)?;
         // After the drop, which clears it. A monitor that is gone by now has taken the sandbox's init and
         // so all of this pid namespace with it.
         step(

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
 use super::blueprint::Account;
+use super::footing::Footing;
 use super::privileges::{self, Rlimit};
 use crate::config::Argument;
 use crate::sys;
@@ -89,7 +90,7 @@ fn start(prepared: &Prepared) -> io::Result<Infallible> {
     privileges::forbid_core_dumps().map_err(io::Error::other)?;
     privileges::limit_open_files(prepared.open_files).map_err(io::Error::other)?;
     rustix::process::chdir("/")?;
-    privileges::drop_to(prepared.account).map_err(io::Error::other)?;
+    privileges::drop_to(prepared.account, Footing::Root).map_err(io::Error::other)?;
     // After the change of ids, which clears it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     sys::descriptors::close_on_exec_from(3)?;

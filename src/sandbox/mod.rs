@@ -10,6 +10,7 @@ mod confine;
 mod environment;
 mod errand;
 mod files;
+mod footing;
 mod identity;
 mod init;
 mod keys_command;
@@ -38,7 +39,7 @@ pub(crate) use capabilities::{
     keep_keepers, keep_monitors, keep_supervisors, require as require_capabilities,
 };
 pub(crate) use cgroup::Tree;
-pub use cgroup::{Controllers, Limits, Version};
+pub use cgroup::{Controllers, Limits, Version, is_delegated};
 pub(crate) use channel::Channel;
 pub use client::{
     Attached, Lease, Lost, Monitor, PathError, Refusal, Renewal, Session, Stdio, Witness,
@@ -46,6 +47,8 @@ pub use client::{
 #[cfg(debug_assertions)]
 pub use confine::ablation;
 pub(crate) use files::SYNTHESIZED;
+pub use footing::Footing;
+pub(crate) use footing::settle_monitor;
 pub use keys_command::KeysCommand;
 pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;

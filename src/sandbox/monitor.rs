@@ -14,6 +14,7 @@ use super::blueprint::{Blueprint, KeySources};
 use super::bounds::Holders;
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
+use super::footing::Footing;
 use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
 use super::protocol::admin::{AdminAnswer, AdminRequest, Haste, Status};
@@ -88,6 +89,8 @@ pub(crate) struct Charter {
     pub(crate) kernel: Kernel,
     /// What held bounds when the daemon was started.
     pub(crate) holders: Holders,
+    /// Whose daemon this is.
+    pub(crate) footing: Footing,
     /// Whether vm.memfd_noexec exists here.
     pub(crate) seal_memory_files: bool,
 }

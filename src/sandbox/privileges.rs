@@ -7,6 +7,7 @@ use rustix::process::{DumpableBehavior, Gid, Resource, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::blueprint::Account;
+use super::footing::Footing;
 
 /// Why privileges could not be dropped.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,7 @@ fn step<T>(
 pub(crate) struct Dropped(());
 
 /// Becomes `account` and checks that root can't be regained (credentials(7), capabilities(7)).
-pub(crate) fn drop_to(account: Account) -> Result<Dropped, PrivilegeError> {
+pub(crate) fn drop_to(account: Account, footing: Footing) -> Result<Dropped, PrivilegeError> {
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     if uid.is_root() || gid.is_root() {
         return Err(PrivilegeError::Left("the target is root"));
@@ -49,7 +50,9 @@ pub(crate) fn drop_to(account: Account) -> Result<Dropped, PrivilegeError> {
         "clear ambient capabilities",
         rustix::thread::clear_ambient_capability_set(),
     )?;
-    step("setgroups", rustix::thread::set_thread_groups(&[]))?;
+    if footing != Footing::OneId {
+        step("setgroups", rustix::thread::set_thread_groups(&[]))?;
+    }
     step(
         "setresgid",
         rustix::thread::set_thread_res_gid(gid, gid, gid),
@@ -63,7 +66,7 @@ pub(crate) fn drop_to(account: Account) -> Result<Dropped, PrivilegeError> {
         rustix::thread::set_capabilities(None, NO_CAPABILITIES),
     )?;
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
-    verify(account)
+    verify(account, footing)
 }
 
 /// Keeps the ids and gives up every capability: for a sandbox's init, which only reaps.
@@ -117,7 +120,7 @@ pub(super) fn bounding_set() -> Result<Vec<CapabilitySet>, PrivilegeError> {
 }
 
 /// Reads back what the kernel holds and tries to become root again.
-fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
+fn verify(account: Account, footing: Footing) -> Result<Dropped, PrivilegeError> {
     let left = |what| Err(PrivilegeError::Left(what));
     let uids = step("getresuid", nix::unistd::getresuid())?;
     let gids = step("getresgid", nix::unistd::getresgid())?;
@@ -133,7 +136,8 @@ fn verify(account: Account) -> Result<Dropped, PrivilegeError> {
     {
         return left("a group id is another");
     }
-    if !step("getgroups", rustix::process::getgroups())?.is_empty() {
+    // Where only one id is mapped the kernel lets nobody drop groups (user_namespaces(7), setgroups).
+    if footing != Footing::OneId && !step("getgroups", rustix::process::getgroups())?.is_empty() {
         return left("a supplementary group");
     }
     if step("read capabilities", rustix::thread::capabilities(None))? != NO_CAPABILITIES {

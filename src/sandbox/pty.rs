@@ -29,11 +29,8 @@ pub(super) fn open(
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
     // While it is root's own: the mode of another's would need CAP_FOWNER.
     rustix::fs::fchmod(&slave, Mode::from_raw_mode(0o620))?;
-    rustix::fs::fchown(
-        &slave,
-        Some(Uid::from_raw(account.uid)),
-        Some(Gid::from_raw(TTY)),
-    )?;
+    let (owner, group) = (Uid::from_raw(account.uid), group(account));
+    rustix::fs::fchown(&slave, Some(owner), Some(group))?;
     let mut termios = rustix::termios::tcgetattr(&slave)?;
     for (opcode, value) in &terminal.modes {
         apply(&mut termios, *opcode, *value)?;
@@ -41,6 +38,12 @@ pub(super) fn open(
     rustix::termios::tcsetattr(&slave, OptionalActions::Now, &termios)?;
     resize(&master, terminal.size)?;
     Ok((master, slave))
+}
+
+/// The account's own where a user serves who has one id: no group `tty` is there.
+fn group(account: Account) -> Gid {
+    let only_one = !rustix::process::geteuid().is_root();
+    Gid::from_raw(if only_one { account.gid } else { TTY })
 }
 
 /// Sets the size of a terminal by its master; SIGWINCH goes to the foreground group (ioctl_tty(2)).

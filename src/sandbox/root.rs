@@ -24,11 +24,11 @@ mod own;
 mod source;
 
 use listed::{Carved, Listing};
-use mounts::{Kind, filesystem, tmpfs};
+use mounts::{Kind, tmpfs};
 use overlay::Layers;
 use own::Own;
 
-pub(super) use mounts::{Place, READ_ONLY, RootError, at, attach, clone, inside};
+pub(super) use mounts::{Place, READ_ONLY, RootError, at, attach, clone, filesystem, inside};
 pub(super) use overlay::WORKPLACE;
 pub(crate) use source::Source;
 
@@ -151,11 +151,11 @@ fn carve(place: &Place, carved: &Carved) -> Result<(), RootError> {
     let directory = at("open", path, directory)?;
     let Account { uid, gid } = carved.owner;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    at(
-        "own",
-        path,
-        rustix::fs::fchown(&directory, Some(uid), Some(gid)),
-    )?;
+    match rustix::fs::fchown(&directory, Some(uid), Some(gid)) {
+        // Nobody's in the one-id namespace of a user, who is somebody else to it as well.
+        Err(rustix::io::Errno::INVAL) if !rustix::process::geteuid().is_root() => {}
+        owned => at("own", path, owned)?,
+    }
     at("own", path, rustix::fs::fchmod(&directory, carved.mode))
 }
 

@@ -9,10 +9,11 @@ use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
 use crate::egress::{InspectError, Parent, ParentError};
 use crate::model::{Generation, Kind, LoginName};
 use crate::policy::{LoadError, Operator, Rules, Snapshot};
-use crate::sandbox::{Ceiling, Charter, Holders, Kernel, LandlockError, Unholdable};
+use crate::sandbox::{Ceiling, Charter, Footing, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
 mod outside;
+mod rootless;
 
 pub(super) use blueprint::keep_apart;
 use blueprint::{blueprint, key_sources, missing_paths};
@@ -28,12 +29,16 @@ pub enum CheckError {
     Landlock(#[from] LandlockError),
     /// What this kernel can't enforce and the operator has not accepted.
     #[error(
-        "{}: this kernel can't enforce {missing}; run a newer one, or accept it by `accept_weaker: [{missing}]`",
+        "{}: {who} can't enforce {missing}; {mend}, or accept it by `accept_weaker: [{missing}]`",
         source_file.display()
     )]
     Weaker {
         /// The configuration.
         source_file: PathBuf,
+        /// Who can't.
+        who: &'static str,
+        /// What would let them.
+        mend: &'static str,
         /// Names for `accept_weaker`.
         missing: String,
     },
@@ -144,20 +149,23 @@ impl Checked {
 }
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
-pub fn check(config: Config) -> Result<Checked, CheckError> {
-    let holders = Holders::probe().map_err(CheckError::Holders)?;
+pub(super) fn check_on(config: Config, footing: Footing) -> Result<Checked, CheckError> {
+    let holders = Holders::probe(footing).map_err(CheckError::Holders)?;
     check_with(config, holders)
 }
 
 /// The same where it is known what holds bounds: a daemon that serves has changed its own cgroup.
 pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
-    let seal_memory_files = Path::new("/proc/sys/vm/memfd_noexec").exists();
+    let host = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").ok();
+    let seal_memory_files = host.is_some() && holders.footing == Footing::Root;
+    // A user's sandboxes have what the host has (the sysctl is root's to write): 1 and 2 are inherited.
+    let sealed = seal_memory_files || host.is_some_and(|value| value.trim() != "0");
     let mut gaps = kernel.gaps();
-    if !seal_memory_files {
+    if !sealed {
         gaps.push(Gap::MemfdExec);
     }
-    let mut warnings = accept_gaps(&config, gaps)?;
+    let mut warnings = accept_gaps(&config, gaps, holders.footing)?;
     check_paths(&config)?;
     if config.inspection != Inspection::default() {
         super::inspection::open(&config.inspection)?;
@@ -204,7 +212,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         );
         let (bounds, unheld) = ceiling(&kind, &login, &holders, &config)?;
         warnings.extend(unheld);
-        let blueprint = blueprint(&kind, &login, &snapshot, (&config, bounds))?;
+        let blueprint = blueprint(&kind, &login, &snapshot, (&config, bounds, holders.footing))?;
         warnings.extend(super::files::check(&kind.login, &blueprint)?);
         warnings.extend(missing_paths(&blueprint)?);
         warnings.extend(outside::check(&kind, &blueprint, kernel)?);
@@ -218,6 +226,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         sandboxes: config.limits.sandboxes,
         errands: config.limits.channels,
         kernel,
+        footing: holders.footing,
         holders,
         seal_memory_files,
     };
@@ -252,7 +261,11 @@ fn shown(key: &'static str, path: Option<&Path>) -> Result<Option<String>, Check
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
-fn accept_gaps(config: &Config, gaps: Vec<Gap>) -> Result<Vec<String>, CheckError> {
+fn accept_gaps(
+    config: &Config,
+    gaps: Vec<Gap>,
+    footing: Footing,
+) -> Result<Vec<String>, CheckError> {
     let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps
         .into_iter()
         .partition(|gap| config.accept_weaker.contains(gap));
@@ -262,14 +275,23 @@ fn accept_gaps(config: &Config, gaps: Vec<Gap>) -> Result<Vec<String>, CheckErro
             .map(Gap::to_string)
             .collect::<Vec<_>>()
             .join(", ");
+        let (who, mend) = match footing {
+            Footing::Root => ("this kernel", "run a newer one"),
+            Footing::Subordinate | Footing::OneId => (
+                "an ordinary user",
+                "run a kernel of 6.12 or later with sysctl vm.memfd_noexec=1",
+            ),
+        };
         return Err(CheckError::Weaker {
+            who,
+            mend,
             source_file: config.source.clone(),
             missing,
         });
     }
     Ok(accepted
         .iter()
-        .map(|gap| format!("weaker by the operator's word: {gap} is not enforced on this kernel"))
+        .map(|gap| format!("weaker by the operator's word: {gap} is not enforced here"))
         .collect())
 }
 
@@ -321,14 +343,15 @@ mod tests {
     #[test]
     fn a_gap_is_a_refusal_until_the_operator_names_it() {
         let gaps = vec![Gap::LandlockScopes, Gap::MemfdExec];
-        let refused = accept_gaps(&config("memfd_exec"), gaps.clone())
+        let refused = accept_gaps(&config("memfd_exec"), gaps.clone(), Footing::Root)
             .unwrap_err()
             .to_string();
         assert!(
             refused.contains("`accept_weaker: [landlock_scopes]`"),
             "{refused}"
         );
-        let accepted = accept_gaps(&config("memfd_exec, landlock_scopes"), gaps).unwrap();
+        let accepted =
+            accept_gaps(&config("memfd_exec, landlock_scopes"), gaps, Footing::Root).unwrap();
         assert_eq!(accepted.len(), 2);
     }
 }

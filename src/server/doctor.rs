@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::rootless::Rootless;
 use super::{explain, wants};
-use crate::config::{Config, Resource};
-use crate::sandbox::{self, Holder, Holders, Kernel, Needed, Wants};
+use crate::config::{Activation, Config, Resource};
+use crate::sandbox::{self, Footing, Holder, Holders, Kernel, Needed, Wants};
 
 /// The findings.
 #[derive(Debug, Serialize)]
@@ -76,22 +77,23 @@ impl Report {
 }
 
 /// Looks, and changes nothing.
-pub fn examine(config: Result<Config, impl std::error::Error>) -> Report {
+pub fn examine(config: Result<Config, impl std::error::Error>, activation: &Activation) -> Report {
     let mut report = Report {
-        kernel: kernel(),
+        kernel: Vec::new(),
         bounds: Vec::new(),
         capabilities: Vec::new(),
         gaps: Vec::new(),
     };
-    if !rustix::process::geteuid().is_root() {
-        report.refuse(&super::ServerError::NotRoot);
-    }
-    match Holders::probe() {
+    let (config, footing) = stand(config, activation, &mut report);
+    report.kernel = kernel(footing);
+    match Holders::probe(footing) {
         Ok(holders) => report.bounds = bounds(&holders),
         Err(error) => report.refuse(&super::CheckError::Holders(error)),
     }
     let wants = (config.as_ref()).map_or_else(|_| Wants::default(), |config| wants(config, false));
     match sandbox::missing_capabilities(wants) {
+        // A user has them all in the namespace that is theirs.
+        Ok(_) if footing != Footing::Root => report.capabilities = capabilities(wants, &[]),
         Ok(missing) => {
             report.capabilities = capabilities(wants, &missing);
             if missing.is_empty() {
@@ -104,7 +106,7 @@ pub fn examine(config: Result<Config, impl std::error::Error>) -> Report {
         }
         Err(error) => report.refuse(&error),
     }
-    match config.map(super::check) {
+    match config.map(|config| super::check::check_on(config, footing)) {
         Ok(Ok(checked)) => {
             let gap = |text: &String| Gap {
                 text: text.clone(),
@@ -125,7 +127,36 @@ fn rehearse(report: &mut Report) {
     }
 }
 
-fn kernel() -> Vec<Feature> {
+/// On what it would be served, and the configuration with what follows from that.
+fn stand<E: std::error::Error>(
+    config: Result<Config, E>,
+    activation: &Activation,
+    report: &mut Report,
+) -> (Result<Config, E>, Footing) {
+    let Ok(config) = config else {
+        return (config, Footing::Root);
+    };
+    if rustix::process::geteuid().is_root() {
+        return (Ok(config), Footing::Root);
+    }
+    match Rootless::survey(&config, activation) {
+        Ok(user) => {
+            report
+                .gaps
+                .extend(user.weaker().into_iter().map(|weaker| Gap {
+                    text: format!("rootless: {weaker}"),
+                    refused: false,
+                }));
+            (Ok(user.settle(config)), user.footing())
+        }
+        Err(error) => {
+            report.refuse(&super::ServerError::Rootless(error));
+            (Ok(config), Footing::Root)
+        }
+    }
+}
+
+fn kernel(footing: Footing) -> Vec<Feature> {
     let system = rustix::system::uname();
     let there = |path: &str| Path::new(path).exists();
     let yes = |there| if there { "yes" } else { "no" }.to_owned();
@@ -157,7 +188,7 @@ fn kernel() -> Vec<Feature> {
         },
         Feature {
             name: "cgroups",
-            state: Holders::probe().map_or_else(
+            state: Holders::probe(footing).map_or_else(
                 |error| error.to_string(),
                 |holders| holders.controllers.to_string(),
             ),

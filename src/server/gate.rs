@@ -176,8 +176,9 @@ fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), 
     let own = checked.config().uids.gate;
     sandbox::forbid_core_dumps()?;
     sandbox::raise_open_files()?;
-    sandbox::drop_to(Account { uid: own, gid: own })?;
-    // After the change of ids, which clears both; before the filter, which would refuse them.
+    let account = Account { uid: own, gid: own };
+    sandbox::drop_to(account, checked.charter().footing)?;
+    // After the change of ids, which clears it; before the filter, which would refuse it.
     supervisor::die_with(parent)?;
     sandbox::hide_memory()?;
     sandbox::enforce(checked.charter().kernel.gate(spill)?)?;

@@ -141,8 +141,11 @@ pub(super) fn detach(
 ) -> io::Result<ExitCode> {
     let (served, say_served) = signpost()?;
     let given = (served, say_served);
-    let (child, (served, say_served)) =
-        fork_with(&SingleThreaded::prove()?, given, |(served, say_served)| {
+    let (child, (served, say_served)) = fork_with(
+        &SingleThreaded::prove()?,
+        0,
+        given,
+        |(served, say_served)| {
             drop(served);
             let begun = begin();
             let ended = begun.map_err(|source| ServerError::Process {
@@ -156,7 +159,8 @@ pub(super) fn detach(
                     exit_now(1)
                 }
             }
-        })?;
+        },
+    )?;
     drop(say_served);
     if heard(&served)? {
         return Ok(ExitCode::SUCCESS);

@@ -6,7 +6,7 @@ use super::check::{CheckError, Checked, check_with};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
 use crate::config::{self, Config, ConfigError};
-use crate::sandbox::{Reload, Reloaded};
+use crate::sandbox::{Footing, Reload, Reloaded};
 
 /// Why the running configuration stays.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,7 @@ pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Reloaded {
 
 fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     let holders = running.charter().holders.clone();
+    let footing = holders.footing;
     let running = running.config();
     let path = &running.source;
     if running.client_key.is_some() || running.logins.values().any(|login| login.policy.is_none()) {
@@ -60,7 +61,9 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
         path: path.clone(),
         source,
     })?;
-    let (config, fixed) = renewed(running, &text)?;
+    let (config, mut fixed) = renewed(running, &text)?;
+    // A user's come from elsewhere.
+    fixed.retain(|key| footing == Footing::Root || *key != "uids");
     let checked = check_with(config, holders)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
@@ -113,6 +116,7 @@ pub(super) fn renewed(
         "inspection": inspection,
         "reload.watch": reloading.watch,
         "egress.upstream_proxy": egress.upstream_proxy,
+        "rootless": rootless,
     }
     // Who would read them is started before the others, or not at all.
     if running.providers.is_empty() && !config.providers.is_empty() {

@@ -53,17 +53,18 @@ pub fn fork(
 }
 
 /// Forks a child of which both sides own `things`: it disposes of its copies (descriptors among them)
-/// in `body`, and the parent gets its own back.
+/// in `body`, and the parent gets its own back. New namespaces as with `fork`.
 #[allow(
     unreachable_code,
     reason = "a value of no type still has to be matched away"
 )]
 pub fn fork_with<T>(
     proof: &SingleThreaded,
+    namespaces: libc::c_int,
     things: T,
     body: impl FnOnce(T) -> Infallible,
 ) -> io::Result<(Child, T)> {
-    match raw_fork(proof, 0, None)? {
+    match raw_fork(proof, namespaces, None)? {
         Some(child) => Ok((child, things)),
         None => match body(things) {},
     }

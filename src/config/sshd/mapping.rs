@@ -79,6 +79,7 @@ pub(super) fn map(
         egress: Egress::default(),
         providers: crate::config::Providers::default(),
         inference: inference::Routes::new(),
+        rootless: crate::config::Rootless::default(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";

@@ -9,6 +9,7 @@ use rustix::process::getpid;
 
 use super::{open_directory, pids, read};
 use crate::config::Resource;
+use crate::sandbox::footing::Footing;
 
 /// The resources, by the names that their controllers have in both versions.
 const NAMES: [(&str, Resource); 3] = [
@@ -50,9 +51,11 @@ pub(super) struct Separate {
 
 impl Controllers {
     /// Asks the kernel. Whoever may not mount looks at what is mounted.
-    pub fn probe() -> io::Result<Self> {
+    pub fn probe(footing: Footing) -> io::Result<Self> {
         let membership = std::fs::read_to_string("/proc/self/cgroup")?;
-        let separate: Vec<Separate> = membership.lines().filter_map(separate).collect();
+        // The first version can't be delegated safely (cgroups(7), Cgroups delegation).
+        let ours = membership.lines().filter(|_| footing == Footing::Root);
+        let separate: Vec<Separate> = ours.filter_map(separate).collect();
         let (unified, reach) = match unified_path(&membership) {
             Ok(path) => match own_directory(path).or_else(|_| mounted_directory(path)) {
                 Ok(own) => (resources(&read(&own, "cgroup.controllers")?), reach(&own)?),
@@ -126,6 +129,18 @@ enum Reach {
 fn reach(own: &OwnedFd) -> io::Result<Reach> {
     let alone = is_root(own) || pids(own)?.iter().all(|pid| *pid == getpid());
     Ok(if alone { Reach::Given } else { Reach::Shared })
+}
+
+/// Whether this process may make groups below its own of the second version, and move processes there.
+pub fn is_delegated() -> io::Result<bool> {
+    use rustix::fs::{Access, AtFlags, accessat};
+    let membership = std::fs::read_to_string("/proc/self/cgroup")?;
+    let path = unified_path(&membership)?;
+    let Ok(own) = own_directory(path).or_else(|_| mounted_directory(path)) else {
+        return Ok(false);
+    };
+    let may_write = |name| accessat(&own, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    Ok([".", "cgroup.procs"].into_iter().all(may_write))
 }
 
 /// The hierarchy's root, which has no type; that of a cgroup namespace has one.

@@ -23,6 +23,7 @@ use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed};
 use crate::sandbox::bounds::Ceiling;
 use crate::sandbox::capabilities;
 use crate::sandbox::cgroup::{Controllers, Group, Tree};
+use crate::sandbox::footing::Footing;
 use crate::sandbox::identity::{self, Names, View};
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::landlock::Kernel;
@@ -117,7 +118,7 @@ impl Powers {
 /// clears up. Returns the command's exit status.
 pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
     let one_thread = SingleThreaded::prove()?;
-    let tree = Tree::create(&Controllers::probe()?)?;
+    let tree = Tree::create(&Controllers::probe(Footing::Root)?)?;
     if let Some(powers) = &experiment.powers {
         capabilities::keep_monitors_but(&powers.without)?;
     }
@@ -222,7 +223,7 @@ fn attempt(
         )?;
     }
     if with(Layer::Privileges) {
-        privileges::drop_to(account)?;
+        privileges::drop_to(account, Footing::Root)?;
     }
     if with(Layer::Landlock) {
         map::enforce(ruleset)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::event::epoll;
 use rustix::net::SocketFlags;
 
@@ -71,10 +72,14 @@ impl Desk {
 
     /// Modes keep others out; should somebody have loosened them, this does, without a word.
     fn admit(&mut self, context: &Context, line: OwnedFd) -> io::Result<()> {
-        let peer = rustix::net::sockopt::socket_peercred(&line)?;
-        if !peer.uid.is_root() {
-            let uid = peer.uid.as_raw();
-            tracing::warn!(uid, "somebody who is not root asked about sandboxes");
+        // Not rustix's: to it a pid is never 0, as one outside this pid namespace is (socket(7), SO_PEERCRED).
+        let peer = nix::sys::socket::getsockopt(&line, PeerCredentials)?;
+        if peer.uid() != rustix::process::geteuid().as_raw() {
+            let uid = peer.uid();
+            tracing::warn!(
+                uid,
+                "somebody else than the daemon's user asked about sandboxes"
+            );
             return Ok(());
         }
         if self.callers.len() >= CALLERS
@@ -84,7 +89,7 @@ impl Desk {
         }
         self.last += 1;
         context.events.watch(&line, Source::Caller(self.last))?;
-        let pid = peer.pid.as_raw_pid();
+        let pid = peer.pid();
         self.callers.insert(self.last, Caller { line, pid });
         Ok(())
     }

@@ -116,6 +116,7 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
     let prepared = Prepared {
         entrance: &place.made.entrance,
         account: place.account,
+        footing: context.charter.footing,
         joins: context.tree.joins(place.group(), place.group())?,
         limits: place.bounds.process,
         open_files: context.session_files,

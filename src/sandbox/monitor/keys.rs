@@ -90,14 +90,18 @@ pub(crate) fn open_keys(path: &Path) -> Result<Option<OwnedFd>, String> {
     Ok(Some(file))
 }
 
-/// Opens a file of secrets: as a file of keys, and read by root alone.
+/// Opens a file of secrets: as a file of keys, and read by root alone, or the user who serves.
 pub(crate) fn open_secrets(path: &Path) -> Result<Option<OwnedFd>, String> {
     let Some(file) = open_keys(path)? else {
         return Ok(None);
     };
     let stat = rustix::fs::fstat(&file).map_err(|e| e.to_string())?;
-    if stat.st_uid != 0 || stat.st_mode & 0o077 != 0 {
-        return Err("can be read by others than root; chown root and chmod 600 it".to_owned());
+    let own = rustix::process::geteuid();
+    if stat.st_uid != own.as_raw() || stat.st_mode & 0o077 != 0 {
+        let who = if own.is_root() { "root" } else { "you" };
+        return Err(format!(
+            "can be read by others than {who}; chown {who} and chmod 600 it"
+        ));
     }
     Ok(Some(file))
 }

@@ -346,6 +346,7 @@ fn fork_session(
     let prepared = Prepared {
         entrance: &place.made.entrance,
         account: place.account,
+        footing: context.charter.footing,
         joins: context.tree.joins(place.group(), &group)?,
         limits: place.bounds.process,
         open_files: context.session_files,

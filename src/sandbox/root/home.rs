@@ -9,7 +9,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::idmap;
-use super::mounts::{self, LOCKED_DOWN, RootError, at};
+use super::mounts::{self, LOCKED_DOWN, RootError, at, ours};
 use super::source::to_path;
 use crate::model::LoginName;
 use crate::sandbox::blueprint::{Account, Home};
@@ -55,8 +55,8 @@ fn kept(
     let opened = rustix::fs::open(store, DIRECTORY - OFlags::NOFOLLOW, Mode::empty());
     let opened = at("open", store, opened)?;
     let stat = at("stat", store, rustix::fs::fstat(&opened))?;
-    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-        let problem = "must be root's and writable by nobody else; chown root and chmod go-w it";
+    if stat.st_uid != ours().uid || stat.st_mode & 0o022 != 0 {
+        let problem = "must be root's (where a user serves, theirs) and writable by nobody else; chown and chmod go-w it";
         return unsound(store, problem);
     }
     let path = store.join(login.as_str());

@@ -15,7 +15,13 @@ use crate::sys::mount::{Depth, add_attributes};
 pub(in crate::sandbox) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | LOCKED_DOWN;
 pub(super) const LOCKED_DOWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
-pub(super) const ROOT: Account = Account { uid: 0, gid: 0 };
+/// Whose the files are that no session owns: root's, or the one id's that there is.
+pub(super) fn ours() -> Account {
+    Account {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    }
+}
 
 /// Why a root could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -210,7 +216,7 @@ pub(super) fn tmpfs(size: u64, files: u64) -> Result<OwnedFd, RootError> {
 }
 
 /// A new file system, mounted nowhere yet.
-pub(super) fn filesystem(
+pub(in crate::sandbox) fn filesystem(
     kind: &str,
     options: &[(&str, Option<&str>)],
     attributes: MountAttrFlags,

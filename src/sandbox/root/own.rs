@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use super::mounts::{ROOT, RootError, at, tmpfs};
+use super::mounts::{RootError, at, ours, tmpfs};
 use super::overlay::WORKPLACE;
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::bounds::Ceiling;
@@ -31,10 +31,10 @@ impl Own {
         let moved = rustix::mount::move_mount(&whole, "", CWD, WORKPLACE, flags);
         at("attach", WORKPLACE, moved)?;
         let own = Self {
-            tmp: part(&whole, "tmp", 0o1777, ROOT)?,
+            tmp: part(&whole, "tmp", 0o1777, ours())?,
             home: part(&whole, "home", 0o700, account)?,
-            shm: part(&whole, "shm", 0o1777, ROOT)?,
-            changes: part(&whole, "changes", 0o700, ROOT)?,
+            shm: part(&whole, "shm", 0o1777, ours())?,
+            changes: part(&whole, "changes", 0o700, ours())?,
         };
         let detached = rustix::mount::unmount(WORKPLACE, UnmountFlags::DETACH);
         at("detach", WORKPLACE, detached)?;

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::CheckError;
+use super::rootless;
 use crate::config::{Config, Login, Sftp, Uids};
 use crate::model::{Kind, LoginName};
 use crate::policy::{self, RunAs, Snapshot};
 use crate::sandbox::{
-    Access, Account, Blueprint, Ceiling, HOME, Home, KeySources, KeysCommand, Listed, Source,
+    Access, Account, Blueprint, Ceiling, Footing, HOME, Home, KeySources, KeysCommand, Listed,
+    Source,
 };
 
 /// Where it says who may log in as this.
@@ -30,7 +32,7 @@ pub(super) fn blueprint(
     kind: &Kind,
     login: &Login,
     snapshot: &Snapshot,
-    (config, bounds): (&Config, Ceiling),
+    (config, bounds, footing): (&Config, Ceiling, Footing),
 ) -> Result<Blueprint, CheckError> {
     let filesystem = snapshot.filesystem();
     let listed = |paths: &[PathBuf], access| -> Vec<Listed> {
@@ -54,6 +56,7 @@ pub(super) fn blueprint(
     let base = crate::server::files::base(files)?;
     let account = account(snapshot.run_as())
         .and_then(|account| keep_apart(account.or(base.account), config.uids))
+        .and_then(|account| rootless::account(account, snapshot.run_as(), files, footing))
         .map_err(|problem| CheckError::Account {
             login: kind.login.clone(),
             problem,
