@@ -1,7 +1,8 @@
-//! Wiring: from a configuration to the three processes of a running server.
+//! Wiring: from a configuration to the processes of a running server.
 //!
 //! ```text
-//! serve (root; waits, and clears up) ─┬─ monitor (root, one thread, no network)
+//! serve (root; waits, and clears up) ─┬─ keeper (root: secrets, where there are any)
+//!                                     ├─ monitor (root, one thread, no network)
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
 
