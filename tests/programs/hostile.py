@@ -80,6 +80,8 @@ def own_confirmed(count):
         except (paramiko.SSHException, EOFError, OSError):
             break
     ask("closed")
+    # A sender can learn of the end before the thread that reads does.
+    transport.join(5)
     return [done, transport.is_active()]
 
 
