@@ -1,5 +1,6 @@
 //! The real `sandgate serve`, in the gate's namespace and a cgroup of the test's own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,8 +115,23 @@ impl Setup {
                 lines.push_str(line);
             }
         }
+        if !lines.contains("accept_weaker:") {
+            lines.push_str(&accept_weaker(&[]));
+        }
         lines
     }
+}
+
+/// The line that accepts these gaps, and those of the kernel that `SANDGATE_TEST_ACCEPT_WEAKER` names, with
+/// spaces between them: whoever runs the tests on an older one gives the operator's word, as an operator has to.
+pub(crate) fn accept_weaker(gaps: &[&str]) -> String {
+    let given = std::env::var("SANDGATE_TEST_ACCEPT_WEAKER").unwrap_or_default();
+    let all: BTreeSet<&str> = given
+        .split_whitespace()
+        .chain(gaps.iter().copied())
+        .collect();
+    let names: Vec<&str> = all.into_iter().collect();
+    format!("accept_weaker: [{}]\n", names.join(", "))
 }
 
 /// Makes an ed25519 key pair without a passphrase, once.
