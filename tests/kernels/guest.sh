@@ -31,7 +31,7 @@ while read -r name arguments; do
     if [ "$name" = run ]; then
         (eval "$arguments") || echo "FAILED $arguments"
     else
-        (cd "$(sed -n 1p /disk/run/places)" && "$(program "$name")" --test-threads=1 $arguments </dev/null)
+        (cd "$(sed -n 1p /disk/run/places)" && "$(program "$name")" --color=never --test-threads="$threads" $arguments </dev/null)
     fi
 done </disk/run/list
 echo '== the end'

@@ -9,6 +9,7 @@
 #   APPEND    more of the kernel's command line, as `lsm=yama,apparmor`
 #   ACCEPT    gaps that the tests' configurations accept, with spaces (those of the kernel, see below)
 #   PATIENCE  how many times longer than on a host each wait may be (10)
+#   THREADS   how many tests at once (2)
 #   SECONDS_MAX   after which the emulator is ended (5400)
 #   CACHE     root file system, kernels, images (/var/tmp/sandgate-kernels)
 #   MIRROR, UBUNTU   archives of packages
@@ -37,7 +38,7 @@ root() {
     debootstrap --variant=minbase --include="$packages" bookworm "$work/root" "$mirror" >"$work/log" 2>&1 \
         || { tail -20 "$work/log" >&2; return 1; }
     rm -rf "$work"/root/var/{cache/apt,lib/apt/lists}/* "$work"/root/usr/share/{doc,man,info,locale}/*
-    mkfs.ext4 -q -d "$work/root" "$work/root.ext4" 3G
+    mkfs.ext4 -q -d "$work/root" "$work/root.ext4" 3G >/dev/null
     rm -rf "$work/root"
     mv "$work/root.ext4" "$cache/root.ext4"
 }
@@ -114,10 +115,11 @@ first() {
 # programs: the test programs of the lists, built, as `name path`.
 programs() {
     local names name flags=()
-    names=$(sed 's/ .*//; /^#/d; /^$/d' "$work/list" | sort -u)
+    names=$(sed 's/ .*//; /^#/d; /^$/d; /^run$/d' "$work/list" | sort -u)
     for name in $names; do
         flags+=(--test "$name")
     done
+    [ ${#flags[@]} -gt 0 ] || flags=(--bin sandgate)
     (cd "$repository" && cargo build --quiet --locked --example ablate \
         && cargo test --quiet --locked --no-run --message-format=json "${flags[@]}") \
         | python3 -c '
@@ -154,10 +156,10 @@ disk() {
     {
         printf 'export SANDGATE_TEST_PATIENCE=%q\n' "${PATIENCE:-10}"
         printf 'export SANDGATE_TEST_ACCEPT_WEAKER=%q\n' "${ACCEPT-$(gaps "$1")}"
-        printf 'guest=%q\n' "$here/guest.sh"
+        printf 'threads=%q\n' "${THREADS:-2}"
     } >"$work/disk/run/settings"
     rm -f "$work/disk.ext4"
-    mkfs.ext4 -q -d "$work/disk" "$work/disk.ext4" 2G
+    mkfs.ext4 -q -d "$work/disk" "$work/disk.ext4" 2G >/dev/null
 }
 
 # gaps NAME: what `sandgate check` says that this kernel cannot enforce: docs/configuration.md, accept_weaker.
@@ -180,7 +182,7 @@ boot() {
         -drive "if=virtio,format=raw,snapshot=on,file=$work/disk.ext4" \
         -device virtio-rng-pci \
         -append "console=ttyS0 quiet loglevel=1 panic=-1 next=$init ${APPEND:-}" </dev/null \
-        | tr -d '\r' | tee "$console"
+        | sed -u 's/\r//g' | tee "$console"
     grep -q '^== the end$' "$console" && ! grep -q '^test result: FAILED\|^FAILED' "$console"
 }
 
