@@ -109,7 +109,13 @@ fn a_memory_bomb_ends_its_sandbox_and_only_that() {
     );
     let ended = beside.finish();
     assert_ne!(ended.code(), 0, "{ended}");
-    assert!(daemon.stderr().contains("out of memory (bounds.memory)"));
+    // The client may be told first.
+    let said = || daemon.stderr().contains("out of memory (bounds.memory)");
+    assert!(
+        wait_until(Duration::from_secs(5), said),
+        "{}",
+        daemon.stderr()
+    );
     assert!(!far.has_ended(), "a neighbour was ended");
     assert!(!daemon.has_ended(), "{}", daemon.stderr());
     // The next session on the same connection has a new sandbox.

@@ -20,5 +20,21 @@ done </root/disk/run/places
 for word in $(/bin/busybox cat /proc/cmdline); do
     case $word in next=*) next=${word#next=} ;; esac
 done
+if [ "$next" = /sbin/init ]; then
+    # systemd has the list as a service of its own; what clears /tmp at its start would clear places of the tests.
+    : >/root/etc/tmpfiles.d/tmp.conf
+    /bin/busybox ln -sf /dev/null /root/etc/systemd/system/serial-getty@ttyS0.service
+    /bin/busybox mkdir -p /root/etc/systemd/system/multi-user.target.wants
+    /bin/busybox ln -sf ../list.service /root/etc/systemd/system/multi-user.target.wants/list.service
+    /bin/busybox cat >/root/etc/systemd/system/list.service <<EOF
+[Unit]
+After=systemd-user-sessions.service dbus.service systemd-logind.service
+[Service]
+Type=exec
+ExecStart=$(/bin/busybox sed -n 1p /root/disk/run/places)/tests/kernels/guest.sh
+StandardOutput=file:/dev/ttyS0
+StandardError=inherit
+EOF
+fi
 /bin/busybox umount /dev /proc
 exec /bin/busybox switch_root /root "$next"

@@ -29,7 +29,7 @@ while read -r name arguments; do
     # The words of a list are words here.
     # shellcheck disable=SC2086
     if [ "$name" = run ]; then
-        (eval "$arguments") || echo "FAILED $arguments"
+        (cd "$(sed -n 1p /disk/run/places)" && eval "$arguments") || echo "FAILED $arguments"
     else
         (cd "$(sed -n 1p /disk/run/places)" && "$(program "$name")" --color=never --test-threads="$threads" $arguments </dev/null)
     fi

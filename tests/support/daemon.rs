@@ -152,15 +152,17 @@ fn server() -> PathBuf {
     other.unwrap_or_else(|| env!("CARGO_BIN_EXE_sandgate").into())
 }
 
+/// The shell puts itself, and so everything after it, into the world's cgroup, or where a daemon gives controllers
+/// on there, into the group that is a daemon's.
+pub(crate) const JOIN: &str = r#"{ echo $$ > "$1/cgroup.procs"; } 2> /dev/null ||
+    echo $$ > "$1/sandgate-daemon/cgroup.procs" || exit
+shift
+exec "$@""#;
+
 /// `sandgate ARGUMENTS` as the world's daemon would be run.
 pub(crate) fn sandgate(world: &World, setup: &Setup, arguments: &[&str]) -> Command {
-    // The shell puts itself, and so everything after it, into the world's cgroup.
     let mut command = Command::new("/bin/sh");
-    command.args([
-        "-c",
-        r#"echo $$ > "$1/cgroup.procs" && shift && exec "$@""#,
-        "sh",
-    ]);
+    command.args(["-c", JOIN, "sh"]);
     command.arg(&world.cgroup);
     command.args(["/usr/bin/setpriv", "--pdeathsig", "KILL"]);
     if let Some(files) = setup.open_files {

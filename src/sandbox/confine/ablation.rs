@@ -123,7 +123,7 @@ pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
         capabilities::keep_monitors_but(&powers.without)?;
     }
     let outcome = build_and_run(&one_thread, &tree, experiment);
-    let razed = tree.raze();
+    let razed = tree.raze().and_then(|()| tree.leave());
     let status = outcome?;
     razed?;
     Ok(status)
