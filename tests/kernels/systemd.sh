@@ -104,6 +104,16 @@ for _ in $(seq 100); do
     sleep 0.3
 done
 expect 'reload' 'configuration reloaded' /tmp/journal
+before=$(systemctl show -P MainPID sandgate.service)
+systemctl kill --kill-who=main --signal=KILL sandgate.service
+for _ in $(seq 300); do
+    after=$(systemctl show -P MainPID sandgate.service)
+    systemctl is-active --quiet sandgate.service && [ "$after" != "$before" ] && break
+    sleep 0.3
+done
+into /etc/sandgate 2201 'echo again' >/tmp/again 2>&1
+systemctl status --no-pager sandgate.service >>/tmp/again 2>&1
+expect 'killed, it is started anew' '^again' /tmp/again
 systemctl stop sandgate.service
 systemctl status --no-pager sandgate.service >/tmp/unit 2>&1
 expect 'it ends in good order' 'Active: inactive (dead)' /tmp/unit
