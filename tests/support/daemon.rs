@@ -125,13 +125,22 @@ impl Setup {
 /// The line that accepts these gaps, and those of the kernel that `SANDGATE_TEST_ACCEPT_WEAKER` names, with
 /// spaces between them: whoever runs the tests on an older one gives the operator's word, as an operator has to.
 pub(crate) fn accept_weaker(gaps: &[&str]) -> String {
-    let given = std::env::var("SANDGATE_TEST_ACCEPT_WEAKER").unwrap_or_default();
+    let given = given_gaps();
     let all: BTreeSet<&str> = given
         .split_whitespace()
         .chain(gaps.iter().copied())
         .collect();
     let names: Vec<&str> = all.into_iter().collect();
     format!("accept_weaker: [{}]\n", names.join(", "))
+}
+
+fn given_gaps() -> String {
+    std::env::var("SANDGATE_TEST_ACCEPT_WEAKER").unwrap_or_default()
+}
+
+/// Whether this kernel has that gap, by the same word; tests/kernels compares it with the kernel's own.
+pub(crate) fn lacks(gap: &str) -> bool {
+    given_gaps().split_whitespace().any(|given| given == gap)
 }
 
 /// Makes an ed25519 key pair without a passphrase, once.

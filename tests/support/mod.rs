@@ -25,7 +25,9 @@ mod upstream;
 mod world;
 
 pub(crate) use audit::Event;
-pub(crate) use daemon::{Daemon, JOIN, Mounts, Setup, accept_weaker, make_key, sandgate, signal};
+pub(crate) use daemon::{
+    Daemon, JOIN, Mounts, Setup, accept_weaker, lacks, make_key, sandgate, signal,
+};
 pub(crate) use policy::{ALLOW_CURL, policy_with};
 pub(crate) use proc::{
     Namespaces, Process, cgroups_below, children, namespaces_of, processes_below, pss_kib, pss_of,
