@@ -91,6 +91,12 @@ pub(crate) fn go_program() -> PathBuf {
     made("go", script, &[&source("fetch.go")]).join("fetch")
 }
 
+/// `breakpoint.go`, as it is built for a debugger.
+pub(crate) fn debugged_program() -> PathBuf {
+    let script = r#"[ "$1/breakpoint" -nt "$2" ] || CGO_ENABLED=0 GO111MODULE=off GOCACHE="$1/cache" /usr/bin/go build -gcflags='all=-N -l' -o "$1/breakpoint" "$2""#;
+    made("go-debugged", script, &[&source("breakpoint.go")]).join("breakpoint")
+}
+
 /// websocat, with the system's OpenSSL: made once, from crates.io.
 pub(crate) fn websocat() -> PathBuf {
     let script = r#"[ -x "$1/bin/websocat" ] && exit
