@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use super::nested::{as_nesting, setup};
@@ -10,10 +11,19 @@ use super::support::{Daemon, Running, World, policy_with, status, wait_until};
 const PAGE: &str =
     "<p id=p>before</p><script>document.getElementById('p').textContent = 'ran ' + 6 * 7</script>";
 
+/// A daemon on a host that has the browser.
+fn with_browser(world: &World) -> Daemon<'_> {
+    assert!(
+        Path::new("/usr/bin/chromium-headless-shell").exists(),
+        "chromium-headless-shell is missing: apt-get install chromium-headless-shell (Debian)"
+    );
+    Daemon::start(world, &setup(policy_with("")))
+}
+
 #[test]
 fn a_browser_has_its_own_sandbox_where_it_may_and_asks_for_it_elsewhere() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &setup(policy_with("")));
+    let daemon = with_browser(&world);
     let show = |user: &str, options: &str| {
         let line = format!(
             "cat > page.html && chromium-headless-shell {options} --dump-dom file:///sandbox/page.html"
@@ -35,7 +45,7 @@ fn a_browser_has_its_own_sandbox_where_it_may_and_asks_for_it_elsewhere() {
 #[test]
 fn what_reads_a_page_is_held_by_the_browser_as_well() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &setup(policy_with("")));
+    let daemon = with_browser(&world);
     let line = "echo '<p>a page</p>' > page.html; exec chromium-headless-shell --remote-debugging-port=0 file:///sandbox/page.html 2>&1";
     let browser: Running = daemon.ssh().user("nesting").seconds(90).start(line);
     browser.expect_output("DevTools listening on");
