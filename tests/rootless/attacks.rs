@@ -131,12 +131,12 @@ fn a_session_with_the_users_one_id_reaches_nothing_else_that_has_it() {
         ("{cgroup}", world.cgroup.to_str().unwrap().to_owned()),
         ("{abstract}", name.clone()),
     ];
-    let named = |attack: &str, init: &str| {
+    let aimed = |attack: &str, init: &str| {
         let all = names.iter();
-        let named = all.fold(attack.to_owned(), |text, (word, value)| {
+        let text = all.fold(attack.to_owned(), |text, (word, value)| {
             text.replace(word, value)
         });
-        named.replace("{init}", init)
+        text.replace("{init}", init)
     };
     let copy = world.dir.join("attack");
     fs::copy(attacker(), &copy).unwrap();
@@ -144,7 +144,7 @@ fn a_session_with_the_users_one_id_reaches_nothing_else_that_has_it() {
     for (attack, _, stopped) in AT_ITS_OWN_ID {
         let inside = master
             .ssh()
-            .run(format!("./attack '{}'", named(attack, "1")));
+            .run(format!("./attack '{}'", aimed(attack, "1")));
         let inside = answer(&inside.expect_code(0));
         if !stopped.contains(&&*inside) {
             wrong.push(format!("{attack} inside: {inside}, not {stopped:?}"));
@@ -156,7 +156,7 @@ fn a_session_with_the_users_one_id_reaches_nothing_else_that_has_it() {
 
     // Afterwards, for a tracer leaves the daemon stopped.
     for (attack, control, _) in AT_ITS_OWN_ID {
-        let verb = named(attack, &init);
+        let verb = aimed(attack, &init);
         let there = match control {
             Control::User => run(&mut outside(&world, &[copy.to_str().unwrap(), &verb]), 30),
             Control::Root => run(Command::new(&copy).arg(&verb).current_dir("/tmp"), 30),
@@ -215,8 +215,11 @@ fn sessions_ask_the_daemon_nothing_whatever_their_id() {
         let world = World::new();
         let tree = Tree::of(&world);
         let socket = tree.0.join("admin.sock");
-        let mut setup = tree.listed(ids, String::new());
-        setup.top += &format!("admin: {}\n", socket.display());
+        let listed = tree.listed(ids, String::new());
+        let setup = Setup {
+            top: format!("{}admin: {}\n", listed.top, socket.display()),
+            ..listed
+        };
         let daemon = Daemon::start_by(&world, &setup, |command| {
             by_user(&world, &command, ids, ":")
         });
