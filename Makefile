@@ -1,5 +1,5 @@
 # run: build and serve on 127.0.0.1:2222 · test: every test · fuzz: each target for a minute · bench
-# image: localhost/sandgate, for containers (docs/container.md)
+# image: localhost/sandgate, for containers (docs/container.md) · kernels: tests on other ones (docs/kernels.md)
 #
 # All of them install what is missing with apt-get, and need root for the same reason that the
 # daemon does: it makes namespaces, mounts and cgroups, and drops to other users.
@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test fuzz bench image root cargo
+.PHONY: run test fuzz bench image kernels root cargo
 
 FUZZ_SECONDS ?= 60
 
@@ -77,6 +77,10 @@ bench: root cargo
 image: root cargo
 	$(call install,buildah debootstrap)
 	@deploy/container/image.sh
+
+kernels: root cargo
+	$(call install,$(BUILD_PACKAGES) binutils busybox-static cpio debootstrap e2fsprogs kmod python3 qemu-system-x86)
+	@tests/kernels/run.sh $(KERNELS)
 
 root:
 	@[ "$$(id -u)" = 0 ] || { \

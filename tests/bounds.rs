@@ -19,7 +19,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Daemon, Running, Setup, World, run, sandgate, wait_until};
+use support::{Daemon, Running, Setup, World, patient, run, sandgate, wait_until};
 
 fn bounded(bounds: &str) -> Setup {
     Setup {
@@ -103,10 +103,19 @@ fn a_memory_bomb_ends_its_sandbox_and_only_that() {
     let bomb = bomber.ssh().run(python(HOG));
     assert_ne!(bomb.code(), 0, "{bomb}");
     assert!(bomb.out().len() < 3, "{bomb}");
-    assert!(before.elapsed() < Duration::from_secs(10), "{bomb}");
+    assert!(
+        before.elapsed() < patient(Duration::from_secs(10)),
+        "{bomb}"
+    );
     let ended = beside.finish();
     assert_ne!(ended.code(), 0, "{ended}");
-    assert!(daemon.stderr().contains("out of memory (bounds.memory)"));
+    // The client may be told first.
+    let said = || daemon.stderr().contains("out of memory (bounds.memory)");
+    assert!(
+        wait_until(Duration::from_secs(5), said),
+        "{}",
+        daemon.stderr()
+    );
     assert!(!far.has_ended(), "a neighbour was ended");
     assert!(!daemon.has_ended(), "{}", daemon.stderr());
     // The next session on the same connection has a new sandbox.
@@ -211,10 +220,11 @@ print(highest < 64, said, written >> 20, late, *resource.getrlimit(resource.RLIM
     assert_eq!(told("", open), "False 0 4 0 0 0");
 }
 
-/// Burns for two seconds by four processes; how many processors' time that took.
+/// Burns for two seconds by four processes; how many processors' time that took. That python took to start is not
+/// part of it.
 const BURN: &str = r"
 import os, time
-start = time.monotonic()
+start, before = time.monotonic(), sum(os.times()[0:4])
 children = []
 for _ in range(4):
     pid = os.fork()
@@ -223,7 +233,7 @@ for _ in range(4):
         os._exit(0)
     children.append(pid)
 for pid in children: os.waitpid(pid, 0)
-print(sum(os.times()[0:4]) / (time.monotonic() - start))
+print((sum(os.times()[0:4]) - before) / (time.monotonic() - start))
 ";
 
 fn burnt(bounds: &str) -> f64 {
@@ -345,8 +355,11 @@ fn the_same_outside_every_group_is_noticed() {
     assert!(during > before * 2, "{before:?}, then {during:?}");
 }
 
-/// The same command on a host whose kernel has no controller: /proc/self/cgroup names none.
+/// The same command on a host whose kernel has no controller: /proc/self/cgroup names none of the first version, and
+/// its cgroup of the second is below one that gives none on.
 fn without_controllers(world: &World, command: &Command) -> Command {
+    let bare = world.cgroup.join("bare");
+    std::fs::create_dir_all(&bare).expect("a cgroup");
     let script = r#"set -e
 echo $$ > "$1/cgroup.procs"
 grep ^0:: /proc/$$/cgroup > "$2/memberships"
@@ -355,8 +368,16 @@ shift 2
 exec "$@""#;
     let mut wrapped = Command::new("/usr/bin/unshare");
     wrapped.args(["--mount", "--", "/bin/sh", "-c", script, "sh"]);
-    wrapped.arg(&world.cgroup).arg(&world.dir);
-    wrapped.arg(command.get_program()).args(command.get_args());
+    wrapped.arg(&bare).arg(&world.dir);
+    wrapped.arg(command.get_program());
+    for argument in command.get_args() {
+        let is_its_cgroup = argument == world.cgroup.as_os_str();
+        wrapped.arg(if is_its_cgroup {
+            bare.as_os_str()
+        } else {
+            argument
+        });
+    }
     wrapped.current_dir(&world.dir);
     wrapped
 }
@@ -433,7 +454,13 @@ fn the_doctor_says_who_holds_what_and_whether_it_would_serve() {
         assert!(by.contains("cgroup v"), "{keys}: {by}");
     }
     assert_eq!(holder(&here, "disk, files", "sandbox"), "tmpfs");
-    assert!(here["gaps"].as_array().unwrap().is_empty(), "{here}");
+    // Beside what an older kernel lacks, and the configuration accepts.
+    let weaker =
+        |gap: &serde_json::Value| gap["text"].to_string().contains("weaker by the operator");
+    assert!(
+        here["gaps"].as_array().unwrap().iter().all(weaker),
+        "{here}"
+    );
     let there = told(without_controllers(&world, &command), 1);
     assert_eq!(
         holder(&there, "processes", "sandbox"),

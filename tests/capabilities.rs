@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::Command;
 
 use sandgate::sandbox::{MONITOR, START};
-use support::{Daemon, Finished, Setup, World, run, sandgate, status, wait_until};
+use support::{Daemon, Finished, JOIN, Setup, World, run, sandgate, status, wait_until};
 
 fn all_names() -> Vec<&'static str> {
     MONITOR
@@ -166,11 +166,7 @@ fn monitor_without(world: &World, name: &str, command: &[&str]) -> Finished {
     let ablate = Path::new(env!("CARGO_BIN_EXE_sandgate")).with_file_name("examples/ablate");
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let mut run_by = Command::new("/bin/sh");
-    run_by.args([
-        "-c",
-        r#"echo $$ > "$1/cgroup.procs" && shift && exec "$@""#,
-        "sh",
-    ]);
+    run_by.args(["-c", JOIN, "sh"]);
     run_by.arg(&world.cgroup).arg(ablate);
     run_by.arg(format!(
         "CAP_{name}={}",

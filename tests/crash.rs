@@ -187,7 +187,9 @@ fn is_swept_by_the_next_start(mut busy: Busy<'_>) {
         busy.daemon.processes()
     );
     no_namespace_is_kept(&busy.namespaces, world);
-    let left = sandbox_cgroups(world);
+    let mut left = sandbox_cgroups(world);
+    // Where groups have controllers: the next daemon is in it.
+    left.retain(|path| !path.ends_with("sandgate-daemon"));
     let daemon = Daemon::start(world, &Setup::closed().in_system_mounts());
     daemon.ssh().run("true").expect_code(0);
     let still: Vec<_> = sandbox_cgroups(world)

@@ -28,7 +28,7 @@ use limits::write_text;
 const PREFIX: &str = "sandgate.";
 
 /// Where the daemon itself goes when its own cgroup gives controllers to sandboxes and may not have
-/// processes any more. Left to the next daemon, or to the service manager.
+/// processes any more. A killed daemon leaves it; who is started in it works in the group above.
 const DAEMON: &str = "sandgate-daemon";
 
 /// Where a sandbox's init is when the sandbox's cgroup gives controllers to sessions.
@@ -85,7 +85,7 @@ impl Tree {
                 write_text(&open_directory(&parent, DAEMON)?, "cgroup.procs", "0")?;
             }
             for group in [&parent, &directory] {
-                give_on(group, &controllers.unified)?;
+                control(group, '+', &controllers.unified)?;
             }
         }
         let hierarchy = |separate| Hierarchy::create(separate, &name);
@@ -115,7 +115,7 @@ impl Tree {
             return Ok(None);
         }
         let cradle = sandbox.child(INIT)?;
-        give_on(&sandbox.directory, &self.unified)?;
+        control(&sandbox.directory, '+', &self.unified)?;
         Ok(Some(cradle))
     }
 
@@ -186,6 +186,25 @@ impl Tree {
         }
         Ok(())
     }
+
+    /// Leaves the daemon's own cgroup as it was found: one that gives controllers on takes no process, so nobody
+    /// else could be started in it. For the last process, after `raze`. Not while others are there, or have groups,
+    /// which may be bounded.
+    pub(crate) fn leave(&self) -> io::Result<()> {
+        if self.unified.is_empty() || is_root(&self.parent) {
+            return Ok(());
+        }
+        let starting = open_directory(&self.parent, ".")?;
+        rustix::fs::flock(&starting, FlockOperation::LockExclusive)?;
+        let own = open_directory(&self.parent, DAEMON)?;
+        let last = pids(&own)? == [rustix::process::getpid()];
+        if last && children(&self.parent)? == [DAEMON] {
+            control(&self.parent, '-', &self.unified)?;
+            write_text(&self.parent, "cgroup.procs", "0")?;
+            remove_tree(&self.parent, DAEMON)?;
+        }
+        Ok(())
+    }
 }
 
 impl Hierarchy {
@@ -244,11 +263,11 @@ fn make_directory(parent: &OwnedFd, path: &str) -> io::Result<()> {
     }
 }
 
-/// Gives a group's controllers to the groups below it.
-fn give_on(group: &OwnedFd, resources: &[Resource]) -> io::Result<()> {
+/// Gives a group's controllers to the groups below it (`+`), or takes them back (`-`).
+fn control(group: &OwnedFd, sign: char, resources: &[Resource]) -> io::Result<()> {
     let names: Vec<String> = resources
         .iter()
-        .map(|resource| format!("+{}", controllers::name(*resource)))
+        .map(|resource| format!("{sign}{}", controllers::name(*resource)))
         .collect();
     write_text(group, "cgroup.subtree_control", &names.join(" "))
 }

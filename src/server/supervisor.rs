@@ -136,6 +136,7 @@ impl Supervisor {
         {
         }
         razed?;
+        family.tree.leave()?;
         let may_leave = self.life == Life::Visit;
         let clean = (asked.is_some() || may_leave) && succeeded(ended.gate.as_ref());
         if !clean {

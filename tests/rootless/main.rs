@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use support::{
-    Daemon, Dialogue, Finished, Setup, World, cgroups_below, dialogue, policy_with, run, sandgate,
-    signal, status, wait_until,
+    Daemon, Dialogue, Finished, Setup, World, accept_weaker, cgroups_below, dialogue, policy_with,
+    run, sandgate, signal, status, wait_until,
 };
 
 /// The host's programs in a mount namespace of the test's own, where there is a user more: `$1` is the world's
@@ -121,7 +121,7 @@ fn setup(ids: Ids) -> Setup {
         Ids::One => "rootless: {one_uid: accept}\n",
     };
     Setup {
-        top: format!("accept_weaker: [memfd_exec]\n{top}"),
+        top: accept_weaker(&["memfd_exec"]) + top,
         ..Setup::default()
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::support::{Finished, Setup, Ssh, World, run, sandgate};
+use super::support::{Finished, JOIN, Setup, Ssh, World, run, sandgate};
 
 /// A world with a host key, a client's key and an `sshd_config`.
 pub(crate) struct Stand {
@@ -74,9 +74,8 @@ impl Stand {
         let (program, dir) = (env!("CARGO_BIN_EXE_sandgate"), self.world.dir.display());
         let cgroup = self.world.cgroup.display();
         // ssh puts `exec` before the line, which therefore has to be one command.
-        let script = format!(
-            "echo $$ > {cgroup}/cgroup.procs\nexec {program} sshd -i -f {dir}/sshd_config {arguments}\n"
-        );
+        let script =
+            format!("set -- {cgroup} {program} sshd -i -f {dir}/sshd_config {arguments}\n{JOIN}\n");
         fs::write(self.path("serve"), script).unwrap();
         self.ssh()
             .option(format!("-oProxyCommand=/bin/sh {dir}/serve"))

@@ -1,5 +1,6 @@
 //! The real `sandgate serve`, in the gate's namespace and a cgroup of the test's own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,8 +115,32 @@ impl Setup {
                 lines.push_str(line);
             }
         }
+        if !lines.contains("accept_weaker:") {
+            lines.push_str(&accept_weaker(&[]));
+        }
         lines
     }
+}
+
+/// The line that accepts these gaps, and those of the kernel that `SANDGATE_TEST_ACCEPT_WEAKER` names, with
+/// spaces between them: whoever runs the tests on an older one gives the operator's word, as an operator has to.
+pub(crate) fn accept_weaker(gaps: &[&str]) -> String {
+    let given = given_gaps();
+    let all: BTreeSet<&str> = given
+        .split_whitespace()
+        .chain(gaps.iter().copied())
+        .collect();
+    let names: Vec<&str> = all.into_iter().collect();
+    format!("accept_weaker: [{}]\n", names.join(", "))
+}
+
+fn given_gaps() -> String {
+    std::env::var("SANDGATE_TEST_ACCEPT_WEAKER").unwrap_or_default()
+}
+
+/// Whether this kernel has that gap, by the same word; tests/kernels compares it with the kernel's own.
+pub(crate) fn lacks(gap: &str) -> bool {
+    given_gaps().split_whitespace().any(|given| given == gap)
 }
 
 /// Makes an ed25519 key pair without a passphrase, once.
@@ -136,15 +161,17 @@ fn server() -> PathBuf {
     other.unwrap_or_else(|| env!("CARGO_BIN_EXE_sandgate").into())
 }
 
+/// The shell puts itself, and so everything after it, into the world's cgroup, or where a daemon gives controllers
+/// on there, into the group that is a daemon's.
+pub(crate) const JOIN: &str = r#"{ echo $$ > "$1/cgroup.procs"; } 2> /dev/null ||
+    echo $$ > "$1/sandgate-daemon/cgroup.procs" || exit
+shift
+exec "$@""#;
+
 /// `sandgate ARGUMENTS` as the world's daemon would be run.
 pub(crate) fn sandgate(world: &World, setup: &Setup, arguments: &[&str]) -> Command {
-    // The shell puts itself, and so everything after it, into the world's cgroup.
     let mut command = Command::new("/bin/sh");
-    command.args([
-        "-c",
-        r#"echo $$ > "$1/cgroup.procs" && shift && exec "$@""#,
-        "sh",
-    ]);
+    command.args(["-c", JOIN, "sh"]);
     command.arg(&world.cgroup);
     command.args(["/usr/bin/setpriv", "--pdeathsig", "KILL"]);
     if let Some(files) = setup.open_files {

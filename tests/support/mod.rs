@@ -25,7 +25,9 @@ mod upstream;
 mod world;
 
 pub(crate) use audit::Event;
-pub(crate) use daemon::{Daemon, Mounts, Setup, make_key, sandgate, signal};
+pub(crate) use daemon::{
+    Daemon, JOIN, Mounts, Setup, accept_weaker, lacks, make_key, sandgate, signal,
+};
 pub(crate) use policy::{ALLOW_CURL, policy_with};
 pub(crate) use proc::{
     Namespaces, Process, cgroups_below, children, namespaces_of, processes_below, pss_kib, pss_of,
@@ -35,7 +37,7 @@ pub(crate) use programs::{
     attacker, debugged_program, go_program, java_classes, java_settings, node, program,
     terminal_driver, venv, venv_of, vscode_server, websocat,
 };
-pub(crate) use run::{Finished, Running, run, run_with_input, wait_until};
+pub(crate) use run::{Finished, Running, patient, run, run_with_input, wait_until};
 pub(crate) use ssh::{Master, Ssh};
 pub(crate) use terminal::{Dialogue, dialogue};
 pub(crate) use upstream::{Arrival, Upstream};

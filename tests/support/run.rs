@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ impl Running {
             child,
             line,
             started: Instant::now(),
-            limit,
+            limit: patient(limit),
             stdin,
             stdout,
             stderr,
@@ -233,9 +233,19 @@ pub(crate) fn run_with_input(command: &mut Command, input: Vec<u8>, seconds: u64
     finished
 }
 
-/// Asks until the answer is yes; returns whether it came within `limit`.
+/// A length of time for this machine: `SANDGATE_TEST_PATIENCE` times the usual where that is set. A machine
+/// that is emulated (tests/kernels) is slower than its clock.
+pub(crate) fn patient(usual: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        let factor = std::env::var("SANDGATE_TEST_PATIENCE");
+        factor.map_or(1, |factor| factor.parse().expect("SANDGATE_TEST_PATIENCE"))
+    });
+    usual * *FACTOR
+}
+
+/// Asks until the answer is yes; returns whether it came within `limit`, of which a slow machine gets more.
 pub(crate) fn wait_until(limit: Duration, mut question: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + patient(limit);
     loop {
         if question() {
             return true;

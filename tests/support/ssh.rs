@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::run::{Finished, Running, run, wait_until};
+use super::run::{Finished, Running, patient, run, wait_until};
 use super::world::World;
 
 /// One call of `ssh`.
@@ -89,10 +89,11 @@ impl Ssh {
             "UpdateHostKeys=no",
             "IdentitiesOnly=yes",
             "LogLevel=ERROR",
-            "ConnectTimeout=15",
         ] {
             command.arg("-o").arg(option);
         }
+        let connect = patient(Duration::from_secs(15)).as_secs();
+        command.arg("-o").arg(format!("ConnectTimeout={connect}"));
         command.arg("-o").arg(format!(
             "UserKnownHostsFile={}/known_hosts",
             self.dir.display()

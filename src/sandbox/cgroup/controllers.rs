@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::process::getpid;
 
-use super::{open_directory, pids, read};
+use super::{DAEMON, open_directory, pids, read};
 use crate::config::Resource;
 use crate::sandbox::footing::Footing;
 
@@ -182,10 +182,16 @@ fn separate(line: &str) -> Option<Separate> {
     })
 }
 
-/// The daemon's own cgroup of the second version.
+/// The daemon's own cgroup of the second version. Whoever starts it in the group that it would move to (systemd's
+/// DelegateSubgroup=, or after one that was killed) means the one above.
 pub(super) fn unified_path(membership: &str) -> io::Result<&str> {
     let own = membership.lines().find_map(|line| line.strip_prefix("0::"));
-    own.ok_or_else(|| io::Error::other("this kernel has no cgroup v2 hierarchy (CONFIG_CGROUPS)"))
+    let missing = || io::Error::other("this kernel has no cgroup v2 hierarchy (CONFIG_CGROUPS)");
+    let own = own.ok_or_else(missing)?;
+    let above = own
+        .strip_suffix(DAEMON)
+        .filter(|above| above.ends_with('/'));
+    Ok(above.unwrap_or(own))
 }
 
 /// The directory of a cgroup of the second version, through a detached mount of our own.
@@ -275,6 +281,16 @@ mod tests {
         );
         let both = resources("cpuset cpu io memory hugetlb pids\n");
         assert_eq!(both, [Resource::Cpu, Resource::Memory, Resource::Processes]);
+    }
+
+    #[test]
+    fn a_daemon_in_the_group_of_daemons_works_in_the_one_above() {
+        let path = |membership| unified_path(membership).unwrap();
+        assert_eq!(path("4:cpu:/x\n0::/a/b\n"), "/a/b");
+        assert_eq!(path("0::/a/b/sandgate-daemon\n"), "/a/b/");
+        assert_eq!(path("0::/sandgate-daemon\n"), "/");
+        assert_eq!(path("0::/not-sandgate-daemon\n"), "/not-sandgate-daemon");
+        assert!(unified_path("4:cpu:/x\n").is_err());
     }
 
     #[test]

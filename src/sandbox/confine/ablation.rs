@@ -123,7 +123,7 @@ pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
         capabilities::keep_monitors_but(&powers.without)?;
     }
     let outcome = build_and_run(&one_thread, &tree, experiment);
-    let razed = tree.raze();
+    let razed = tree.raze().and_then(|()| tree.leave());
     let status = outcome?;
     razed?;
     Ok(status)
@@ -148,7 +148,8 @@ fn build_and_run(
         joins: vec![],
         host_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
         filter: &Filter::init()?,
-        seal_memory_files: true,
+        // As in a daemon that may do without (Linux 6.3).
+        seal_memory_files: std::path::Path::new("/proc/sys/vm/memfd_noexec").exists(),
         report: write,
     };
     let Child { pid, pidfd } =
