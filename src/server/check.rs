@@ -219,6 +219,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         blueprints.insert(kind.clone(), blueprint);
         policies.insert(kind, Arc::new(snapshot));
     }
+    warnings.extend(super::keeps::check(&blueprints)?);
     let charter = Charter {
         logins,
         blueprints,

@@ -32,3 +32,4 @@ mod privileges;
 mod roots;
 mod suite;
 mod traced;
+mod volumes;
