@@ -19,7 +19,7 @@ impl Store {
         Self(path)
     }
 
-    fn home(&self) -> PathBuf {
+    pub(super) fn home(&self) -> PathBuf {
         self.0.join("sandbox")
     }
 }

@@ -348,6 +348,7 @@ fn an_image_that_is_damaged_is_refused_with_the_mend() {
             ..bounded(&store, "size: 16MiB")
         },
     );
+    assert!(none_left(&store), "{:?}", devices(&store));
     overwrite(&path, 1024 + 0x78, b"another name");
     let denied = daemon.ssh().run("true");
     assert_ne!(denied.code(), 0, "{denied}");
@@ -378,7 +379,8 @@ fn a_home_of_before_is_neither_left_aside_nor_unbounded_in_silence() {
         );
     }
     // The way that docs/configuration.md gives.
-    let adopt = "cd \"$0\" && mkfs.ext4 -q -b 4096 -m 0 -d sandbox sandbox.ext4 16M && \
+    let adopt = "cd \"$0\" && mkfs.ext4 -q -b 4096 -m 0 \
+        -E root_owner=$(stat -c %u:%g sandbox) -d sandbox sandbox.ext4 16M && \
         chmod 600 sandbox.ext4 && mv sandbox sandbox.before";
     let mut command = Command::new("/bin/sh");
     run(command.args(["-c", adopt]).arg(&store.0), 20).expect_code(0);
