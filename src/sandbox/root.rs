@@ -34,7 +34,7 @@ pub(crate) use kept::{examine as examine_kept, grow as grow_kept};
 pub(super) use mounts::{Place, READ_ONLY, RootError, at, attach, clone, filesystem, inside};
 pub(super) use overlay::WORKPLACE;
 pub(crate) use source::Source;
-pub(crate) use volume::{Growth, probe as probe_volumes};
+pub(crate) use volume::{Claim, Growth, probe as probe_volumes};
 
 /// Files in the tmpfs of the root, which holds nothing of the account's.
 const FEW_FILES: u64 = 131_072;

@@ -66,6 +66,11 @@ fn none_left(store: &Store) -> bool {
     wait_until(Duration::from_secs(10), || devices(store).is_empty())
 }
 
+/// All that it says.
+fn whole(finished: &Finished) -> String {
+    format!("{}{}", finished.out(), finished.err())
+}
+
 /// `sandgate check`, as it would be served.
 fn checked(world: &World, setup: &Setup) -> Finished {
     let config = setup.write(world);
@@ -136,8 +141,7 @@ fn without_its_bound_a_kept_home_goes_past_it() {
     let world = World::new();
     let store = Store::new(&world);
     let setup = bounded(&store, "size: unlimited");
-    let told = checked(&world, &setup).expect_code(0);
-    let said = format!("{}{}", told.out(), told.err());
+    let said = whole(&checked(&world, &setup).expect_code(0));
     assert!(
         said.contains("by the operator's word nothing bounds"),
         "{said}"
@@ -182,12 +186,19 @@ fn a_new_volume_is_filled_once_and_appears_whole() {
     let world = World::new();
     let store = Store::new(&world);
     let skeleton = skeleton(&store);
-    // What a making that was broken off has left.
-    fs::write(store.0.join(".sandbox.ext4"), "half").unwrap();
     let setup = bounded(
         &store,
         &format!("size: 16MiB, skeleton: {}", skeleton.display()),
     );
+    // One that can't be filled is none, and leaves no device.
+    let fifo = skeleton.join("fifo");
+    run(Command::new("/usr/bin/mkfifo").arg(&fifo), 20).expect_code(0);
+    let said = refused(&world, &setup);
+    assert!(said.contains("fifo: is neither file"), "{said}");
+    assert!(!image(&store).exists() && none_left(&store));
+    fs::remove_file(fifo).unwrap();
+    // What a making that was broken off has left.
+    fs::write(store.0.join(".sandbox.ext4"), "half").unwrap();
     let daemon = Daemon::start(&world, &setup);
     let master = daemon.ssh().master();
     assert_eq!(say(&master, LIST), expected());
@@ -236,6 +247,8 @@ fn it_grows_with_its_size_and_is_never_shrunk() {
     drop(daemon);
     assert!(none_left(&store));
     let wider = bounded(&store, "size: 64MiB");
+    let said = whole(&checked(&world, &wider).expect_code(0));
+    assert!(said.contains("grows when the daemon starts"), "{said}");
     let daemon = Daemon::start(&world, &wider);
     assert!(
         daemon.stderr().contains("grown to its new size"),
@@ -314,10 +327,10 @@ fn an_image_that_is_damaged_is_refused_with_the_mend() {
                 .unwrap();
         }),
         ("is no file system of ext4", &|| {
-            overwrite(&path, 1024, &[0; 1024])
+            overwrite(&path, 1024, &[0; 1024]);
         }),
         ("has errors; run e2fsck -f", &|| {
-            overwrite(&path, 1024 + 0x3A, &[3])
+            overwrite(&path, 1024 + 0x3A, &[3]);
         }),
         ("writable by nobody else", &|| {
             std::os::unix::fs::chown(&path, Some(4321), None).unwrap();
@@ -435,7 +448,10 @@ fn what_cannot_be_held_or_is_two_things_is_refused() {
         let top = format!("{}{rule}", setup.top.replace("16MiB", size));
         checked(&world, &Setup { top, ..setup })
     };
-    assigned("16MiB").expect_code(0);
+    let said = whole(&assigned("16MiB").expect_code(0));
+    assert!(!said.contains("there is room for"), "{said}");
+    let said = whole(&checked(&world, &bounded(&store, "size: 16TiB")).expect_code(0));
+    assert!(said.contains("may come to 16777232 MiB more"), "{said}");
     let said = assigned("32MiB").expect_code(1).err();
     assert!(said.contains("in two definitions"), "{said}");
 }

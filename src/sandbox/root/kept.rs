@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::mounts::{self, LOCKED_DOWN, RootError, at, ours};
-use super::volume::{self, Growth};
+use super::volume::{self, Claim, Growth};
 use crate::config::{Extent, Keep};
 use crate::model::LoginName;
 use crate::sys::mount::Depth;
@@ -50,14 +50,15 @@ pub(super) fn place(keep: &Keep, login: &LoginName) -> PathBuf {
     }
 }
 
-/// Why a login can't have what it keeps, if there is a reason; nothing is made or mounted.
-pub(crate) fn examine(keep: &Keep, login: &LoginName) -> Result<(), String> {
+/// What a login may take of the host yet, where that is bounded, or why it can't have what it keeps. Nothing is made
+/// or mounted.
+pub(crate) fn examine(keep: &Keep, login: &LoginName) -> Result<Option<Claim>, String> {
     let sound = || {
         let store = Store::open(&keep.directory)?;
         store.of_one_sort(login, keep.extent)?;
         match keep.extent {
-            Extent::Unlimited => Ok(()),
-            Extent::Within(volume) => volume::examine(&store, login, volume),
+            Extent::Unlimited => Ok(None),
+            Extent::Within(volume) => volume::examine(&store, login, volume).map(Some),
         }
     };
     sound().map_err(|error: RootError| error.to_string())

@@ -88,9 +88,9 @@ fn make(
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let private = Mode::from_raw_mode(0o600);
-    let file = rustix::fs::openat(&store.directory, &unfinished, flags, private);
+    let opened = rustix::fs::openat(&store.directory, &unfinished, flags, private);
     let image = Image {
-        file: File::from(at("make", &made, file)?),
+        file: File::from(at("make", &made, opened)?),
         path: made.clone(),
     };
     at("make", &made, image.file.set_len(volume.size))?;
@@ -137,12 +137,32 @@ fn format(store: &Store, name: &str, volume: Volume) -> io::Result<()> {
     made
 }
 
-/// Why the volume of a login is none, if there is one.
-pub(super) fn examine(store: &Store, login: &LoginName, volume: Volume) -> Result<(), RootError> {
-    match Image::find(store, &name(login))? {
-        Some(image) => image.examine(volume.size),
-        None => Ok(()),
-    }
+/// What a volume may take of its host yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// So many bytes more than it has.
+    pub(crate) bytes: u64,
+    /// Whether it is smaller than it may be, until it has grown.
+    pub(crate) is_smaller: bool,
+}
+
+/// What the login's volume may take yet, made or not; or why it can't be had.
+pub(super) fn examine(
+    store: &Store,
+    login: &LoginName,
+    volume: Volume,
+) -> Result<Claim, RootError> {
+    let Some(image) = Image::find(store, &name(login))? else {
+        return Ok(Claim {
+            bytes: volume.size,
+            is_smaller: false,
+        });
+    };
+    image.examine(volume.size)?;
+    Ok(Claim {
+        bytes: volume.size.saturating_sub(image.taken()?),
+        is_smaller: image.can_grow_to(volume.size)?,
+    })
 }
 
 /// What became of a volume that is smaller than it may be.

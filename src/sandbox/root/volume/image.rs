@@ -91,6 +91,12 @@ impl Image {
         Ok(length < size || bytes.saturating_add(GROUP) <= size)
     }
 
+    /// The bytes that it has on its host: what was never written, or removed, has none.
+    pub(super) fn taken(&self) -> Result<u64, RootError> {
+        let stat = at("stat", &self.path, self.file.metadata())?;
+        Ok(stat.blocks().saturating_mul(512))
+    }
+
     /// `None` where there is none.
     fn superblock(&self) -> Result<Option<Superblock>, RootError> {
         let mut block = [0; LENGTH];
