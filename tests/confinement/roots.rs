@@ -215,7 +215,7 @@ fn changes_that_are_kept_have_a_bound_of_their_own() {
     let world = World::new();
     let tree = Tree::new(&world);
     let store = PathBuf::from(format!("/srv/{}-changes", world.id));
-    let fill = "cd /data && head -c 40000000 /dev/zero > filler; stat -c %s filler; ls";
+    let fill = "cd /data && dd if=/dev/zero of=filler bs=1000000 count=40; stat -c %s filler; ls";
     for (size, most) in [("32MiB", 32 << 20), ("unlimited", 40_000_001)] {
         fs::create_dir(&store).unwrap();
         fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
