@@ -183,6 +183,8 @@ pub struct Login {
 pub struct Limits {
     /// Connections at once, authenticated or not.
     pub connections: usize,
+    /// Those of them that one key has logged in with.
+    pub per_key: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
     /// Sandboxes at once, those in the pool included.
