@@ -298,7 +298,7 @@ impl Doorkeeper {
                     return Outcome::Refused;
                 };
                 match self.record(claim, methods, Verdict::Allow, None) {
-                    Ok(()) => Outcome::Admitted(principal, share),
+                    Ok(()) => Outcome::Admitted(Box::new(principal), share),
                     Err(error) => {
                         tracing::error!(source = %self.source, login = ?claim.login, %error, "login refused: its audit event could not be written");
                         Outcome::Refused
@@ -439,7 +439,7 @@ pub(super) enum Answer {
 /// What became of a method.
 pub(super) enum Outcome {
     /// It was the last that is asked for.
-    Admitted(Principal, Share),
+    Admitted(Box<Principal>, Share),
     /// It succeeded, and one of these has to as well.
     Further(MethodSet),
     /// It failed.

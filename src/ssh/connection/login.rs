@@ -43,7 +43,7 @@ impl Connection {
     pub(super) fn conclude(&mut self, outcome: Outcome) -> Auth {
         match outcome {
             Outcome::Admitted(principal, share) => {
-                self.let_in(principal, share);
+                self.let_in(*principal, share);
                 Auth::Accept
             }
             Outcome::Further(methods) => Auth::Reject {
