@@ -23,6 +23,7 @@ mod files;
 mod forwarding;
 pub mod inference;
 mod inspection;
+mod keep;
 mod keys;
 mod keys_command;
 mod manners;
@@ -50,6 +51,7 @@ pub use egress::{ControlPlane, Egress, NoProxy, Resolve, UpstreamProxy};
 pub use files::{Files, Home, Root};
 pub use forwarding::Forwarding;
 pub use inspection::{AuthorityFiles, Inspection};
+pub use keep::{Extent, Keep, Volume};
 pub use keys_command::{Argument, KeysCommand, Offered};
 pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use outside::{Allow, Network};
@@ -181,6 +183,8 @@ pub struct Login {
 pub struct Limits {
     /// Connections at once, authenticated or not.
     pub connections: usize,
+    /// Those of them that one key has logged in with.
+    pub per_key: usize,
     /// Session channels at once on one connection.
     pub channels: usize,
     /// Sandboxes at once, those in the pool included.

@@ -30,6 +30,7 @@ mod handover;
 mod inference;
 mod inspection;
 mod keeper;
+mod keeps;
 mod key_files;
 mod keys;
 mod launch;
@@ -139,6 +140,7 @@ pub fn serve(
         tracing::warn!("{warning}");
     }
     keys::make_missing(checked.config())?;
+    keeps::grow(&checked)?;
     let ground = launch.ground;
     let run = |served| {
         let controllers = &checked.charter().holders.controllers;

@@ -12,7 +12,7 @@ const KIB: u64 = 1 << 10;
 const LEAST_MEMORY: u64 = 16 << 20;
 
 /// The most that sizes and counts can be: nothing overflows below it.
-const MOST: u64 = 1 << 50;
+const MOST: (u64, &str) = (1 << 50, "2^50");
 
 /// The most processes: kernel.pid_max cannot be more (proc_sys_kernel(5)).
 const MOST_PROCESSES: u64 = 1 << 22;
@@ -178,17 +178,18 @@ pub(super) fn check(file: BoundsFile) -> Result<Bounds, Fault> {
     read_shares(&file.session, &mut bounds.session, &mut bounds.asked, keys)?;
     // A file system in memory without a bound would be the host's end.
     if let Some(disk) = &file.disk {
-        bounds.disk = within(disk, size(disk)?, 64 * KIB, "64KiB")?;
+        bounds.disk = within(disk, size(disk)?, (64 * KIB, "64KiB"), MOST)?;
     }
     if let Some(files) = &file.files {
-        bounds.files = within(files, count(files)?, 16, "16")?;
+        bounds.files = within(files, count(files)?, (16, "16"), MOST)?;
     }
     if let Some(open) = &file.open_files {
-        bounds.open_files = unless_unlimited(open, |open| within(open, count(open)?, 16, "16"))?;
+        bounds.open_files =
+            unless_unlimited(open, |open| within(open, count(open)?, (16, "16"), MOST))?;
     }
     if let Some(longest) = &file.file_size {
         bounds.file_size = unless_unlimited(longest, |longest| {
-            within(longest, size(longest)?, KIB, "1KiB")
+            within(longest, size(longest)?, (KIB, "1KiB"), MOST)
         })?;
     }
     Ok(bounds)
@@ -259,7 +260,7 @@ fn amount_of_memory(value: &Spanned<String>) -> Result<Memory, Fault> {
             "a part of the host's memory is 1% to 100%",
         );
     }
-    within(value, size(value)?, LEAST_MEMORY, "16MiB").map(Memory::Bytes)
+    within(value, size(value)?, (LEAST_MEMORY, "16MiB"), MOST).map(Memory::Bytes)
 }
 
 /// `200%` of one processor, or `2 cpus`.
@@ -302,7 +303,7 @@ fn hundredths(text: &str) -> Option<u32> {
         .checked_add(part)
 }
 
-fn count(value: &Spanned<String>) -> Result<u64, Fault> {
+pub(super) fn count(value: &Spanned<String>) -> Result<u64, Fault> {
     value.value.parse().or_else(|_| {
         wrong(
             value.referenced,
@@ -311,7 +312,7 @@ fn count(value: &Spanned<String>) -> Result<u64, Fault> {
     })
 }
 
-fn size(value: &Spanned<String>) -> Result<u64, Fault> {
+pub(super) fn size(value: &Spanned<String>) -> Result<u64, Fault> {
     const UNITS: [(&str, u64); 4] = [
         ("KiB", KIB),
         ("MiB", KIB << 10),
@@ -333,11 +334,18 @@ fn size(value: &Spanned<String>) -> Result<u64, Fault> {
     )
 }
 
-fn within(value: &Spanned<String>, number: u64, least: u64, name: &str) -> Result<u64, Fault> {
-    if (least..=MOST).contains(&number) {
+/// A number in its range, of which the ends have names.
+pub(super) fn within(
+    value: &Spanned<String>,
+    number: u64,
+    (least, least_name): (u64, &str),
+    (most, most_name): (u64, &str),
+) -> Result<u64, Fault> {
+    if (least..=most).contains(&number) {
         Ok(number)
     } else {
-        let problem = format!("{} is out of range: {name} to 2^50", value.value);
+        let written = &value.value;
+        let problem = format!("{written} is out of range: {least_name} to {most_name}");
         wrong(value.referenced, problem)
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Scope;
+use super::keep::{self, Keep};
 use super::text::wrong;
 use crate::yaml::Fault;
 
@@ -26,9 +27,9 @@ const EVERYONES: [&str; 13] = [
 pub struct Files {
     /// Where the paths that policy lists are taken from.
     pub root: Root,
-    /// The directory in which each login has what its sandboxes changed in the root filesystem; without it
-    /// changes end with the sandbox.
-    pub changes: Option<PathBuf>,
+    /// Where each login has what its sandboxes changed in the root filesystem; without it changes end with the
+    /// sandbox.
+    pub changes: Option<Keep>,
     /// What HOME holds.
     pub home: Home,
     /// Absolute paths that are not there, whatever policy lists above them.
@@ -53,8 +54,8 @@ pub enum Root {
 /// What HOME holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Home {
-    /// The directory in which each login has one that stays; without it a home ends with its sandbox.
-    pub keep: Option<PathBuf>,
+    /// Where each login has one that stays; without it a home ends with its sandbox.
+    pub keep: Option<Keep>,
     /// What a new one is filled with.
     pub skeleton: Option<PathBuf>,
 }
@@ -74,12 +75,16 @@ struct RootFile {
     directory: Option<PathBuf>,
     oci: Option<PathBuf>,
     keep: Option<PathBuf>,
+    size: Option<Spanned<String>>,
+    files: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct HomeFile {
     keep: Option<PathBuf>,
+    size: Option<Spanned<String>>,
+    files: Option<Spanned<String>>,
     skeleton: Option<PathBuf>,
 }
 
@@ -94,29 +99,34 @@ pub(super) fn check(base: &Path, scope: Scope, file: FilesFile) -> Result<Files,
         None => (Root::Host, None),
         Some(root) => of(base, scope, root)?,
     };
+    let HomeFile {
+        keep: kept,
+        size,
+        files,
+        skeleton,
+    } = file.home;
     Ok(Files {
         root,
         changes,
         home: Home {
-            keep: file.home.keep.map(|path| base.join(path)),
-            skeleton: file.home.skeleton.map(|path| base.join(path)),
+            keep: keep::check(base, kept, size.as_ref(), files.as_ref())?,
+            skeleton: skeleton.map(|path| base.join(path)),
         },
         denied: file.deny.iter().map(denied).collect::<Result<_, _>>()?,
         devices: file.devices.iter().map(device).collect::<Result<_, _>>()?,
     })
 }
 
-fn of(
-    base: &Path,
-    scope: Scope,
-    root: Spanned<RootFile>,
-) -> Result<(Root, Option<PathBuf>), Fault> {
+fn of(base: &Path, scope: Scope, root: Spanned<RootFile>) -> Result<(Root, Option<Keep>), Fault> {
     let RootFile {
         directory,
         oci,
         keep,
+        size,
+        files,
     } = root.value;
-    if keep.is_some() && scope != Scope::Login {
+    let changes = keep::check(base, keep, size.as_ref(), files.as_ref())?;
+    if changes.is_some() && scope != Scope::Login {
         return wrong(
             root.referenced,
             "only one sandbox at a time can have changes that are kept; add `scope: login`, or leave `keep` out",
@@ -132,7 +142,7 @@ fn of(
             );
         }
     };
-    Ok((root, keep.map(|keep| base.join(keep))))
+    Ok((root, changes))
 }
 
 /// An absolute path without `..`, and what comes after its `/`.
@@ -202,7 +212,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(files.root, Root::Bundle("/etc/sandgate/image".into()));
-        assert_eq!(files.home.keep, Some("/etc/sandgate/homes".into()));
+        let keep = files.home.keep.unwrap();
+        assert_eq!(keep.directory, Path::new("/etc/sandgate/homes"));
         assert_eq!(files.home.skeleton, Some("/etc/skel".into()));
         assert_eq!(files.denied[0].as_os_str(), "/srv/p/.env");
         assert_eq!(files.devices, [PathBuf::from("/dev/net/tun")]);
@@ -215,6 +226,9 @@ mod tests {
             "{root: {directory: a, oci: b}}",
             "{root: {directory: a, keep: b}}",
             "{home: {kept: a}}",
+            "{home: {size: 1GiB}}",
+            "{home: {keep: a, size: 1}}",
+            "{root: {directory: a, files: 100}}",
             "{deny: [a]}",
             "{deny: [/]}",
             "{deny: [/srv/../etc]}",

@@ -113,6 +113,7 @@ struct LoginFile {
 #[serde(deny_unknown_fields)]
 struct LimitsFile {
     connections: Option<Spanned<usize>>,
+    per_key: Option<Spanned<usize>>,
     channels: Option<Spanned<usize>>,
     sandboxes: Option<Spanned<usize>>,
     login_grace: Option<Spanned<usize>>,
@@ -391,8 +392,11 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
         None => Ok(default),
     };
     let grace = usize::try_from(default.login_grace.as_secs()).unwrap_or(usize::MAX);
+    let connections = bounded(&file.connections, default.connections, 65_536)?;
     Ok(Limits {
-        connections: bounded(&file.connections, default.connections, 65_536)?,
+        connections,
+        // Without a share of its own a key may have them all.
+        per_key: bounded(&file.per_key, connections, connections)?,
         channels: bounded(&file.channels, default.channels, 1024)?,
         sandboxes: bounded(&file.sandboxes, default.sandboxes, uids.count as usize)?,
         login_grace: Duration::from_secs(bounded(&file.login_grace, grace, 3600)? as u64),
@@ -422,6 +426,7 @@ fn check_pool(
 pub(super) fn default_limits() -> Limits {
     Limits {
         connections: 512,
+        per_key: 512,
         channels: 64,
         sandboxes: 64,
         login_grace: Duration::from_secs(60),

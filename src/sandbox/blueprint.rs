@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::bounds::Ceiling;
 use super::keys_command::KeysCommand;
-use crate::config::{Allow, Network, Scope, Sftp};
+use crate::config::{Allow, Keep, Network, Scope, Sftp};
 use crate::model::{DefinitionName, LoginName};
 
 /// HOME and the working directory inside every sandbox.
@@ -83,15 +83,15 @@ pub struct Blueprint {
 pub struct RootFilesystem {
     /// Where it is; it is never written to.
     pub directory: PathBuf,
-    /// The directory in which the login's changes are kept; without it they end with the sandbox.
-    pub changes: Option<PathBuf>,
+    /// Where the login's changes are kept; without it they end with the sandbox.
+    pub changes: Option<Keep>,
 }
 
 /// What HOME holds.
 #[derive(Debug, Clone)]
 pub struct Home {
-    /// The directory in which the login has one that stays; without it a home ends with its sandbox.
-    pub keep: Option<PathBuf>,
+    /// Where the login has one that stays; without it a home ends with its sandbox.
+    pub keep: Option<Keep>,
     /// What a new one is filled with.
     pub skeleton: Option<PathBuf>,
     /// To whom a kept one belongs on the host when it is made.

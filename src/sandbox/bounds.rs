@@ -32,6 +32,8 @@ pub enum Holder {
     Process,
     /// The size of a file system in memory.
     FileSystem,
+    /// The size of a file system in a file on the host.
+    Image,
     /// The bound of the sandbox.
     Sandbox,
 }
@@ -44,6 +46,7 @@ impl std::fmt::Display for Holder {
             Self::Account => "rlimit of the account",
             Self::Process => "rlimit of each process",
             Self::FileSystem => "tmpfs",
+            Self::Image => "ext4 in an image",
             Self::Sandbox => "with its sandbox",
         })
     }

@@ -68,7 +68,7 @@ pub use protocol::{
 pub use pty::{Break, resize, send_break};
 pub use rehearsal::RehearsalError;
 pub(crate) use rehearsal::rehearse;
-pub(crate) use root::Source;
+pub(crate) use root::{Claim, Growth, Source, examine_kept, grow_kept, probe_volumes};
 pub(crate) use seccomp::{Filter, SeccompError};
 pub(crate) use secret_program::{Running as RunningSecret, SecretProgram};
 pub(crate) use surroundings::cgroup_mend;

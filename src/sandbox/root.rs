@@ -18,20 +18,24 @@ use crate::sys::mount::{Depth, add_attributes};
 mod devices;
 mod home;
 mod idmap;
+mod kept;
 mod listed;
 mod mounts;
 mod overlay;
 mod own;
 mod source;
+mod volume;
 
 use listed::{Carved, Listing};
 use mounts::{Kind, tmpfs};
 use overlay::Layers;
 use own::Own;
 
+pub(crate) use kept::{examine as examine_kept, grow as grow_kept};
 pub(super) use mounts::{Place, READ_ONLY, RootError, at, attach, clone, filesystem, inside};
 pub(super) use overlay::WORKPLACE;
 pub(crate) use source::Source;
+pub(crate) use volume::{Claim, Growth, probe as probe_volumes};
 
 /// Files in the tmpfs of the root, which holds nothing of the account's.
 const FEW_FILES: u64 = 131_072;

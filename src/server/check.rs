@@ -167,12 +167,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     }
     let mut warnings = accept_gaps(&config, gaps, holders.footing)?;
     check_paths(&config)?;
-    if config.inspection != Inspection::default() {
-        super::inspection::open(&config.inspection)?;
-    }
-    if let Some(settings) = &config.egress.upstream_proxy {
-        Parent::read(settings)?;
-    }
+    check_egress(&config)?;
     warnings.extend(super::providers::check(&config)?);
     warnings.extend(super::inference::warnings(&config));
     warnings.extend(super::keys::check(&config)?);
@@ -219,6 +214,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         blueprints.insert(kind.clone(), blueprint);
         policies.insert(kind, Arc::new(snapshot));
     }
+    warnings.extend(super::keeps::check(&blueprints)?);
     let charter = Charter {
         logins,
         blueprints,
@@ -293,6 +289,17 @@ fn accept_gaps(
         .iter()
         .map(|gap| format!("weaker by the operator's word: {gap} is not enforced here"))
         .collect())
+}
+
+/// The operator's authority and roots, and the upstream proxy's credentials, can be read.
+fn check_egress(config: &Config) -> Result<(), CheckError> {
+    if config.inspection != Inspection::default() {
+        super::inspection::open(&config.inspection)?;
+    }
+    if let Some(settings) = &config.egress.upstream_proxy {
+        Parent::read(settings)?;
+    }
+    Ok(())
 }
 
 fn check_paths(config: &Config) -> Result<(), CheckError> {

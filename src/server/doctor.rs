@@ -85,9 +85,10 @@ pub fn examine(config: Result<Config, impl std::error::Error>, activation: &Acti
         gaps: Vec::new(),
     };
     let (config, footing) = stand(config, activation, &mut report);
-    report.kernel = kernel(footing);
+    let volumes = volumes(footing);
+    report.kernel = kernel(footing, &volumes);
     match Holders::probe(footing) {
-        Ok(holders) => report.bounds = bounds(&holders),
+        Ok(holders) => report.bounds = bounds(&holders, volumes.is_ok()),
         Err(error) => report.refuse(&super::CheckError::Holders(error)),
     }
     let wants = (config.as_ref()).map_or_else(|_| Wants::default(), |config| wants(config, false));
@@ -156,7 +157,7 @@ fn stand<E: std::error::Error>(
     }
 }
 
-fn kernel(footing: Footing) -> Vec<Feature> {
+fn kernel(footing: Footing, volumes: &Result<(), String>) -> Vec<Feature> {
     let system = rustix::system::uname();
     let there = |path: &str| Path::new(path).exists();
     let yes = |there| if there { "yes" } else { "no" }.to_owned();
@@ -187,6 +188,10 @@ fn kernel(footing: Footing) -> Vec<Feature> {
             state: yes(there("/proc/sys/vm/memfd_noexec")),
         },
         Feature {
+            name: "file systems in images",
+            state: volumes.clone().map_or_else(|why| why, |()| yes(true)),
+        },
+        Feature {
             name: "cgroups",
             state: Holders::probe(footing).map_or_else(
                 |error| error.to_string(),
@@ -196,7 +201,17 @@ fn kernel(footing: Footing) -> Vec<Feature> {
     ]
 }
 
-fn bounds(holders: &Holders) -> Vec<Bound> {
+/// Why nothing bounds here what logins keep, where nothing does.
+fn volumes(footing: Footing) -> Result<(), String> {
+    match footing {
+        Footing::Root => sandbox::probe_volumes(),
+        Footing::Subordinate | Footing::OneId => {
+            Err("an ordinary user can't mount them; serve as root".into())
+        }
+    }
+}
+
+fn bounds(holders: &Holders, volumes: bool) -> Vec<Bound> {
     let shown = |holder: Option<Holder>| holder.map(|holder| holder.to_string());
     let shared = [
         ("processes", Resource::Processes),
@@ -214,6 +229,11 @@ fn bounds(holders: &Holders) -> Vec<Bound> {
         keys: "disk, files",
         sandbox: shown(Some(Holder::FileSystem)),
         session: shown(Some(Holder::Sandbox)),
+    });
+    all.push(Bound {
+        keys: "size, files of what is kept",
+        sandbox: shown(volumes.then_some(Holder::Image)),
+        session: shown(volumes.then_some(Holder::Sandbox)),
     });
     all.push(Bound {
         keys: "open_files, file_size, core files",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::check::CheckError;
-use crate::config::{Files, Root};
+use crate::config::{Files, Keep, Root};
 use crate::model::LoginName;
 use crate::sandbox::{Account, Blueprint, HOME, RootFilesystem, SYNTHESIZED};
 
@@ -68,7 +68,7 @@ pub(super) fn base(files: &Files) -> Result<Base, CheckError> {
     Ok(base)
 }
 
-fn bundle(path: &Path, changes: Option<PathBuf>) -> Result<Base, CheckError> {
+fn bundle(path: &Path, changes: Option<Keep>) -> Result<Base, CheckError> {
     let config = path.join("config.json");
     let wrong = |source| CheckError::Path {
         key: "root.oci",
@@ -89,7 +89,7 @@ fn bundle(path: &Path, changes: Option<PathBuf>) -> Result<Base, CheckError> {
     })
 }
 
-fn directory(key: &'static str, path: &Path) -> Result<(), CheckError> {
+pub(super) fn directory(key: &'static str, path: &Path) -> Result<(), CheckError> {
     std::fs::read_dir(path).map(drop).map_err(|source| {
         let path = path.to_owned();
         CheckError::Path { key, path, source }
@@ -102,8 +102,7 @@ pub(super) fn check(name: &LoginName, blueprint: &Blueprint) -> Result<Vec<Strin
     if let Some(skeleton) = &blueprint.home.skeleton {
         directory("home.skeleton", skeleton)?;
     }
-    if let Some(store) = &blueprint.home.keep {
-        keep("home.keep", store)?;
+    if blueprint.home.keep.is_some() {
         let inside = |path: &Path| path != Path::new(HOME) && path.starts_with(HOME);
         if let Some(listed) = blueprint.paths.iter().find(|listed| inside(&listed.path)) {
             let problem = "filesystem_policy lists it, below a home that is kept and that sessions write to; \
@@ -111,14 +110,15 @@ pub(super) fn check(name: &LoginName, blueprint: &Blueprint) -> Result<Vec<Strin
             return refuse("home.keep", &listed.path, problem);
         }
     }
-    let root = blueprint.root.as_ref();
-    if let Some(store) = root.and_then(|root| root.changes.as_deref()) {
-        keep("root.keep", store)?;
-        if blueprint.account.is_none() {
-            let problem = "what is kept belongs to an account, and each sandbox has another; \
-                name one in process.run_as_user";
-            return refuse("root.keep", store, problem);
-        }
+    if let Some(changes) = blueprint
+        .root
+        .as_ref()
+        .and_then(|root| root.changes.as_ref())
+        && blueprint.account.is_none()
+    {
+        let problem = "what is kept belongs to an account, and each sandbox has another; \
+            name one in process.run_as_user";
+        return refuse("root.keep", &changes.directory, problem);
     }
     for path in &blueprint.denied {
         let meets = |own: &str| path.starts_with(own) || Path::new(own).starts_with(path);
@@ -148,26 +148,12 @@ pub(super) fn check(name: &LoginName, blueprint: &Blueprint) -> Result<Vec<Strin
     Ok(warnings.into_iter().map(named).collect())
 }
 
-fn refuse<T>(key: &'static str, path: &Path, problem: &str) -> Result<T, CheckError> {
+pub(super) fn refuse<T>(key: &'static str, path: &Path, problem: &str) -> Result<T, CheckError> {
     Err(CheckError::Path {
         key,
         path: path.to_owned(),
         source: std::io::Error::other(problem.to_owned()),
     })
-}
-
-/// What sessions leave there, links among it, must be in nobody's way but theirs.
-fn keep(key: &'static str, store: &Path) -> Result<(), CheckError> {
-    directory(key, store)?;
-    match std::fs::metadata(store) {
-        Ok(found) if found.uid() == 0 && found.mode() & 0o022 == 0 => Ok(()),
-        Ok(_) => refuse(
-            key,
-            store,
-            "must be root's and writable by nobody else; chown root and chmod go-w it",
-        ),
-        Err(e) => refuse(key, store, &e.to_string()),
-    }
 }
 
 fn device(path: &Path) -> Result<Option<String>, CheckError> {

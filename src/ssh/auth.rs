@@ -14,6 +14,8 @@ use russh::{MethodKind, MethodSet};
 
 use super::Host;
 use super::penalties::Conduct;
+use super::shares::{Share, Shares};
+use super::visit::Wait;
 use crate::audit::{self, Event, Login, Verdict};
 use crate::config::{self, Method, Signatures};
 use crate::model::{Fingerprint, LoginName};
@@ -37,6 +39,7 @@ pub(super) struct Doorkeeper {
     host: Arc<Host>,
     source: SocketAddr,
     conduct: Arc<Conduct>,
+    shares: Arc<Shares>,
     /// Whom the client wants to be, and how far they have come.
     login: String,
     progress: Progress,
@@ -94,6 +97,8 @@ enum Ground {
     Code(#[from] CodeError),
     #[error("the login's secrets: {0}")]
     Secrets(#[from] SecretError),
+    #[error("{0} connections have logged in with this key (limits.per_key)")]
+    Share(usize),
     #[error("no more was proved than {0}")]
     Unfinished(String),
     #[error("the login's keys could not be read: {0}")]
@@ -103,13 +108,14 @@ enum Ground {
 }
 
 impl Doorkeeper {
-    pub(super) fn new(host: Arc<Host>, source: SocketAddr, conduct: Arc<Conduct>) -> Self {
+    pub(super) fn new(host: Arc<Host>, source: SocketAddr, wait: &Wait) -> Self {
         Self {
             login: String::new(),
             progress: Progress::new(&host.config.authentication),
             host,
             source,
-            conduct,
+            conduct: wait.conduct.clone(),
+            shares: wait.place.shares(),
             unproved: None,
             offers: 0,
         }
@@ -285,8 +291,14 @@ impl Doorkeeper {
             Ok(Step::Admitted(principal)) => {
                 let methods = listed(self.progress.done());
                 self.progress = Progress::new(&self.host.config.authentication);
+                let most = self.host.config.limits.per_key;
+                let Some(share) = self.shares.take(principal.key(), most) else {
+                    // It is the right key: nothing was tried, and nothing is to be paid.
+                    self.tell(claim, &Ground::Share(most));
+                    return Outcome::Refused;
+                };
                 match self.record(claim, methods, Verdict::Allow, None) {
-                    Ok(()) => Outcome::Admitted(principal),
+                    Ok(()) => Outcome::Admitted(Box::new(principal), share),
                     Err(error) => {
                         tracing::error!(source = %self.source, login = ?claim.login, %error, "login refused: its audit event could not be written");
                         Outcome::Refused
@@ -327,6 +339,10 @@ impl Doorkeeper {
 
     fn refuse(&self, claim: &Claim, ground: &Ground) {
         self.conduct.failed();
+        self.tell(claim, ground);
+    }
+
+    fn tell(&self, claim: &Claim, ground: &Ground) {
         let method = claim.method.to_string();
         if let Err(error) = self.record(claim, method, Verdict::Deny, Some(ground.to_string())) {
             tracing::error!(source = %self.source, login = ?claim.login, %ground, %error, "a refused login's audit event could not be written");
@@ -423,7 +439,7 @@ pub(super) enum Answer {
 /// What became of a method.
 pub(super) enum Outcome {
     /// It was the last that is asked for.
-    Admitted(Principal),
+    Admitted(Box<Principal>, Share),
     /// It succeeded, and one of these has to as well.
     Further(MethodSet),
     /// It failed.

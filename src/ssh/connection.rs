@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::auth::{Answer as KeyAnswer, Begun, Doorkeeper};
 use super::channels::Channels;
 use super::forward::{Bound, Forbidden, Forwards, Goal};
+use super::shares::Share;
 use super::visit::{Route, Wait};
 use super::{Host, signals, terminal};
 use crate::sandbox::{Program, SocketPath};
@@ -37,6 +38,7 @@ enum Stage {
     Inside {
         channels: Channels,
         forwards: Forwards,
+        _share: Share,
     },
 }
 
@@ -44,7 +46,7 @@ impl Connection {
     pub(super) fn new(host: Arc<Host>, route: Route, tasks: TaskTracker, wait: Wait) -> Self {
         let source = route.client;
         let stage = Stage::Outside {
-            doorkeeper: Doorkeeper::new(host.clone(), source, wait.conduct.clone()),
+            doorkeeper: Doorkeeper::new(host.clone(), source, &wait),
             wait,
         };
         Self {
@@ -360,7 +362,10 @@ impl Handler for Connection {
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<bool, russh::Error> {
-        let Stage::Inside { channels, forwards } = &mut self.stage else {
+        let Stage::Inside {
+            channels, forwards, ..
+        } = &mut self.stage
+        else {
             return Ok(false);
         };
         match forwards.agent(session.handle()) {
@@ -425,7 +430,9 @@ impl Handler for Connection {
         data: &[u8],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if let Stage::Inside { channels, forwards } = &mut self.stage
+        if let Stage::Inside {
+            channels, forwards, ..
+        } = &mut self.stage
             && !forwards.lines().data(channel, data)
             && let Err(error) = channels.data(channel, data)
         {
@@ -440,7 +447,9 @@ impl Handler for Connection {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        if let Stage::Inside { channels, forwards } = &mut self.stage
+        if let Stage::Inside {
+            channels, forwards, ..
+        } = &mut self.stage
             && !forwards.lines().finish(channel)
         {
             channels.finish(channel);
@@ -453,7 +462,9 @@ impl Handler for Connection {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        if let Stage::Inside { channels, forwards } = &mut self.stage
+        if let Stage::Inside {
+            channels, forwards, ..
+        } = &mut self.stage
             && !forwards.lines().close(channel)
         {
             channels.close(channel);

@@ -22,6 +22,7 @@ mod penalties;
 mod presence;
 mod quick_ack;
 mod session;
+mod shares;
 mod signals;
 mod spill;
 mod strangers;

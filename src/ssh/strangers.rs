@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::penalties::{Debts, Offence};
+use super::shares::Shares;
 use crate::config::{Config, Startups};
 
 /// The counts; they outlive a configuration.
@@ -17,6 +18,7 @@ use crate::config::{Config, Startups};
 pub(super) struct Strangers {
     counts: Mutex<Counts>,
     dice: RandomState,
+    shares: Arc<Shares>,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +137,13 @@ fn odds(startups: &Startups, waiting: usize) -> u64 {
     let above = waiting.saturating_sub(startups.start) as u64;
     let span = startups.full.saturating_sub(startups.start).max(1) as u64;
     startups.rate + (100 - startups.rate) * above / span
+}
+
+impl Waiting {
+    /// What each key may have of the connections.
+    pub(super) fn shares(&self) -> Arc<Shares> {
+        Arc::clone(&self.strangers.shares)
+    }
 }
 
 impl Drop for Place {

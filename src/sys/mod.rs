@@ -4,6 +4,7 @@ pub mod clone;
 pub mod descriptors;
 pub mod environment;
 pub mod keyring;
+pub mod loop_device;
 pub mod mount;
 pub mod namespaces;
 pub mod reactor;

@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use super::support::{Daemon, Master, Setup, World, run, sandgate};
 
 /// A directory of root's that nobody else may look into.
-struct Store(PathBuf);
+pub(super) struct Store(pub(super) PathBuf);
 
 impl Store {
-    fn new(world: &World) -> Self {
+    pub(super) fn new(world: &World) -> Self {
         let path = PathBuf::from(format!("/srv/{}-homes", world.id));
         fs::create_dir_all(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         Self(path)
     }
 
-    fn home(&self) -> PathBuf {
+    pub(super) fn home(&self) -> PathBuf {
         self.0.join("sandbox")
     }
 }
@@ -30,7 +30,7 @@ impl Drop for Store {
     }
 }
 
-fn setup(home: &str) -> Setup {
+pub(super) fn setup(home: &str) -> Setup {
     Setup {
         login: format!("    sandbox: {{files: {{home: {{{home}}}}}}}\n"),
         ..Setup::closed()
@@ -38,10 +38,10 @@ fn setup(home: &str) -> Setup {
 }
 
 fn keep(store: &Store) -> String {
-    format!("keep: {}", store.0.display())
+    format!("keep: {}, size: unlimited", store.0.display())
 }
 
-fn say(master: &Master, line: &str) -> String {
+pub(super) fn say(master: &Master, line: &str) -> String {
     master.ssh().run(line).expect_code(0).out()
 }
 
@@ -114,7 +114,7 @@ fn a_home_that_is_not_kept_ends_with_its_sandbox() {
 }
 
 /// A skeleton with all that may be in one, names that are no UTF-8 among it.
-fn skeleton(store: &Store) -> PathBuf {
+pub(super) fn skeleton(store: &Store) -> PathBuf {
     let path = store.0.join("skeleton.d");
     fs::create_dir_all(path.join(".config/deep")).unwrap();
     for (name, mode) in [
@@ -131,10 +131,10 @@ fn skeleton(store: &Store) -> PathBuf {
     path
 }
 
-const LIST: &str =
+pub(super) const LIST: &str =
     "find . -mindepth 1 -printf '%P %m %u %l\\n' | LC_ALL=C sort | od -An -c | tr -d ' \\n'";
 
-fn expected() -> String {
+pub(super) fn expected() -> String {
     [
         ".config",
         "750sandbox\\n.config/deep",
@@ -198,7 +198,7 @@ fn a_copy_that_was_broken_off_is_begun_anew() {
 }
 
 /// What `serve` says that cannot begin.
-fn refused(world: &World, setup: &Setup) -> String {
+pub(super) fn refused(world: &World, setup: &Setup) -> String {
     let config = setup.write(world);
     let mut command = sandgate(world, setup, &["serve", "--config"]);
     let finished = run(command.arg(config), 30);

@@ -33,3 +33,4 @@ mod privileges;
 mod roots;
 mod suite;
 mod traced;
+mod volumes;

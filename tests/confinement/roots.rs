@@ -211,6 +211,49 @@ fn changes_that_are_kept_are_the_next_sandboxs_and_one_has_them_at_a_time() {
 }
 
 #[test]
+fn changes_that_are_kept_have_a_bound_of_their_own() {
+    let world = World::new();
+    let tree = Tree::new(&world);
+    let store = PathBuf::from(format!("/srv/{}-changes", world.id));
+    let fill = "cd /data && dd if=/dev/zero of=filler bs=1000000 count=40; stat -c %s filler; ls";
+    for (size, most) in [("32MiB", 32 << 20), ("unlimited", 40_000_001)] {
+        fs::create_dir(&store).unwrap();
+        fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
+        let root = format!(
+            "root: {{directory: {}, keep: {}, size: {size}}}",
+            tree.0.display(),
+            store.display()
+        );
+        let setup = Setup {
+            policy: format!("{POLICY}process: {{run_as_user: '4321'}}\n"),
+            login: format!(
+                "    shell: /bin/sh\n    sandbox: {{scope: login, files: {{{root}}}}}\n"
+            ),
+            ..Setup::closed()
+        };
+        let daemon = Daemon::start(&world, &setup);
+        let said = daemon.ssh().run(fill);
+        let out = said.out();
+        let (filled, there) = out.split_once('\n').unwrap();
+        let filled: u64 = filled.parse().unwrap();
+        assert_eq!(there, "filler\nold\n", "{said}");
+        assert!((20 << 20..most).contains(&filled), "{said}");
+        assert_eq!(
+            said.err().contains("No space left"),
+            size == "32MiB",
+            "{said}"
+        );
+        // What fitted is the next one's, and room for what is removed.
+        let again = daemon
+            .ssh()
+            .run("stat -c %s /data/filler && rm /data/filler && echo x > /data/x");
+        assert_eq!(again.expect_code(0).out(), format!("{filled}\n"));
+        drop(daemon);
+        fs::remove_dir_all(&store).unwrap();
+    }
+}
+
+#[test]
 fn a_path_of_the_root_can_be_denied() {
     let world = World::new();
     let tree = Tree::new(&world);

@@ -1,9 +1,10 @@
 //! The bounds of the SSH side.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use super::support::{Daemon, Running, Setup, World, wait_until};
+use super::support::{Daemon, Event, Running, Setup, World, make_key, wait_until};
 
 fn limited(limits: &str) -> Setup {
     Setup {
@@ -177,4 +178,36 @@ fn a_flood_past_the_descriptor_limit_does_not_end_the_server() {
         daemon.ssh().run("true").code() == 0
     });
     assert!(back, "nobody gets in after the flood");
+}
+
+#[test]
+fn one_key_has_its_share_of_the_connections_and_others_have_theirs() {
+    let world = World::new();
+    let setup = Setup {
+        top: "penalties: {authfail: 60}\n".to_owned(),
+        ..limited("connections: 8, per_key: 2")
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let other = world.dir.join("other");
+    make_key(&other);
+    let mut keys = fs::read(world.dir.join("authorized_keys")).unwrap();
+    keys.extend(fs::read(other.with_extension("pub")).unwrap());
+    fs::write(world.dir.join("authorized_keys"), keys).unwrap();
+    let (one, two) = (daemon.ssh().master(), daemon.ssh().master());
+    let third = daemon.ssh().run("true");
+    assert!(third.err().contains("Permission denied"), "{third}");
+    let refused = |event: &Event| event.text("/reason").contains("limits.per_key");
+    assert_eq!(
+        daemon.audit().iter().filter(|event| refused(event)).count(),
+        1
+    );
+    // It costs neither another key anything, nor its source, nor sessions of those that are there.
+    daemon.ssh().key(&other).run("true").expect_code(0);
+    one.ssh().run("true").expect_code(0);
+    drop(one);
+    let again = wait_until(Duration::from_secs(5), || {
+        daemon.ssh().run("true").code() == 0
+    });
+    assert!(again, "a place that was given back");
+    drop(two);
 }

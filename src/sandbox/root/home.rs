@@ -1,19 +1,18 @@
-//! HOME: a tmpfs that ends with the sandbox, or the login's own directory on the host.
+//! HOME: a tmpfs that ends with the sandbox, or what the login keeps on the host.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::fs::{Gid, Uid};
-use rustix::io::Errno;
 
 use super::idmap;
-use super::mounts::{self, LOCKED_DOWN, RootError, at, ours};
+use super::kept::{self, DIRECTORY};
+use super::mounts::{RootError, at};
 use super::source::to_path;
+use crate::config::Keep;
 use crate::model::LoginName;
 use crate::sandbox::blueprint::{Account, Home};
-use crate::sys::mount::Depth;
 
 /// The mount for HOME, filled: `own` where it is not kept. Sessions have `account`'s ids.
 pub(super) fn prepare(
@@ -22,8 +21,8 @@ pub(super) fn prepare(
     account: Account,
     own: OwnedFd,
 ) -> Result<OwnedFd, RootError> {
-    if let Some(store) = &home.keep {
-        return kept(store, home, login, account);
+    if let Some(keep) = &home.keep {
+        return kept(keep, home, login, account);
     }
     fill(home, &own, account)?;
     Ok(own)
@@ -39,28 +38,21 @@ fn fill(home: &Home, directory: &OwnedFd, owner: Account) -> Result<(), RootErro
     at("copy skeleton", skeleton, copied)
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
 /// On the host the files belong to whom the directory belongs to; inside, to the session. Nobody else's can be
 /// made there: the mapping has these two ids alone.
 fn kept(
-    store: &Path,
+    keep: &Keep,
     home: &Home,
     login: &LoginName,
     account: Account,
 ) -> Result<OwnedFd, RootError> {
-    let opened = rustix::fs::open(store, DIRECTORY - OFlags::NOFOLLOW, Mode::empty());
-    let opened = at("open", store, opened)?;
-    let stat = at("stat", store, rustix::fs::fstat(&opened))?;
-    if stat.st_uid != ours().uid || stat.st_mode & 0o022 != 0 {
-        let problem = "must be root's (where a user serves, theirs) and writable by nobody else; chown and chmod go-w it";
-        return unsound(store, problem);
-    }
-    let path = store.join(login.as_str());
-    let directory = find_or_make(&opened, store, home, login)?;
+    let path = kept::place(keep, login);
+    let mount = kept::mount(keep, login, |directory| {
+        fill(home, directory, home.owner)?;
+        at("own", &path, own(directory, home.owner, Mode::RWXU))
+    })?;
+    let directory = rustix::fs::openat(&mount, ".", DIRECTORY, Mode::empty());
+    let directory = at("open", &path, directory)?;
     let stat = at("stat", &path, rustix::fs::fstat(&directory))?;
     let owner = Account {
         uid: stat.st_uid,
@@ -68,7 +60,7 @@ fn kept(
     };
     if owner.uid == 0 || owner.gid == 0 {
         // What a session writes there would be root's on the host, set-user-ID bits included.
-        return unsound(
+        return kept::unsound(
             &path,
             "must not be root's; chown it to another user and group",
         );
@@ -79,58 +71,10 @@ fn kept(
         let opened = rustix::fs::fchmod(&directory, mode | Mode::RWXU);
         at("open", &path, opened)?;
     }
-    let mount = mounts::clone(&directory, &path, LOCKED_DOWN, Depth::One)?;
     if owner != account {
         at("map ids of", &path, idmap::map(&mount, owner, account))?;
     }
     Ok(mount)
-}
-
-fn unsound<T>(path: &Path, problem: &'static str) -> Result<T, RootError> {
-    let path = path.to_owned();
-    Err(RootError::Unsound { path, problem })
-}
-
-/// A new one appears under its name when it is whole: it is filled under another, which is no login's.
-fn find_or_make(
-    store: &OwnedFd,
-    path: &Path,
-    home: &Home,
-    login: &LoginName,
-) -> Result<OwnedFd, RootError> {
-    let name = login.as_str();
-    let open = |name: &str| {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        rustix::fs::openat2(store, name, DIRECTORY, Mode::empty(), resolve)
-    };
-    let named = path.join(name);
-    at(
-        "lock",
-        path,
-        rustix::fs::flock(store, FlockOperation::LockExclusive),
-    )?;
-    match open(name) {
-        Err(Errno::NOENT) => {}
-        found => return at("open", named, found),
-    }
-    let unfinished = format!(".{name}");
-    match open(&unfinished) {
-        Err(Errno::NOENT) => {}
-        Ok(left) => at("clear", &named, clear(&left))?,
-        Err(e) => return at("open", path.join(&unfinished), Err(e)),
-    }
-    let private = Mode::from_raw_mode(0o700);
-    match rustix::fs::mkdirat(store, &*unfinished, private) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return at("make", path.join(&unfinished), Err(e)),
-    }
-    let directory = at("open", &named, open(&unfinished))?;
-    fill(home, &directory, home.owner)?;
-    at("own", &named, own(&directory, home.owner, private))?;
-    let renamed =
-        rustix::fs::renameat_with(store, &*unfinished, store, name, RenameFlags::NOREPLACE);
-    at("make", &named, renamed)?;
-    Ok(directory)
 }
 
 fn own(file: impl AsFd, owner: Account, mode: Mode) -> rustix::io::Result<()> {
@@ -138,29 +82,6 @@ fn own(file: impl AsFd, owner: Account, mode: Mode) -> rustix::io::Result<()> {
     rustix::fs::fchown(&file, Some(uid), Some(gid))?;
     // Second: a change of owners clears bits of the mode (chown(2)).
     rustix::fs::fchmod(&file, mode)
-}
-
-/// Removes what a copy that was broken off has left.
-fn clear(directory: &OwnedFd) -> io::Result<()> {
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        match rustix::fs::openat(directory, name, DIRECTORY, Mode::empty()) {
-            Ok(below) => {
-                clear(&below)?;
-                rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
-            }
-            // ELOOP: a link is no directory (open(2), O_NOFOLLOW).
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Copies files, directories and links, with their modes and `owner`; names are bytes. No set-user-ID,

@@ -9,11 +9,11 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, UnmountFlags};
 
-use super::mounts::{self, LOCKED_DOWN, RootError, at, filesystem};
+use super::kept;
+use super::mounts::{RootError, at, filesystem};
 use super::source::Source;
 use crate::model::LoginName;
 use crate::sandbox::blueprint::RootFilesystem;
-use crate::sys::mount::Depth;
 
 /// Any directory serves to mount at for a while; this one exists everywhere (hier(7)).
 pub(in crate::sandbox) const WORKPLACE: &str = "/tmp";
@@ -39,7 +39,8 @@ impl Layers {
         let lower = open(directory)?;
         let (below, lasting) = match &root.changes {
             None => (changes, Lasting::No),
-            Some(store) => (kept(store, login)?, Lasting::Yes),
+            // No session ever sees it.
+            Some(keep) => (kept::mount(keep, login, |_| Ok(()))?, Lasting::Yes),
         };
         attach(&below)?;
         let (upper, work) = (layer("upper")?, layer("work")?);
@@ -67,16 +68,6 @@ pub(super) fn dismantle() -> Result<(), RootError> {
 enum Lasting {
     Yes,
     No,
-}
-
-/// A mount of the directory in which the login's layer is kept, which no session ever sees.
-fn kept(store: &Path, login: &LoginName) -> Result<OwnedFd, RootError> {
-    let path = store.join(login.as_str());
-    match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return at("make", path, Err(e)),
-    }
-    mounts::clone(&open(&path)?, &path, LOCKED_DOWN, Depth::One)
 }
 
 /// One of the two directories below what is mounted at `WORKPLACE`.

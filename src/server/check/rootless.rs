@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::CheckError;
-use crate::config::{Activation, Files, Root};
+use crate::config::{Activation, Extent, Files, Root};
 use crate::model::Kind;
 use crate::policy::{self, RunAs};
 use crate::sandbox::{Account, Blueprint, Footing, is_private};
@@ -28,12 +28,16 @@ pub(super) fn account(
     if names.into_iter().flatten().any(is_hosts) {
         return Err("process: an ordinary user can't become one of the host's; write `sandbox`, or the number of an id in the user's range".into());
     }
+    let keep = files.home.keep.as_ref();
+    if keep.is_some_and(|keep| keep.extent != Extent::Unlimited) {
+        return Err("home: keep: an ordinary user can't mount what would bound it; write `size: unlimited`, which leaves it to the host's quotas, or serve as root".into());
+    }
     match (footing, account) {
         (Footing::OneId, Some(_)) => {
             Err("process: there is one id, for all; write `sandbox`".into())
         }
         (Footing::OneId, None) => Ok(Some(ONE)),
-        (_, None) if files.home.keep.is_some() => Err(
+        (_, None) if keep.is_some() => Err(
             "home: keep: its files are one account's, and an ordinary user can't map ids; write the number of an id in the user's range as process.run_as_user".into(),
         ),
         (_, account) => Ok(account),

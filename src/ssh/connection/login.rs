@@ -12,6 +12,7 @@ use crate::ssh::auth::Outcome;
 use crate::ssh::channels::Channels;
 use crate::ssh::forward::Forwards;
 use crate::ssh::guest::Guest;
+use crate::ssh::shares::Share;
 
 /// The question for a code, whose answer is not shown (RFC 4256 §3.2).
 const PROMPT: Auth = Auth::Partial {
@@ -41,8 +42,8 @@ impl Connection {
     /// Lets in who has done all that is asked for, and tells the others what is left (RFC 4252 §5.1).
     pub(super) fn conclude(&mut self, outcome: Outcome) -> Auth {
         match outcome {
-            Outcome::Admitted(principal) => {
-                self.let_in(principal);
+            Outcome::Admitted(principal, share) => {
+                self.let_in(*principal, share);
                 Auth::Accept
             }
             Outcome::Further(methods) => Auth::Reject {
@@ -53,7 +54,7 @@ impl Connection {
         }
     }
 
-    fn let_in(&mut self, principal: Principal) {
+    fn let_in(&mut self, principal: Principal, share: Share) {
         let Stage::Outside { wait, .. } = &self.stage else {
             return;
         };
@@ -69,6 +70,7 @@ impl Connection {
         let inside = Stage::Inside {
             channels: Channels::new(guest.clone(), spill.clone(), limit, self.tasks.clone()),
             forwards: Forwards::new(guest, spill.clone(), limit, self.tasks.clone()),
+            _share: share,
         };
         if let Stage::Outside { wait, .. } = mem::replace(&mut self.stage, inside) {
             drop(wait.place);

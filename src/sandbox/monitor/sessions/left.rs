@@ -27,9 +27,14 @@ impl Sessions {
         });
     }
 
-    /// Nothing of a sandbox is left.
+    /// Nothing of a sandbox is left. Its sessions are forgotten with it, whether the gate lets go of them or not: one
+    /// that was taken over cannot gather more of them than `sessions` for each sandbox that there may be.
     pub(in crate::sandbox::monitor) fn forget(&mut self, sandbox: SandboxId) {
         self.left.retain(|_, left| left.sandbox != sandbox);
+        let all = self.started.values_mut();
+        for session in all.filter(|session| session.sandbox == sandbox) {
+            session.forgotten = true;
+        }
     }
 
     /// How many sessions run in a sandbox.
