@@ -11,6 +11,7 @@ mod encoding;
 mod fields;
 mod placeholder;
 mod purse;
+pub mod replay;
 mod sign;
 mod store;
 
