@@ -198,6 +198,9 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
                 let text = Snapshot::read(path)?;
                 let file = path.display().to_string();
                 let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
+                let own = login.sandbox.providers.iter();
+                let own = own.filter_map(|name| Some((name, &config.providers.get(name)?.places)));
+                snapshot.require_inspection((&file, &text), own)?;
                 texts.policies.insert(kind.clone(), text);
                 snapshot
             }
