@@ -150,12 +150,14 @@ impl Keeper {
         seen.held
     }
 
-    /// Until a program has printed or ended, the gate is gone, a reload is asked for, or it is time to look.
+    /// Until a program has printed or ended, the gate is gone, a reload is asked for, or it is time to look. Without
+    /// providers it never is.
     fn wait(&self, signals: &SignalFd, gate: &UnixStream) -> io::Result<Woken> {
         let now = Instant::now();
         let soon = |due: Instant| due.saturating_duration_since(now).min(LOOK);
         let time = self.commands.due().map_or(LOOK, soon);
         let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        let time = Some(time).filter(|_| !self.providers.is_empty() || self.commands.are_ending());
         let mut ready = vec![
             PollFd::new(signals, PollFlags::IN),
             // The gate says nothing: that it has closed its end is always told.
@@ -163,7 +165,7 @@ impl Keeper {
         ];
         let running = self.commands.descriptors();
         ready.extend(running.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        match rustix::event::poll(&mut ready, Some(&time)) {
+        match rustix::event::poll(&mut ready, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use super::keyed::{Keyed, curl, refused};
-use super::support::{Daemon, World, wait_until};
+use super::support::{Daemon, World, signal, wait_until};
 
 /// Whether requests with this placeholder come to have this value.
 fn becomes(daemon: &Daemon<'_>, keyed: &Keyed<'_>, key: &str, value: &str) -> bool {
@@ -55,8 +55,12 @@ fn secrets_change_without_a_restart_wherever_they_come_from() {
         "sandgate:MOUNTED sandgate:RUN sandgate:FAILS\n0\n"
     );
 
+    // Written in place, and renamed over.
     keyed.write("TOKEN", "second");
     assert!(becomes(&daemon, &keyed, "TOKEN", "second"));
+    keyed.write("TOKEN.new", "renamed");
+    fs::rename(keyed.secret("TOKEN.new"), keyed.secret("TOKEN")).unwrap();
+    assert!(becomes(&daemon, &keyed, "TOKEN", "renamed"));
     mount("..two", "mounted-2");
     assert!(becomes(&daemon, &keyed, "MOUNTED", "mounted-2"));
     let run = || {
@@ -123,4 +127,47 @@ fn a_reload_brings_other_places_and_sources() {
     }));
     let line = curl("-H 'X-Key: sandgate:TOKEN' https://secure.example:8443/plain/a");
     refused(&daemon.ssh().run(line), 403, "credential_endpoint_mismatch");
+}
+
+#[test]
+fn the_first_provider_comes_by_a_reload_and_the_last_one_goes() {
+    let world = World::new();
+    let keyed = Keyed::start(&world);
+    let without = keyed.setup_with("", "");
+    let daemon = Daemon::start_by(&world, &without, |mut command| {
+        command.env("SG_LATE", "nobody-may-have-it");
+        command
+    });
+    let line = curl("-H 'X-Key: sandgate:TOKEN' https://secure.example:8443/plain/a");
+    refused(&daemon.ssh().run(&line), 500, "credential_unavailable");
+    let reload = |source: &str| {
+        let providers = format!(
+            "providers:\n  token:\n    secrets: {{TOKEN: {source}}}\n    endpoints: [{{host: secure.example, port: 8443}}]\n"
+        );
+        let setup = keyed.setup_with(&providers, "    sandbox: {providers: [token]}\n");
+        setup.write(&world);
+        signal(daemon.id(), nix::sys::signal::Signal::SIGHUP);
+    };
+    // All processes have it, and none can be made to forget.
+    reload("{env: SG_LATE}");
+    let told = || {
+        daemon
+            .stderr()
+            .contains("providers.token.secrets.TOKEN: the variable SG_LATE")
+    };
+    assert!(
+        wait_until(Duration::from_secs(20), told),
+        "{}",
+        daemon.stderr()
+    );
+    refused(&daemon.ssh().run(&line), 500, "credential_unavailable");
+    reload("{file: secrets/TOKEN}");
+    keyed.write("TOKEN", "brought");
+    assert!(becomes(&daemon, &keyed, "TOKEN", "brought"));
+    keyed.write("TOKEN", "changed");
+    assert!(becomes(&daemon, &keyed, "TOKEN", "changed"));
+    without.write(&world);
+    signal(daemon.id(), nix::sys::signal::Signal::SIGHUP);
+    let gone = || daemon.ssh().run(&line).out().ends_with("500");
+    assert!(wait_until(Duration::from_secs(20), gone));
 }

@@ -114,6 +114,11 @@ impl Commands {
         running.flat_map(RunningSecret::descriptors)
     }
 
+    /// Whether something of programs that have ended is still to be removed.
+    pub(super) fn are_ending(&self) -> bool {
+        !self.emptying.is_empty()
+    }
+
     /// When something is to be done, whatever happens.
     pub(super) fn due(&self) -> Option<Instant> {
         let each = self.all.values().map(|state| match &state.running {
