@@ -14,7 +14,7 @@ use super::handover::{self, Held};
 use super::supervisor;
 use crate::config::{Config, Providers, Source};
 use crate::model::{ProviderName, Secret, SecretKey};
-use crate::sandbox::{self, CapabilityError, PrivilegeError, Tree};
+use crate::sandbox::{self, CapabilityError, Filter, PrivilegeError, SeccompError, Tree};
 use crate::sys::clone::SingleThreaded;
 
 mod commands;
@@ -35,6 +35,8 @@ pub(super) enum KeeperError {
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
     #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -50,10 +52,15 @@ pub(super) fn run(
     sandbox::hide_memory()?;
     supervisor::die_with(supervisor)?;
     let proof = SingleThreaded::prove()?;
+    Filter::keeper()?.apply()?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&hangup, flags).map_err(io::Error::from)?;
-    let mut keeper = Keeper::default();
+    let mut keeper = Keeper {
+        providers: Providers::new(),
+        commands: Commands::new()?,
+        said: BTreeMap::new(),
+    };
     keeper.set(config.providers.clone());
     let mut told = None;
     loop {
@@ -78,7 +85,6 @@ pub(super) fn run(
     }
 }
 
-#[derive(Default)]
 struct Keeper {
     providers: Providers,
     commands: Commands,

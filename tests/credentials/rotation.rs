@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::time::Duration;
 
 use super::keyed::{Keyed, curl, refused};
-use super::support::{Daemon, World, signal, wait_until};
+use super::support::{Daemon, World, run, signal, status, wait_until};
 
 /// Whether requests with this placeholder come to have this value.
 fn becomes(daemon: &Daemon<'_>, keyed: &Keyed<'_>, key: &str, value: &str) -> bool {
@@ -170,4 +171,42 @@ fn the_first_provider_comes_by_a_reload_and_the_last_one_goes() {
     signal(daemon.id(), nix::sys::signal::Signal::SIGHUP);
     let gone = || daemon.ssh().run(&line).out().ends_with("500");
     assert!(wait_until(Duration::from_secs(20), gone));
+}
+
+#[test]
+fn the_keeper_and_its_programs_are_filtered() {
+    let world = World::new();
+    let keyed = Keyed::start(&world);
+    let program = format!("/usr/local/bin/{}-secret", world.id);
+    let tries = "unshare -U true 2>/dev/null && echo -n users- || echo -n none-\nkeyctl show >/dev/null 2>&1 && echo -n keys- || echo -n none-\nsed -n 's/^Seccomp:\\t//p' /proc/self/status\n";
+    fs::write(
+        &program,
+        format!("#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n{tries}"),
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // The control: without a filter the same account can do both.
+    let mut control = Command::new("/usr/bin/setpriv");
+    control.args([
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        &program,
+    ]);
+    assert_eq!(run(&mut control, 20).out(), "users-keys-0\n");
+    let providers = format!(
+        "providers:\n  run:\n    secrets: {{RUN: {{command: [{program}], user: nobody}}}}\n    endpoints: [{{host: secure.example, port: 8443}}]\n"
+    );
+    let setup = keyed.setup_with(&providers, "    sandbox: {providers: [run]}\n");
+    let daemon = Daemon::start(&world, &setup);
+    assert!(becomes(&daemon, &keyed, "RUN", "none-none-2"));
+    let keeper = daemon.child_named("sg-keeper");
+    for (field, value) in [
+        ("Seccomp", "2"),
+        ("Seccomp_filters", "1"),
+        ("NoNewPrivs", "1"),
+    ] {
+        assert_eq!(status(keeper, field).as_deref(), Some(value), "{field}");
+    }
+    fs::remove_file(program).unwrap();
 }
