@@ -41,7 +41,7 @@ def rpc():
         channel.unary_unary("/test.Echo/Secret")(b"hello", timeout=20)
         print("allowed")
     except grpc.RpcError as error:
-        print(error.code().name)
+        print(error.code().name, error.details())
 
 
 def chat():
