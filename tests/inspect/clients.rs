@@ -124,6 +124,22 @@ fn grpc_calls_and_streams_are_judged_by_service_and_method() {
 }
 
 #[test]
+fn a_fragment_of_http_two_is_cut_off_before_the_path_is_judged() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    let session = daemon.ssh().seconds(40).run(secure.client("fragment"));
+    // What is judged is what is sent; the control: an escaped `#` is a part of the path.
+    assert_eq!(
+        session.out(),
+        "200 GET /public/x?y=z 0\n403 \n200 GET /public/x%23y 0\n",
+        "{session}"
+    );
+    let denied = requests(&daemon, "deny");
+    assert_eq!(denied[0].text("/path"), "/secret", "{denied:#?}");
+}
+
+#[test]
 fn a_websocket_carries_what_rules_allow_and_closes_by_policy() {
     let world = World::new();
     let secure = Secure::start(&world);
