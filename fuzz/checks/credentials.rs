@@ -25,14 +25,14 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     };
     assert!(!names_one(&out), "{:?}", String::from_utf8_lossy(&out));
     let essence = kind.split(';').next().expect("a part").trim();
+    let essence = essence.to_ascii_lowercase();
+    let json_too = ["application/json", "text/json"].contains(&&*essence);
     match &whole {
         Whole::Header => header(rest, &out),
         Whole::Path => segments(rest, &out),
         Whole::Query => pairs(rest, &out),
-        Whole::Body(_) if essence.to_ascii_lowercase().ends_with("-urlencoded") => {
-            pairs(rest, &out)
-        }
-        Whole::Body(_) if essence.to_ascii_lowercase().ends_with("json") => json(rest, &out),
+        Whole::Body(_) if essence == "application/x-www-form-urlencoded" => pairs(rest, &out),
+        Whole::Body(_) if json_too || essence.ends_with("+json") => json(rest, &out),
         Whole::Body(_) => assert_eq!(Some(&out), resolve(rest).as_ref()),
     }
     true
@@ -55,16 +55,13 @@ fn placeholder(text: &[u8]) -> Option<(&[u8], &[u8])> {
 fn resolve(mut text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     while let Some((first, behind)) = text.split_first() {
-        text = match placeholder(text) {
-            Some((key, rest)) => {
-                let (_, secret) = SECRETS.iter().find(|(name, _)| name.as_bytes() == key)?;
-                out.extend_from_slice(secret);
-                rest
-            }
-            None => {
-                out.push(*first);
-                behind
-            }
+        text = if let Some((key, rest)) = placeholder(text) {
+            let (_, secret) = SECRETS.iter().find(|(name, _)| name.as_bytes() == key)?;
+            out.extend_from_slice(secret);
+            rest
+        } else {
+            out.push(*first);
+            behind
         };
     }
     Some(out)
@@ -95,7 +92,7 @@ fn header(before: &[u8], after: &[u8]) {
 /// RFC 4648 §4, strictly.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let mut out = Vec::new();

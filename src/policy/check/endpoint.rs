@@ -52,10 +52,6 @@ pub(in crate::policy) struct Requests {
 
 /// All that changes how a request is processed; endpoints that meet must agree on it.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the schema's switches, compared as a whole"
-)]
 pub(in crate::policy) struct Processing {
     pub(in crate::policy) protocol: Option<Protocol>,
     pub(in crate::policy) enforcement: Enforcement,
