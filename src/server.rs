@@ -1,7 +1,7 @@
 //! Wiring: from a configuration to the processes of a running server.
 //!
 //! ```text
-//! serve (root; waits, and clears up) ─┬─ keeper (root: secrets, where there are any)
+//! serve (root; waits, and clears up) ─┬─ keeper (root: secrets, where there are any or may be)
 //!                                     ├─ monitor (root, one thread, no network)
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
@@ -225,7 +225,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     let one_thread = SingleThreaded::prove()?;
     let life = launch.life();
     let supervisor = supervisor::Supervisor::prepare(life)?;
-    let (given, keeper, secrets) = start_keeper(&one_thread, checked.config(), given)?;
+    let (given, keeper, secrets) = start_keeper(&one_thread, (checked.config(), life), given)?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
     let (trust, say_trust) = launch::signpost()?;
@@ -284,14 +284,14 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     supervisor.watch(family, checked.config().manners.drain, notifier)
 }
 
-/// Starts the process that has the secrets, where there are any, before the others: these are forked from a
-/// process whose environment has none.
+/// Starts the process that has the secrets, where there are any or a reload may bring some, before the others: these
+/// are forked from a process whose environment has none.
 fn start_keeper(
     one_thread: &SingleThreaded,
-    config: &Config,
+    (config, life): (&Config, launch::Life),
     given: Given,
 ) -> std::io::Result<(Given, Option<Child>, Option<UnixStream>)> {
-    if config.providers.is_empty() {
+    if config.providers.is_empty() && !reloads(config, life) {
         return Ok((given, None, None));
     }
     let supervisor = rustix::process::getpid();
@@ -318,10 +318,14 @@ fn start_keeper(
     Ok((given, Some(keeper), Some(secrets)))
 }
 
-/// Whether changed files are read: there is a configuration, and SIGHUP would read it.
+/// Whether there is a configuration, and SIGHUP would read it.
+fn reloads(config: &Config, life: launch::Life) -> bool {
+    config.client_key.is_none() && life == launch::Life::Service(Hangup::Reload)
+}
+
+/// Whether changed files are read without being asked.
 fn watches(config: &Config, life: launch::Life) -> bool {
-    let from_file = config.client_key.is_none();
-    config.reloading.watch && from_file && life == launch::Life::Service(Hangup::Reload)
+    config.reloading.watch && reloads(config, life)
 }
 
 /// The directory of a file.

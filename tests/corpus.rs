@@ -10,6 +10,10 @@
 
 #[path = "../fuzz/checks/chunked_body.rs"]
 mod chunked_body;
+#[path = "../fuzz/checks/connect_answer.rs"]
+mod connect_answer;
+#[path = "../fuzz/checks/credentials.rs"]
+mod credentials;
 #[path = "../fuzz/checks/graphql_body.rs"]
 mod graphql_body;
 #[path = "../fuzz/checks/http_one.rs"]
@@ -80,6 +84,16 @@ fn graphql_bodies_read_alike_however_they_are_written() {
 #[test]
 fn rpc_bodies_read_alike_however_they_are_written() {
     replay("rpc_body", rpc_body::check);
+}
+
+#[test]
+fn placeholders_become_secrets_and_nothing_else_changes() {
+    replay("credentials", credentials::check);
+}
+
+#[test]
+fn an_upstream_proxys_answer_is_read_alike_however_it_comes() {
+    replay("connect_answer", connect_answer::check);
 }
 
 /// Its checks are its own assertions: it has no verdict to be named after.

@@ -164,6 +164,14 @@ fn a_killed_monitor_takes_everything_with_it() {
 }
 
 #[test]
+fn a_killed_keeper_takes_everything_with_it() {
+    let world = World::new();
+    let busy = Busy::start(&world);
+    signal(busy.daemon.child_named("sg-keeper"), Signal::SIGKILL);
+    busy.leaves_nothing();
+}
+
+#[test]
 fn a_killed_gate_and_monitor_take_everything_with_them() {
     let world = World::new();
     let busy = Busy::start(&world);

@@ -15,6 +15,11 @@ use super::upstream::UpstreamError;
 use crate::model::{Destination, Peer, Subject};
 use crate::policy::{Denial, Flow, RequestDenial};
 
+/// Why a request goes nowhere, beside what policy says.
+pub(super) const UNRESOLVED: &str = "the name does not resolve";
+/// The same.
+pub(super) const UNDECIDED: &str = "the decision could not be made or recorded";
+
 /// A body of ours, the upstream's, or a model's.
 pub(super) type Body = Either<Full<Bytes>, Either<Relayed, Metered>>;
 
@@ -41,13 +46,13 @@ pub(super) fn refused(
         Refusal::Unresolved => failed(
             StatusCode::BAD_GATEWAY,
             "dns_failed",
-            "the name does not resolve",
+            UNRESOLVED,
             destination,
         ),
         Refusal::Unavailable => failed(
             StatusCode::SERVICE_UNAVAILABLE,
             "decision_unavailable",
-            "the decision could not be made or recorded",
+            UNDECIDED,
             destination,
         ),
     }

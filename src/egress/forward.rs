@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 
 use super::answer::Body;
 use super::conduit::Conduit;
-use super::inspect::Relayed;
+use super::inspect::{Cut, Relayed};
 use super::tenure::Tenure;
 use crate::model::Destination;
 
@@ -60,7 +60,7 @@ pub(super) async fn forward(
     *response.version_mut() = Version::HTTP_11;
     // The connection itself ends when policy takes the flow back.
     Ok(response.map(|body| {
-        let relayed = Relayed::new(body, Box::pin(std::future::pending()));
+        let relayed = Relayed::new(body, Box::pin(std::future::pending()), Cut::Error);
         Either::Right(Either::Left(relayed))
     }))
 }

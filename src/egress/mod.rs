@@ -18,6 +18,8 @@ mod resolver;
 mod tenure;
 mod upstream;
 
+#[doc(hidden)]
+pub use credentials::replay as replay_credentials;
 pub use credentials::{Bindings, Secrets, Values};
 pub use door::Door;
 pub use gateway::{Gateway, Granted, OpenError, Way};
@@ -28,6 +30,8 @@ pub use inference::replay as replay_inference;
 pub use inspect::replay;
 pub use inspect::{Authority, InspectError, Inspector, Roots};
 pub use intake::{Malformed, Target, targets};
+#[doc(hidden)]
+pub use parent::replay as replay_parent;
 pub use parent::{Parent, ParentError};
 pub use peer::Whois;
 pub use proxy::serve;

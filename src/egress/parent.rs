@@ -1,5 +1,7 @@
 //! The operator's upstream proxy: destinations are dialled by CONNECT at it (RFC 9110 §9.3.6).
 
+pub mod replay;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -186,11 +188,11 @@ impl Parent {
     }
 }
 
-/// An answer's head, and what came behind it.
+/// An answer's head of at most `ANSWER_LIMIT` bytes, and what came behind it.
 async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(BytesMut, BytesMut)> {
     let mut answer = BytesMut::with_capacity(1024);
     loop {
-        if let Some(end) = end_of_head(&answer) {
+        if let Some(end) = end_of_head(&answer).filter(|end| *end <= ANSWER_LIMIT) {
             let head = answer.split_to(end);
             return Ok((head, answer));
         }

@@ -37,6 +37,11 @@ impl Caller {
         })
     }
 
+    /// Whether the end of what it says is not the end of it: that is told apart.
+    pub(super) fn says_when_gone(&self) -> bool {
+        matches!(self, Self::Client)
+    }
+
     /// Who makes this request. A connection can outlive the program that opened it, or be passed on,
     /// so each request after the first asks again.
     pub(super) async fn identify(&self, whois: &Whois) -> Peer {

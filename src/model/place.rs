@@ -46,6 +46,19 @@ impl Place {
         })
     }
 
+    /// The host as it is written: a name, an address, or `*.` and a name.
+    pub fn host(&self) -> String {
+        match &self.host {
+            Hosts::One(host) => host.to_string(),
+            Hosts::Below(suffix) => format!("*{suffix}"),
+        }
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &BTreeSet<u16> {
+        &self.ports
+    }
+
     /// Whether it covers this path (in canonical form) there.
     pub fn covers(&self, destination: &Destination, path: &str) -> bool {
         let host = match (&self.host, &destination.host) {

@@ -29,6 +29,7 @@ mod snapshot;
 mod sources;
 mod suggest;
 mod totp;
+mod uninspected;
 
 pub use authorized_keys::{AuthorizedKeys, Problem, Warning, fingerprint};
 pub use certificate::CertificateError;

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use super::blueprint::Account;
 use super::footing::Footing;
 use super::privileges::{self, Rlimit};
+use super::seccomp::Filter;
 use crate::config::Argument;
 use crate::sys;
 
@@ -61,6 +62,8 @@ pub(super) struct Prepared {
     pub(super) arguments: Vec<CString>,
     pub(super) account: Account,
     pub(super) open_files: Rlimit,
+    /// What it may call; `None`: what whoever starts it may.
+    pub(super) filter: Option<Filter>,
     pub(super) output: OwnedFd,
     /// Closed without a byte by execve(2); what went wrong otherwise.
     pub(super) report: OwnedFd,
@@ -94,6 +97,9 @@ fn start(prepared: &Prepared) -> io::Result<Infallible> {
     // After the change of ids, which clears it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     sys::descriptors::close_on_exec_from(3)?;
+    if let Some(filter) = &prepared.filter {
+        filter.apply().map_err(io::Error::other)?;
+    }
     let none: [&CString; 0] = [];
     Ok(nix::unistd::execve(
         &prepared.program,

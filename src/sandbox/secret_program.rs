@@ -16,6 +16,7 @@ use super::blueprint::Account;
 use super::cgroup::{Group, Tree};
 use super::keys_command::{self, Prepared, examine};
 use super::monitor::read_report;
+use super::seccomp::Filter;
 use crate::model::SECRET_BYTES;
 use crate::sys::clone::{self, Child, SingleThreaded};
 
@@ -30,6 +31,8 @@ pub(crate) struct SecretProgram<'a> {
     pub(crate) account: Account,
     /// After this it is killed.
     pub(crate) timeout: Duration,
+    /// What it may call.
+    pub(crate) filter: &'a Filter,
 }
 
 /// One that runs.
@@ -77,6 +80,7 @@ impl SecretProgram<'_> {
                 arguments: words,
                 account: self.account,
                 open_files: getrlimit(Resource::Nofile),
+                filter: Some(self.filter.clone()),
                 output: write,
                 report: write_report,
             };

@@ -188,16 +188,10 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
-        let snapshot = match &login.policy {
-            Some(path) => {
-                let text = Snapshot::read(path)?;
-                let file = path.display().to_string();
-                let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
-                texts.policies.insert(kind.clone(), text);
-                snapshot
-            }
-            None => Snapshot::builtin(Generation(1), &texts.rules)?,
-        };
+        let (snapshot, text) = policy(&login, &config, &texts.rules)?;
+        if let Some(text) = text {
+            texts.policies.insert(kind.clone(), text);
+        }
         let snapshot = snapshot.below(&operator);
         warnings.extend(
             snapshot
@@ -233,6 +227,24 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         texts,
         warnings,
     })
+}
+
+/// The policy of a kind of sandboxes, and its text where it is not the built-in one.
+fn policy(
+    login: &Login,
+    config: &Config,
+    rules: &Rules,
+) -> Result<(Snapshot, Option<String>), CheckError> {
+    let Some(path) = &login.policy else {
+        return Ok((Snapshot::builtin(Generation(1), rules)?, None));
+    };
+    let text = Snapshot::read(path)?;
+    let file = path.display().to_string();
+    let snapshot = Snapshot::under(&file, &text, Generation(1), rules)?;
+    let own = login.sandbox.providers.iter();
+    let own = own.filter_map(|name| Some((name, &config.providers.get(name)?.places)));
+    snapshot.require_inspection((&file, &text), own)?;
+    Ok((snapshot, Some(text)))
 }
 
 /// A text for clients.

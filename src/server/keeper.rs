@@ -14,7 +14,7 @@ use super::handover::{self, Held};
 use super::supervisor;
 use crate::config::{Config, Providers, Source};
 use crate::model::{ProviderName, Secret, SecretKey};
-use crate::sandbox::{self, CapabilityError, PrivilegeError, Tree};
+use crate::sandbox::{self, CapabilityError, Filter, PrivilegeError, SeccompError, Tree};
 use crate::sys::clone::SingleThreaded;
 
 mod commands;
@@ -35,6 +35,8 @@ pub(super) enum KeeperError {
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
     #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -50,10 +52,15 @@ pub(super) fn run(
     sandbox::hide_memory()?;
     supervisor::die_with(supervisor)?;
     let proof = SingleThreaded::prove()?;
+    Filter::keeper()?.apply()?;
     let hangup: SigSet = [Signal::SIGHUP].into_iter().collect();
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&hangup, flags).map_err(io::Error::from)?;
-    let mut keeper = Keeper::default();
+    let mut keeper = Keeper {
+        providers: Providers::new(),
+        commands: Commands::new()?,
+        said: BTreeMap::new(),
+    };
     keeper.set(config.providers.clone());
     let mut told = None;
     loop {
@@ -78,7 +85,6 @@ pub(super) fn run(
     }
 }
 
-#[derive(Default)]
 struct Keeper {
     providers: Providers,
     commands: Commands,
@@ -150,12 +156,14 @@ impl Keeper {
         seen.held
     }
 
-    /// Until a program has printed or ended, the gate is gone, a reload is asked for, or it is time to look.
+    /// Until a program has printed or ended, the gate is gone, a reload is asked for, or it is time to look. Without
+    /// providers it never is.
     fn wait(&self, signals: &SignalFd, gate: &UnixStream) -> io::Result<Woken> {
         let now = Instant::now();
         let soon = |due: Instant| due.saturating_duration_since(now).min(LOOK);
         let time = self.commands.due().map_or(LOOK, soon);
         let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        let time = Some(time).filter(|_| !self.providers.is_empty() || self.commands.are_ending());
         let mut ready = vec![
             PollFd::new(signals, PollFlags::IN),
             // The gate says nothing: that it has closed its end is always told.
@@ -163,7 +171,7 @@ impl Keeper {
         ];
         let running = self.commands.descriptors();
         ready.extend(running.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        match rustix::event::poll(&mut ready, Some(&time)) {
+        match rustix::event::poll(&mut ready, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

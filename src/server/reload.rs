@@ -1,11 +1,13 @@
 //! SIGHUP: the configuration is read and checked whole, then taken by monitor and gate, or not at all.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::check::{CheckError, Checked, check_with};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Source};
+use crate::model::{ProviderName, SecretKey};
 use crate::sandbox::{Footing, Reload, Reloaded};
 
 /// Why the running configuration stays.
@@ -27,6 +29,14 @@ pub(super) enum ReloadError {
         kinds: usize,
         pool: usize,
         sandboxes: usize,
+    },
+    #[error(
+        "providers.{provider}.secrets.{key}: the variable {name} lies in the memory of processes that are not to have it, since nobody named it at the start; restart, or name another source"
+    )]
+    Variable {
+        provider: ProviderName,
+        key: SecretKey,
+        name: String,
     },
     #[error("cannot hand the texts to the gate: {0}")]
     Texts(#[source] std::io::Error),
@@ -64,6 +74,7 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     let (config, mut fixed) = renewed(running, &text)?;
     // A user's come from elsewhere.
     fixed.retain(|key| footing == Footing::Root || *key != "uids");
+    set_aside(running, &config)?;
     let checked = check_with(config, holders)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
@@ -80,6 +91,31 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
         charter: checked.charter().clone(),
         texts: texts.write().map_err(ReloadError::Texts)?,
     }))
+}
+
+/// A variable is taken out of what other processes are forked from when the daemon starts, and never after.
+fn set_aside(started: &Config, config: &Config) -> Result<(), ReloadError> {
+    let known: BTreeSet<&str> = variables(started).map(|(.., name)| name).collect();
+    match variables(config).find(|(.., name)| !known.contains(name)) {
+        None => Ok(()),
+        Some((provider, key, name)) => Err(ReloadError::Variable {
+            provider: provider.clone(),
+            key: key.clone(),
+            name: name.to_owned(),
+        }),
+    }
+}
+
+/// Variables that secrets come from.
+fn variables(config: &Config) -> impl Iterator<Item = (&ProviderName, &SecretKey, &str)> {
+    let each = config.providers.iter().flat_map(|(name, provider)| {
+        let secrets = provider.secrets.iter();
+        secrets.map(move |(key, source)| (name, key, source))
+    });
+    each.filter_map(|(provider, key, source)| match source {
+        Source::Environment(name) => Some((provider, key, name.as_str())),
+        Source::File(_) | Source::Command(_) => None,
+    })
 }
 
 /// The configuration in `text`, with what can't change while serving as it was, and the names of what
@@ -117,11 +153,6 @@ pub(super) fn renewed(
         "reload.watch": reloading.watch,
         "egress.upstream_proxy": egress.upstream_proxy,
         "rootless": rootless,
-    }
-    // Who would read them is started before the others, or not at all.
-    if running.providers.is_empty() && !config.providers.is_empty() {
-        fixed.push("providers");
-        config.providers.clear();
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::time::Duration;
 
 use super::keyed::{Keyed, curl, refused};
-use super::support::{Daemon, World, wait_until};
+use super::support::{Daemon, World, run, signal, status, wait_until};
 
 /// Whether requests with this placeholder come to have this value.
 fn becomes(daemon: &Daemon<'_>, keyed: &Keyed<'_>, key: &str, value: &str) -> bool {
@@ -55,8 +56,12 @@ fn secrets_change_without_a_restart_wherever_they_come_from() {
         "sandgate:MOUNTED sandgate:RUN sandgate:FAILS\n0\n"
     );
 
+    // Written in place, and renamed over.
     keyed.write("TOKEN", "second");
     assert!(becomes(&daemon, &keyed, "TOKEN", "second"));
+    keyed.write("TOKEN.new", "renamed");
+    fs::rename(keyed.secret("TOKEN.new"), keyed.secret("TOKEN")).unwrap();
+    assert!(becomes(&daemon, &keyed, "TOKEN", "renamed"));
     mount("..two", "mounted-2");
     assert!(becomes(&daemon, &keyed, "MOUNTED", "mounted-2"));
     let run = || {
@@ -123,4 +128,85 @@ fn a_reload_brings_other_places_and_sources() {
     }));
     let line = curl("-H 'X-Key: sandgate:TOKEN' https://secure.example:8443/plain/a");
     refused(&daemon.ssh().run(line), 403, "credential_endpoint_mismatch");
+}
+
+#[test]
+fn the_first_provider_comes_by_a_reload_and_the_last_one_goes() {
+    let world = World::new();
+    let keyed = Keyed::start(&world);
+    let without = keyed.setup_with("", "");
+    let daemon = Daemon::start_by(&world, &without, |mut command| {
+        command.env("SG_LATE", "nobody-may-have-it");
+        command
+    });
+    let line = curl("-H 'X-Key: sandgate:TOKEN' https://secure.example:8443/plain/a");
+    refused(&daemon.ssh().run(&line), 500, "credential_unavailable");
+    let reload = |source: &str| {
+        let providers = format!(
+            "providers:\n  token:\n    secrets: {{TOKEN: {source}}}\n    endpoints: [{{host: secure.example, port: 8443}}]\n"
+        );
+        let setup = keyed.setup_with(&providers, "    sandbox: {providers: [token]}\n");
+        setup.write(&world);
+        signal(daemon.id(), nix::sys::signal::Signal::SIGHUP);
+    };
+    // All processes have it, and none can be made to forget.
+    reload("{env: SG_LATE}");
+    let told = || {
+        daemon
+            .stderr()
+            .contains("providers.token.secrets.TOKEN: the variable SG_LATE")
+    };
+    assert!(
+        wait_until(Duration::from_secs(20), told),
+        "{}",
+        daemon.stderr()
+    );
+    refused(&daemon.ssh().run(&line), 500, "credential_unavailable");
+    reload("{file: secrets/TOKEN}");
+    keyed.write("TOKEN", "brought");
+    assert!(becomes(&daemon, &keyed, "TOKEN", "brought"));
+    keyed.write("TOKEN", "changed");
+    assert!(becomes(&daemon, &keyed, "TOKEN", "changed"));
+    without.write(&world);
+    signal(daemon.id(), nix::sys::signal::Signal::SIGHUP);
+    let gone = || daemon.ssh().run(&line).out().ends_with("500");
+    assert!(wait_until(Duration::from_secs(20), gone));
+}
+
+#[test]
+fn the_keeper_and_its_programs_are_filtered() {
+    let world = World::new();
+    let keyed = Keyed::start(&world);
+    let program = format!("/usr/local/bin/{}-secret", world.id);
+    let tries = "unshare -U true 2>/dev/null && echo -n users- || echo -n none-\nkeyctl show >/dev/null 2>&1 && echo -n keys- || echo -n none-\nsed -n 's/^Seccomp:\\t//p' /proc/self/status\n";
+    fs::write(
+        &program,
+        format!("#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n{tries}"),
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // The control: without a filter the same account can do both.
+    let mut control = Command::new("/usr/bin/setpriv");
+    control.args([
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        &program,
+    ]);
+    assert_eq!(run(&mut control, 20).out(), "users-keys-0\n");
+    let providers = format!(
+        "providers:\n  run:\n    secrets: {{RUN: {{command: [{program}], user: nobody}}}}\n    endpoints: [{{host: secure.example, port: 8443}}]\n"
+    );
+    let setup = keyed.setup_with(&providers, "    sandbox: {providers: [run]}\n");
+    let daemon = Daemon::start(&world, &setup);
+    assert!(becomes(&daemon, &keyed, "RUN", "none-none-2"));
+    let keeper = daemon.child_named("sg-keeper");
+    for (field, value) in [
+        ("Seccomp", "2"),
+        ("Seccomp_filters", "1"),
+        ("NoNewPrivs", "1"),
+    ] {
+        assert_eq!(status(keeper, field).as_deref(), Some(value), "{field}");
+    }
+    fs::remove_file(program).unwrap();
 }

@@ -99,11 +99,44 @@ fn grpc_calls_and_streams_are_judged_by_service_and_method() {
     let session = daemon.ssh().seconds(40).run(secure.client("rpc"));
     assert_eq!(
         session.out(),
-        "echo hello\necho a echo b echo c many\nPERMISSION_DENIED\n",
+        "echo hello\necho a echo b echo c many\nPERMISSION_DENIED POST /test.Echo/Secret is allowed by no rule of policy `secure`\n",
         "{session}"
     );
     let denied = requests(&daemon, "deny");
     assert_eq!(denied[0].text("/path"), "/test.Echo/Secret", "{denied:#?}");
+    // As it is on the wire; the control: who speaks no gRPC reads JSON.
+    let line = "curl -sS --http2 -i -X POST -H 'content-type: application/grpc+proto' https://secure.example:50051/test.Echo/Secret; curl -sS --http2 -i -X POST https://secure.example:50051/test.Echo/Secret";
+    let session = daemon.ssh().seconds(30).run(line);
+    let out = session.out();
+    let (grpc, json) = out.split_once("HTTP/2 403").unwrap();
+    for said in [
+        "HTTP/2 200",
+        "content-type: application/grpc\r\n",
+        "grpc-status: 7\r\n",
+        "grpc-message: POST /test.Echo/Secret is allowed by no rule",
+    ] {
+        assert!(grpc.contains(said), "{said}: {session}");
+    }
+    assert!(
+        json.contains("\"policy_denied\"") && !json.contains("grpc-"),
+        "{session}"
+    );
+}
+
+#[test]
+fn a_fragment_of_http_two_is_cut_off_before_the_path_is_judged() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let daemon = Daemon::start(&world, &secure.setup(NETWORK));
+    let session = daemon.ssh().seconds(40).run(secure.client("fragment"));
+    // What is judged is what is sent; the control: an escaped `#` is a part of the path.
+    assert_eq!(
+        session.out(),
+        "200 GET /public/x?y=z 0\n403 \n200 GET /public/x%23y 0\n",
+        "{session}"
+    );
+    let denied = requests(&daemon, "deny");
+    assert_eq!(denied[0].text("/path"), "/secret", "{denied:#?}");
 }
 
 #[test]

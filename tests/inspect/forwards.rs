@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::secure::{NETWORK, Secure};
-use super::support::{Daemon, Event, Running, World, run_with_input};
+use super::support::{Daemon, Event, Running, World, program, run_with_input};
 
 /// The bundle that sandboxes trust, on the client's side.
 fn bundle(daemon: &Daemon<'_>) -> std::path::PathBuf {
@@ -98,6 +98,55 @@ fn a_clients_requests_are_judged_one_by_one() {
         .unwrap();
     client.expect_output("HTTP/1.1 403");
     client.kill();
+}
+
+#[test]
+fn a_client_that_has_said_all_is_answered() {
+    let world = World::new();
+    let secure = Secure::start(&world);
+    let policy = format!("{NETWORK}      - {{path: ssh-forward}}\n");
+    let daemon = Daemon::start(&world, &secure.setup(&policy));
+    let bundle = bundle(&daemon);
+    let ask = |input: &str| {
+        let mut command = daemon
+            .ssh()
+            .option("-W")
+            .option("secure.example:8443")
+            .command();
+        run_with_input(&mut command, input.as_bytes().to_vec(), 20)
+    };
+    // The upstream speaks TLS alone: the gate has to ask it first.
+    let got = ask("GET /public/x HTTP/1.1\r\nHost: secure.example:8443\r\n\r\n");
+    assert!(got.out().starts_with("HTTP/1.1 502"), "{got}");
+    let got =
+        ask("POST /secret HTTP/1.1\r\nHost: secure.example:8443\r\nContent-Length: 2\r\n\r\nhi");
+    assert!(got.out().starts_with("HTTP/1.1 403"), "{got}");
+    // Half a request is none.
+    let got =
+        ask("POST /public/up HTTP/1.1\r\nHost: secure.example:8443\r\nContent-Length: 9\r\n\r\nhi");
+    assert!(!got.out().contains("200"), "{got}");
+    // In TLS, whose client says that it has said all.
+    let mut command = daemon
+        .ssh()
+        .option("-N")
+        .option("-L")
+        .option("127.0.0.1:9003:secure.example:8443");
+    command = command.seconds(60);
+    let _client = Running::start(&mut command.command(), Duration::from_secs(60));
+    let listening = || world.outside("exec 3<>/dev/tcp/127.0.0.1/9003").code() == 0;
+    assert!(super::support::wait_until(
+        Duration::from_secs(20),
+        listening
+    ));
+    for more in ["", "half"] {
+        let line = format!(
+            "python3 {} {} {more}",
+            program("half_closed.py").display(),
+            bundle.display()
+        );
+        let got = world.outside(&line);
+        assert_eq!(got.out(), "b'HTTP/1.1 200'\n", "{more}: {got}");
+    }
 }
 
 #[test]

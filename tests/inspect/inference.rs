@@ -169,6 +169,43 @@ fn limits_are_said_so_that_libraries_wait() {
 }
 
 #[test]
+fn a_limit_is_its_definitions_and_counts_for_one_sandbox() {
+    let world = World::new();
+    let models = Models::start(&world);
+    let mut setup = models.setup();
+    // `sandbox` shares, `apart` does not, `tokens` shares and is bounded otherwise.
+    setup.login = ["apart", "tokens"].into_iter().fold(
+        "    sandbox: agent\n".to_owned(),
+        |logins, name| {
+            format!(
+                "{logins}  {name}:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n    sandbox: {name}\n"
+            )
+        },
+    );
+    setup.top = setup.top.replace(
+        "  agent: {inference: {routes: [open, claude]}}",
+        "  agent: {scope: login, linger: 60, inference: {routes: [open], requests_per_minute: 2}}\n  \
+           apart: {inference: {routes: [open], requests_per_minute: 2}}\n  \
+           tokens: {scope: login, linger: 60, inference: {routes: [open], tokens_per_day: 18}}",
+    );
+    let daemon = Daemon::start(&world, &setup);
+    let ask = "curl -sS -o /tmp/answer -w '%{http_code} ' -d '{\"model\":\"small\",\"messages\":[]}' https://inference.local/v1/chat/completions";
+    let asked = |login: &str, line: &str| daemon.ssh().user(login).seconds(30).run(line).out();
+    let connections = |login: &str| -> Vec<String> { (0..3).map(|_| asked(login, ask)).collect() };
+    // Three connections to one sandbox have its two requests; three sandboxes have two each.
+    assert_eq!(connections("sandbox"), ["200 ", "200 ", "429 "]);
+    assert_eq!(connections("apart"), ["200 ", "200 ", "200 "]);
+    let often = format!("{ask}; {ask}; {ask}");
+    assert_eq!(asked("apart", &often), "200 200 429 ");
+    // 11 and 7 are used up by the first; the number of requests is not bounded here.
+    assert_eq!(connections("tokens"), ["200 ", "429 ", "429 "]);
+    let why = asked("tokens", "cat /tmp/answer");
+    assert!(why.contains("tokens_per_day"), "{why}");
+    let why = asked("sandbox", &format!("{ask}; cat /tmp/answer"));
+    assert!(why.contains("requests_per_minute"), "{why}");
+}
+
+#[test]
 fn what_is_not_served_is_refused_in_the_librarys_own_words() {
     let world = World::new();
     let mut models = Models::start(&world);

@@ -175,7 +175,7 @@ fn what_a_new_policy_would_not_grant_ends_and_the_rest_lives_on() {
     assert_eq!(
         round(&client, &mut input, 3),
         "judged 1012\njudged-kept hi\npassed 1012\npassed-kept hi\ntunnel cut\ntunnel-kept hi\n\
-         grpc INTERNAL\ngrpc-kept echo hi\nnext-h2 PERMISSION_DENIED\nnext-h1 public 403\n\
+         grpc PERMISSION_DENIED policy no longer allows the request\ngrpc-kept echo hi\nnext-h2 PERMISSION_DENIED\nnext-h1 public 403\n\
          next-h1 kept 200\nround\n"
     );
     assert!(wait_until(Duration::from_secs(5), || forward_gone.has_ended()));

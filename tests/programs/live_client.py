@@ -42,7 +42,7 @@ class Stream:
             self.requests.put(b"hi")
             return next(self.call).decode()
         except grpc.RpcError as error:
-            return error.code().name
+            return f"{error.code().name} {error.details()}"
 
 
 def long():

@@ -41,7 +41,7 @@ def rpc():
         channel.unary_unary("/test.Echo/Secret")(b"hello", timeout=20)
         print("allowed")
     except grpc.RpcError as error:
-        print(error.code().name)
+        print(error.code().name, error.details())
 
 
 def chat():
@@ -60,4 +60,40 @@ def chat():
             print(closed.rcvd.code)
 
 
-{"rest": rest, "both": both, "rpc": rpc, "chat": chat}[sys.argv[1]]()
+def fragment():
+    """HTTP/2 with a fragment in `:path`, which no ordinary client sends (RFC 9113 §8.3.1)."""
+    import os
+    import socket
+    import ssl
+    from urllib.parse import urlsplit
+
+    from h2.config import H2Configuration
+    from h2.connection import H2Connection
+    from h2.events import DataReceived, ResponseReceived, StreamEnded
+
+    proxy = urlsplit(os.environ["HTTP_PROXY"])
+    tunnel = socket.create_connection((proxy.hostname, proxy.port), 20)
+    tunnel.sendall(f"CONNECT {HOST}:8443 HTTP/1.1\r\nHost: {HOST}:8443\r\n\r\n".encode())
+    assert b" 200" in tunnel.recv(4096)
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2"])
+    tls = context.wrap_socket(tunnel, server_hostname=HOST)
+    connection = H2Connection(H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
+    connection.initiate_connection()
+    for stream, path in ((1, "/public/x?y=z#/secret"), (3, "/secret#/public/x"), (5, "/public/x%23y")):
+        connection.send_headers(stream, [(":method", "GET"), (":scheme", "https"), (":authority", f"{HOST}:8443"),
+                                         (":path", path)], end_stream=True)
+        tls.sendall(connection.data_to_send())
+        over, status, body = False, None, b""
+        while not over:
+            for event in connection.receive_data(tls.recv(65536)):
+                if isinstance(event, ResponseReceived):
+                    status = dict(event.headers)[b":status"].decode()
+                elif isinstance(event, DataReceived):
+                    body += event.data
+                over = over or isinstance(event, StreamEnded)
+            tls.sendall(connection.data_to_send())
+        print(status, body.decode().strip() if status == "200" else "")
+
+
+{"rest": rest, "both": both, "rpc": rpc, "chat": chat, "fragment": fragment}[sys.argv[1]]()

@@ -11,7 +11,7 @@ pub(super) fn of_segments(byte: u8) -> bool {
 }
 
 /// Writes bytes, those that `kept` does not name encoded.
-pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>, kept: impl Fn(u8) -> bool) {
+pub(in crate::egress) fn encode(bytes: &[u8], out: &mut Vec<u8>, kept: impl Fn(u8) -> bool) {
     const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
     for byte in bytes {

@@ -40,7 +40,7 @@ fn fault_in(fault: Fault, place: &str) -> Fault {
     }
 }
 
-fn header(value: &[u8], purse: &mut Purse) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+pub(super) fn header(value: &[u8], purse: &mut Purse) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
     let mut words = value.splitn(2, |byte| *byte == b' ');
     let scheme = words.next().unwrap_or_default();
     let rest = words.next().unwrap_or_default().trim_ascii();
@@ -73,9 +73,17 @@ fn header(value: &[u8], purse: &mut Purse) -> Result<Option<Zeroizing<Vec<u8>>>,
 
 /// A user and a password. The first colon divides them, so that no user may have one.
 fn basic(pair: &[u8], purse: &mut Purse) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let colon = pair.iter().position(|byte| *byte == b':').unwrap_or(0);
     let user = match find(pair) {
         Some(found) if found.range.start == 0 => found.range.end,
-        _ => pair.iter().position(|byte| *byte == b':').unwrap_or(0),
+        // Its own colon would end the user's name within it.
+        Some(found) if found.range.contains(&colon) => {
+            return Err(Fault::Unavailable(format!(
+                "{} stands amid other text; a placeholder is all of a user's name",
+                found.key
+            )));
+        }
+        _ => colon,
     };
     let (user, password) = pair.split_at(user);
     let filled_user = fill(user, purse, plain, |secret, out| {

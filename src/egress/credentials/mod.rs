@@ -11,10 +11,12 @@ mod encoding;
 mod fields;
 mod placeholder;
 mod purse;
+pub mod replay;
 mod sign;
 mod store;
 
 pub(super) use content::{BODY_BYTES, Form};
+pub(super) use encoding::encode;
 pub(super) use fields::{headers, path, query, secret_value, target_names_none};
 pub(super) use placeholder::PREFIX;
 pub(super) use purse::{Claim, Fault, Purse};

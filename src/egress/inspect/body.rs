@@ -1,9 +1,11 @@
 //! An upstream's answer on its way, for as long as policy allows the request that it answers.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+
+use super::grpc;
 
 /// Why an answer broke off.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +18,22 @@ pub(in crate::egress) enum Broken {
     Revoked,
 }
 
-/// The body of an answer. Its reader sees an error where it is cut, and so no end that looks whole.
+/// How a reader learns that an answer broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::egress) enum Cut {
+    /// By an error, and so no end that looks whole.
+    Error,
+    /// By gRPC's status in trailers, without which no answer of it is whole.
+    Status,
+}
+
+/// The body of an answer.
 pub(in crate::egress) struct Relayed {
     body: Incoming,
     revoked: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    cut: Cut,
+    /// It was cut, and its reader has been told.
+    over: bool,
 }
 
 impl Relayed {
@@ -27,8 +41,14 @@ impl Relayed {
     pub(in crate::egress) fn new(
         body: Incoming,
         revoked: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+        cut: Cut,
     ) -> Self {
-        Self { body, revoked }
+        Self {
+            body,
+            revoked,
+            cut,
+            over: false,
+        }
     }
 }
 
@@ -40,16 +60,27 @@ impl Body for Relayed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.revoked.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(Broken::Revoked)));
+        if self.over {
+            return Poll::Ready(None);
         }
-        Pin::new(&mut self.body)
-            .poll_frame(cx)
-            .map(|frame| frame.map(|frame| frame.map_err(Broken::from)))
+        let broken = if self.revoked.as_mut().poll(cx).is_ready() {
+            Broken::Revoked
+        } else {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Err(error)) => Broken::from(error),
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                None => return Poll::Ready(None),
+            }
+        };
+        self.over = true;
+        Poll::Ready(Some(match self.cut {
+            Cut::Error => Err(broken),
+            Cut::Status => Ok(Frame::trailers(grpc::end(&broken))),
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.over || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

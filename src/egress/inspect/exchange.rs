@@ -13,8 +13,9 @@ use hyper::{Request, Response, StatusCode, Version};
 
 use tokio::sync::Semaphore;
 
-use super::body::Relayed;
+use super::body::{Broken, Cut, Relayed};
 use super::gather::{GatherError, drain, gather};
+use super::grpc::Dialect;
 use super::head::{Head, Scheme};
 use super::lines::{LineError, Lines, Outgoing};
 use super::watch::{Held, Inquiry, Watch};
@@ -78,6 +79,23 @@ pub(super) enum Turned {
     Revoked,
 }
 
+impl Turned {
+    /// In one sentence; `None` of what was no request that could be judged.
+    fn reason(&self) -> Option<String> {
+        Some(match self {
+            Self::Malformed(_) => return None,
+            Self::Denied(denial, _) => denial.reason.clone(),
+            Self::Refused(Refusal::Denied(denial), _) => denial.reason.clone(),
+            Self::Refused(Refusal::Unresolved, _) => answer::UNRESOLVED.to_owned(),
+            Self::Refused(Refusal::Unavailable, _) => answer::UNDECIDED.to_owned(),
+            Self::Unfilled(fault) => fault.to_string(),
+            Self::Body(error) => error.to_string(),
+            Self::Upstream(error) => error.to_string(),
+            Self::Revoked => Broken::Revoked.to_string(),
+        })
+    }
+}
+
 /// What a request may be sent as.
 struct Cleared {
     vetted: Vetted,
@@ -110,13 +128,14 @@ impl Conversation {
         let (head, body) = request.into_parts();
         let persists = head.version != Version::HTTP_2;
         let upgrades = head.headers.contains_key(UPGRADE);
+        let dialect = Dialect::of(&head.headers);
         let mut body = Some(body);
         let (mut response, last) = match self.exchange(head, &mut body, peer).await {
             Ok(response) => {
                 let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 (response, upgrades && !switched)
             }
-            Err(turned) => (self.turn(&turned), true),
+            Err(turned) => (self.turn_in(dialect, &turned), true),
         };
         if !persists && let Some(rest) = body {
             tokio::spawn(drain(rest));
@@ -198,6 +217,12 @@ impl Conversation {
             addresses: addresses.iter().map(std::net::SocketAddr::ip).collect(),
             inquiry,
         };
+        let own = Dialect::of(&head.headers) == Some(Dialect::Own);
+        let cut = if own && head.version == Version::HTTP_2 {
+            Cut::Status
+        } else {
+            Cut::Error
+        };
         let request = onward(head, outgoing);
         match watch.inquiry.head.upgrade {
             Some(protocol) => {
@@ -208,7 +233,7 @@ impl Conversation {
                 };
                 self.switch(request, cleared.vetted, watch, agreed).await
             }
-            None => self.relay(request, cleared.vetted, watch).await,
+            None => self.relay(request, cleared.vetted, watch, cut).await,
         }
     }
 
@@ -267,6 +292,7 @@ impl Conversation {
         request: Request<Outgoing>,
         vetted: Vetted,
         watch: Watch,
+        cut: Cut,
     ) -> Result<Response<Body>, Turned> {
         let mut revoked = Box::pin(watch.revoked());
         let response = tokio::select! {
@@ -274,7 +300,11 @@ impl Conversation {
             () = &mut revoked => return Err(Turned::Revoked),
             sent = self.lines.send(request, vetted) => sent.map_err(Turned::Upstream)?,
         };
-        pass(response, revoked)
+        let cut = match Dialect::of(response.headers()) {
+            Some(Dialect::Own) => cut,
+            _ => Cut::Error,
+        };
+        pass(response, revoked, cut)
     }
 
     async fn switch(
@@ -302,7 +332,7 @@ impl Conversation {
             sent = self.lines.switch(request, vetted) => sent.map_err(Turned::Upstream)?,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return pass(response, revoked);
+            return pass(response, revoked, Cut::Error);
         }
         let agreed = response.headers().get(UPGRADE).is_some_and(|named| {
             named
@@ -329,6 +359,15 @@ impl Conversation {
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *answer.headers_mut() = headers;
         Ok(answer)
+    }
+
+    /// In gRPC's words where the request was made in them: one that could be read.
+    fn turn_in(&self, dialect: Option<Dialect>, turned: &Turned) -> Response<Body> {
+        let response = self.turn(turned);
+        match (dialect, turned.reason()) {
+            (Some(dialect), Some(reason)) => dialect.refuse(response.status(), &reason),
+            _ => response,
+        }
     }
 
     fn turn(&self, turned: &Turned) -> Response<Body> {
@@ -369,7 +408,7 @@ impl Conversation {
             Turned::Revoked => answer::failed(
                 StatusCode::FORBIDDEN,
                 "policy_denied",
-                "policy no longer allows the request",
+                &Broken::Revoked.to_string(),
                 &self.destination,
             ),
         }
@@ -380,6 +419,7 @@ impl Conversation {
 fn pass(
     mut response: Response<Incoming>,
     revoked: std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    cut: Cut,
 ) -> Result<Response<Body>, Turned> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Turned::Upstream(LineError::Switched));
@@ -388,7 +428,7 @@ fn pass(
     strip(response.headers_mut());
     response.headers_mut().append(VIA, via);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| Either::Right(Either::Left(Relayed::new(body, revoked)))))
+    Ok(response.map(|body| Either::Right(Either::Left(Relayed::new(body, revoked, cut)))))
 }
 
 fn ask_to_switch(headers: &mut hyper::HeaderMap, protocol: &'static str) {

@@ -6,6 +6,7 @@ mod exchange;
 mod filling;
 mod frames;
 mod gather;
+mod grpc;
 mod head;
 mod lines;
 mod parting;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 pub use authority::Authority;
-pub(super) use body::Relayed;
+pub(super) use body::{Cut, Relayed};
 pub(super) use exchange::Conversation;
 pub(super) use gather::{GatherError, drain, gather};
 pub(super) use head::{Head, Scheme};

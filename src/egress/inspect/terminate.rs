@@ -207,13 +207,16 @@ fn answering(client: Arc<Client>, answerer: Answerer) -> impl Fn(Request<Incomin
     }
 }
 
-/// HTTP/1, up to the last answer or to the protocol that a request switches to.
+/// HTTP/1, up to the last answer or to the protocol that a request switches to. Of a program that has said all
+/// nobody knows whether it still reads: its requests end there. A client's forward ends with its channel, and may have
+/// said all before it reads (`ssh -W` at the end of its input).
 async fn serve_one<S>(stream: S, client: Arc<Client>, answerer: Answerer) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let service = service_fn(answering(client, answerer.clone()));
+    let service = service_fn(answering(Arc::clone(&client), answerer.clone()));
     let mut http = parser()
+        .half_close(client.caller.says_when_gone())
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .serve_connection(TokioIo::new(Strict::new(stream, Upgrades::Last)), service);

@@ -29,6 +29,8 @@ pub(in crate::policy) struct Endpoint {
     pub(in crate::policy) allowed: BTreeSet<IpNet>,
     pub(in crate::policy) tls: Tls,
     pub(in crate::policy) inspection: Inspection,
+    /// The author knows that no secret can be put in where nobody looks into it.
+    pub(in crate::policy) uninspected_credentials: bool,
 }
 
 /// What happens to the bytes of an allowed connection.
@@ -50,17 +52,12 @@ pub(in crate::policy) struct Requests {
 
 /// All that changes how a request is processed; endpoints that meet must agree on it.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the schema's switches, compared as a whole"
-)]
 pub(in crate::policy) struct Processing {
     pub(in crate::policy) protocol: Option<Protocol>,
     pub(in crate::policy) enforcement: Enforcement,
     pub(in crate::policy) encoded_slash: bool,
     pub(in crate::policy) websocket_rewrite: bool,
     pub(in crate::policy) body_rewrite: bool,
-    pub(in crate::policy) uninspected_credentials: bool,
     pub(in crate::policy) signing: [Option<String>; 3],
     pub(in crate::policy) binding: Option<CredentialBinding>,
     pub(in crate::policy) persisted: PersistedQueries,
@@ -151,6 +148,7 @@ pub(super) fn check(
         allowed,
         tls: endpoint.tls,
         inspection,
+        uninspected_credentials: endpoint.allow_uninspected_credentials,
     })
 }
 
@@ -258,7 +256,6 @@ fn processing(written: &Spanned<Written>, warnings: &mut Vec<Fault>) -> Processi
         encoded_slash: endpoint.allow_encoded_slash,
         websocket_rewrite: endpoint.websocket_credential_rewrite,
         body_rewrite: endpoint.request_body_credential_rewrite,
-        uninspected_credentials: endpoint.allow_uninspected_credentials,
         signing: [
             &endpoint.credential_signing,
             &endpoint.signing_service,

@@ -43,7 +43,8 @@ fn quarrel(left: &Endpoint, right: &Endpoint) -> Option<&'static str> {
         }
         (Inspection::Requests(a), Inspection::Requests(b))
             if a.path.specificity() == b.path.specificity()
-                && a.processing != b.processing
+                && (a.processing != b.processing
+                    || left.uninspected_credentials != right.uninspected_credentials)
                 && a.path.meets(&b.path) =>
         {
             Some("how requests are processed (protocol, enforcement or its options)")

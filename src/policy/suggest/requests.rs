@@ -156,7 +156,6 @@ fn plain(protocol: Protocol, enforcement: Enforcement) -> Processing {
         encoded_slash: false,
         websocket_rewrite: false,
         body_rewrite: false,
-        uninspected_credentials: false,
         signing: [None, None, None],
         binding: None,
         persisted: PersistedQueries::Deny,

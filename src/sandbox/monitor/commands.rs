@@ -113,6 +113,7 @@ impl Commands {
                 program: CString::new(command.program.as_os_str().as_bytes())?,
                 arguments: arguments(login, command, offered)?,
                 account: command.account,
+                filter: None,
                 open_files: context.session_files,
                 output: write,
                 report: write_report,

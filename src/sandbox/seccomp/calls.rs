@@ -129,6 +129,9 @@ pub(super) const NESTING: &[c_long] = &[
 /// Linux 4.8), so the traced gets around nothing.
 pub(super) const TRACING: &[c_long] = &[SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev];
 
+/// The keeper, beside what sessions may: clone3(2) into a cgroup, and a fresh session keyring.
+pub(super) const KEEPER: &[c_long] = &[SYS_clone3, SYS_keyctl];
+
 /// Sessions. Not here, and so EPERM: mounts, modules, keys, bpf, perf, userfaultfd, io_uring, ptrace and
 /// its kin, open_by_handle_at, clocks, swap, quotas, reboot, acct, kexec, setns, chroot, pivot_root.
 #[rustfmt::skip]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use crate::config::SecretCommand;
+use crate::config::{Allow, SecretCommand};
 use crate::model::{ProviderName, Secret, SecretKey};
-use crate::sandbox::{Account, RunningSecret, SecretProgram, Tree};
+use crate::sandbox::{Account, Filter, RunningSecret, SeccompError, SecretProgram, Tree};
 use crate::sys::clone::SingleThreaded;
 
 /// After a failure it is tried again so soon, if that is before its refresh.
@@ -19,8 +19,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(super) type Owner = (ProviderName, SecretKey);
 
 /// Every command's state.
-#[derive(Default)]
 pub(super) struct Commands {
+    /// What each of them may call.
+    filter: Filter,
     all: BTreeMap<Owner, State>,
     started: u64,
     /// Cgroups of ended programs, while what they left in the background is dying.
@@ -38,6 +39,16 @@ struct State {
 }
 
 impl Commands {
+    /// None yet.
+    pub(super) fn new() -> Result<Self, SeccompError> {
+        Ok(Self {
+            filter: Filter::session(Allow::default())?,
+            all: BTreeMap::new(),
+            started: 0,
+            emptying: Vec::new(),
+        })
+    }
+
     /// Keeps these and no others. What another command printed for the same key is forgotten.
     pub(super) fn set(&mut self, commands: BTreeMap<Owner, SecretCommand>) {
         self.all
@@ -67,7 +78,7 @@ impl Commands {
                 self.started += 1;
                 tracing::debug!(%provider, %key, "the program that prints it is run");
                 let group = format!("c{}", self.started);
-                match state.start(proof, tree, &group) {
+                match state.start(proof, tree, (&group, &self.filter)) {
                     Ok(running) => state.running = Some(running),
                     Err(problem) => {
                         self.emptying.push(group);
@@ -114,6 +125,11 @@ impl Commands {
         running.flat_map(RunningSecret::descriptors)
     }
 
+    /// Whether something of programs that have ended is still to be removed.
+    pub(super) fn are_ending(&self) -> bool {
+        !self.emptying.is_empty()
+    }
+
     /// When something is to be done, whatever happens.
     pub(super) fn due(&self) -> Option<Instant> {
         let each = self.all.values().map(|state| match &state.running {
@@ -129,13 +145,14 @@ impl State {
         &self,
         proof: &SingleThreaded,
         tree: &Tree,
-        group: &str,
+        (group, filter): (&str, &Filter),
     ) -> Result<RunningSecret, String> {
         let program = SecretProgram {
             program: &self.command.program,
             arguments: &self.command.arguments,
             account: account(&self.command.user)?,
             timeout: self.command.timeout,
+            filter,
         };
         program.start(proof, tree, group)
     }
