@@ -134,7 +134,7 @@ pub fn serve(
     if footing == Footing::Root {
         sandbox::rehearse()?;
     }
-    let checked = check::check_on(config, footing)?;
+    let checked = check::check_on(config, footing, None)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }
@@ -175,10 +175,10 @@ pub fn serve(
 /// Loads what the configuration names and asks the kernel what it can enforce, as whoever asks would serve.
 pub fn check(config: Config, activation: &Activation) -> Result<Checked, ServerError> {
     if rustix::process::geteuid().is_root() {
-        return Ok(check::check_on(config, Footing::Root)?);
+        return Ok(check::check_on(config, Footing::Root, None)?);
     }
     let user = Rootless::survey(&config, activation)?;
-    Ok(check::check_on(user.settle(config), user.footing())?)
+    Ok(check::check_on(user.settle(config), user.footing(), None)?)
 }
 
 /// What takes more capabilities than every configuration does. Ports may be kept for who has one (ip(7),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
+use crate::config::{Config, Gap, Inspection, Login, PolicySource, TEXT_BYTES};
 use crate::egress::{InspectError, Parent, ParentError};
 use crate::model::{Generation, Kind, LoginName};
+use crate::policy::bundle::Contents;
 use crate::policy::{LoadError, Operator, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Footing, Holders, Kernel, LandlockError, Unholdable};
 
@@ -93,6 +94,24 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// A policy comes from a bundle, and there is none.
+    #[error("a policy comes from the bundle, and none was read")]
+    NoBundle,
+    /// It holds others.
+    #[error("bundle {revision:?} has no policy {name:?}: it has {}", known.join(", "))]
+    NotInBundle {
+        /// What is wanted.
+        name: String,
+        /// Of which state of the bundle.
+        revision: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Both judge.
+    #[error(
+        "rules come from a file (`rules`, or --rules) and from the bundle (`bundle.rules`); take one out"
+    )]
+    TwoRules,
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -149,13 +168,21 @@ impl Checked {
 }
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
-pub(super) fn check_on(config: Config, footing: Footing) -> Result<Checked, CheckError> {
+pub(super) fn check_on(
+    config: Config,
+    footing: Footing,
+    bundle: Option<&Contents>,
+) -> Result<Checked, CheckError> {
     let holders = Holders::probe(footing).map_err(CheckError::Holders)?;
-    check_with(config, holders)
+    check_with(config, holders, bundle)
 }
 
 /// The same where it is known what holds bounds: a daemon that serves has changed its own cgroup.
-pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, CheckError> {
+pub(super) fn check_with(
+    config: Config,
+    holders: Holders,
+    bundle: Option<&Contents>,
+) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
     let host = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").ok();
     let seal_memory_files = host.is_some() && holders.footing == Footing::Root;
@@ -182,9 +209,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         motd: shown("motd", config.manners.motd.as_deref())?,
         ..Texts::default()
     };
-    let rules = config.rules.as_ref();
-    let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
-    texts.rules = rules.transpose()?.unwrap_or_default();
+    texts.rules = rules(&config, bundle)?;
     let mut logins = BTreeMap::new();
     for (name, login) in &config.logins {
         logins.insert(name.clone(), key_sources(name, login, config.uids)?);
@@ -194,10 +219,9 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
         let snapshot = match &login.policy {
-            Some(path) => {
-                let text = Snapshot::read(path)?;
-                let file = path.display().to_string();
-                let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
+            Some(source) => {
+                let (name, text) = policy(source, bundle)?;
+                let snapshot = Snapshot::under(&name, &text, Generation(1), &texts.rules)?;
                 texts.policies.insert(kind.clone(), text);
                 snapshot
             }
@@ -237,6 +261,38 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         texts,
         warnings,
     })
+}
+
+/// A policy's name in messages, and its text.
+pub(super) fn policy(
+    source: &PolicySource,
+    bundle: Option<&Contents>,
+) -> Result<(String, String), CheckError> {
+    match source {
+        PolicySource::File(path) => Ok((path.display().to_string(), Snapshot::read(path)?)),
+        PolicySource::Bundle(name) => {
+            let bundle = bundle.ok_or(CheckError::NoBundle)?;
+            let revision = &bundle.revision;
+            let found = bundle.policies.get(name).cloned();
+            let text = found.ok_or_else(|| CheckError::NotInBundle {
+                name: name.clone(),
+                revision: revision.clone(),
+                known: bundle.policies.keys().cloned().collect(),
+            })?;
+            Ok((format!("bundle {revision:?}, policy {name}"), text))
+        }
+    }
+}
+
+/// What judges: the operator's files, or what his bundle brings.
+pub(super) fn rules(config: &Config, bundle: Option<&Contents>) -> Result<Rules, CheckError> {
+    let brought = config.bundle.as_ref().is_some_and(|bundle| bundle.rules);
+    match (&config.rules, brought) {
+        (None, false) => Ok(Rules::default()),
+        (Some(files), false) => Ok(Rules::read(&files.module, files.data.as_deref())?),
+        (None, true) => Ok(bundle.ok_or(CheckError::NoBundle)?.rules.clone()),
+        (Some(_), true) => Err(CheckError::TwoRules),
+    }
 }
 
 /// A text for clients.

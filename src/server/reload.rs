@@ -64,7 +64,7 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     let (config, mut fixed) = renewed(running, &text)?;
     // A user's come from elsewhere.
     fixed.retain(|key| footing == Footing::Root || *key != "uids");
-    let checked = check_with(config, holders)?;
+    let checked = check_with(config, holders, None)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use crate::cli::Source;
+use crate::config::PolicySource;
 use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, LoginName, Peer};
 use crate::policy::{
     Content, FORWARD, Flow, Operator, Request, RequestVerdict, Rules, Snapshot, Tls, Verdict,
@@ -136,7 +137,8 @@ impl Question {
             None => Rules::default(),
         };
         let snapshot = match &found.policy {
-            Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
+            Some(PolicySource::File(path)) => Snapshot::load_under(path, Generation(1), &rules)?,
+            Some(PolicySource::Bundle(name)) => bail!("policy {name} comes from a bundle"),
             None => Snapshot::builtin(Generation(1), &rules)?,
         };
         Ok(snapshot.below(&Arc::new(Operator::from(&config.egress))))
