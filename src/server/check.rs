@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bundle::BundleTrouble;
 use super::texts::Texts;
 use crate::config::{Config, Gap, Inspection, Login, PolicySource, TEXT_BYTES};
 use crate::egress::{InspectError, Parent, ParentError};
@@ -94,6 +95,9 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleTrouble),
     /// A policy comes from a bundle, and there is none.
     #[error("a policy comes from the bundle, and none was read")]
     NoBundle,
@@ -200,6 +204,7 @@ pub(super) fn check_with(
     if let Some(settings) = &config.egress.upstream_proxy {
         Parent::read(settings)?;
     }
+    warnings.extend(super::bundle::warning(&config));
     warnings.extend(super::providers::check(&config)?);
     warnings.extend(super::inference::warnings(&config));
     warnings.extend(super::keys::check(&config)?);
