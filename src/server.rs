@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use crate::admin::{self, Place};
-use crate::config::{Activation, Config, Home, Root, Source};
+use crate::config::{Activation, Config, Home, PolicySource, Root, Source};
+use crate::policy::Rules;
+use crate::policy::bundle::Contents;
 use crate::sandbox::{self, BundleListener, CapabilityError, Channel, Footing, Lines, Tree, Wants};
 use crate::sys;
 use crate::sys::clone::{Child, SingleThreaded, fork_with};
@@ -198,6 +200,22 @@ fn check_in(config: Config, footing: Footing) -> Result<Checked, CheckError> {
     });
     settled.map(|(checked, _)| checked)
 }
+
+/// What judges, and a policy's name and text; a bundle is fetched for that, and not kept.
+pub fn policy(config: &Config, source: Option<&PolicySource>) -> Result<Named, CheckError> {
+    let read = |bundle: Option<&Contents>| {
+        let named = source.map(|source| check::policy(source, bundle));
+        Ok((check::rules(config, bundle)?, named.transpose()?))
+    };
+    if config.bundle.is_none() {
+        return read(None);
+    }
+    let who = bundle::Who::of(config, Footing::Root)?;
+    bundle::settle(config, &who, read).map(|(named, _)| named)
+}
+
+/// Rules, and a policy's name and text where it is not the built-in one.
+pub type Named = (Rules, Option<(String, String)>);
 
 /// What takes more capabilities than every configuration does. Ports may be kept for who has one (ip(7),
 /// ip_unprivileged_port_start).

@@ -21,7 +21,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Status 1 while what was read last is bad: the daemon serves, but not what its operator wrote.
+    /// Status 1 while what was read last is bad, or no bundle comes: the daemon serves, but not what its operator
+    /// wrote.
     pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
         let status = self.daemon.line()?.status()?;
         let mut out = io::stdout().lock();
@@ -30,7 +31,8 @@ impl Question {
         } else {
             out.write_all(as_text(&status).as_bytes())?;
         }
-        Ok(match status.failure {
+        let bundle = status.bundle.and_then(|bundle| bundle.failure);
+        Ok(match status.failure.or(bundle) {
             None => ExitCode::SUCCESS,
             Some(_) => ExitCode::FAILURE,
         })

@@ -69,18 +69,21 @@ fn who_talks_to_the_server_can_do_nothing_else() {
     }
     assert_eq!(field(fetcher, "NoNewPrivs"), "1");
     assert_eq!(field(fetcher, "Seccomp"), "2");
-    // Beside the standard three: the pipe for its answer, the connection, and what the runtime waits by.
-    let files = open_files(fetcher);
-    let lines = files
-        .iter()
-        .filter(|file| file.starts_with("socket:"))
-        .count();
-    assert!(lines <= 3, "{files:?}");
+    // It has one pipe, for its answer, and nothing that its parent speaks to others by.
+    let (files, parents) = (open_files(fetcher), open_files(bundler));
     let pipes = files
         .iter()
         .filter(|file| file.starts_with("pipe:"))
         .count();
     assert_eq!(pipes, 1, "{files:?}");
+    let is_line = |file: &&String| file.starts_with("socket:");
+    assert!(parents.iter().any(|file| is_line(&file)), "{parents:?}");
+    let shared: Vec<_> = files
+        .iter()
+        .filter(is_line)
+        .filter(|file| parents.contains(file))
+        .collect();
+    assert!(shared.is_empty(), "{shared:?}");
     // It goes with the daemon, in the middle of what it does.
     assert!(daemon.terminate());
     assert!(wait_until(SOON, || field(fetcher, "Uid").is_empty()));

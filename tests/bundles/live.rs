@@ -81,7 +81,7 @@ fn rules_come_with_it_where_the_operator_takes_them() {
         json!({"sandgate": {"policies": {"dev": policy(true)}, "operator": {"closed": true}}});
     brought["files"]["data.json"] = json!(data.to_string());
     brought["files"]["sandgate/rules.rego"] = json!(
-        "package sandgate.rules\n\nimport rego.v1\n\nversion := 1\n\nrequest := data.sandgate.request\n\ndefault decision := {\"decision\": \"deny\", \"stage\": \"host\", \"policy\": \"closed\", \"endpoints\": []}\n\ndecision := data.sandgate.decision if not data.operator.closed\n"
+        "package sandgate.rules\n\nimport rego.v1\n\nversion := 1\n\nrequest := data.sandgate.request\n\ndecision := {\"allow\": false, \"stage\": \"host\"} if data.operator.closed\nelse := data.sandgate.decision\n"
     );
     let mut stand = Stand::new(&world);
     stand.pack(brought.clone());

@@ -46,6 +46,8 @@ pub(in crate::server) struct Courier<'a> {
     failure: Option<sandbox::protocol::admin::Failure>,
     /// What was refused last; it is not offered again before something else changes.
     refused: Option<Vec<u8>>,
+    /// Whether what is held is on disk.
+    kept: bool,
     /// Failures one after the other.
     failures: u32,
 }
@@ -110,6 +112,7 @@ impl<'a> Courier<'a> {
             fetched,
             shortfall,
             refused: None,
+            kept: true,
         }
     }
 
@@ -208,6 +211,7 @@ impl<'a> Courier<'a> {
                     return Ok(Some(self.offer(self.held.clone())));
                 }
                 self.well();
+                self.keep();
                 Ok(None)
             }
             Ok(Some(new)) => {
@@ -322,7 +326,13 @@ impl<'a> Courier<'a> {
     fn take(&mut self, new: Held) {
         let same = new.packed == self.held.packed && new.etag == self.held.etag;
         self.held = new;
-        if same {
+        self.kept &= same;
+        self.keep();
+    }
+
+    /// Writes down what is held, unless that is done.
+    fn keep(&mut self) {
+        if self.kept {
             return;
         }
         if let Err(error) = store::write(&self.settings.keep, &url(self.settings), &self.held) {
@@ -332,6 +342,8 @@ impl<'a> Courier<'a> {
                 "the bundle in force is not kept: a start without the server would go by an older one"
             );
             self.failure = Some(Shortfall::Bad(format!("bundle.keep: {error}")).failure());
+        } else {
+            self.kept = true;
         }
     }
 
