@@ -185,17 +185,17 @@ pub fn serve(
 /// Loads what the configuration names and asks the kernel what it can enforce, as whoever asks would serve.
 pub fn check(config: Config, activation: &Activation) -> Result<Checked, ServerError> {
     if rustix::process::geteuid().is_root() {
-        return Ok(check_in(config, Footing::Root)?);
+        return Ok(check_in(&config, Footing::Root)?);
     }
     let user = Rootless::survey(&config, activation)?;
     let footing = user.footing();
-    Ok(check_in(user.settle(config), footing)?)
+    Ok(check_in(&user.settle(config), footing)?)
 }
 
 /// The same where it is known on what. A bundle is fetched for it, and not kept.
-fn check_in(config: Config, footing: Footing) -> Result<Checked, CheckError> {
-    let who = bundle::Who::of(&config, footing)?;
-    let settled = bundle::settle(&config, &who, |bundle| {
+fn check_in(config: &Config, footing: Footing) -> Result<Checked, CheckError> {
+    let who = bundle::Who::of(config, footing)?;
+    let settled = bundle::settle(config, &who, |bundle| {
         check::check_on(config.clone(), footing, bundle)
     });
     settled.map(|(checked, _)| checked)

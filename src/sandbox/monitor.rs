@@ -257,7 +257,8 @@ impl Monitor {
                 let data = event.data;
                 match Source::of(data) {
                     Some(Source::Gate) if !self.read_gate()? => return Ok(()),
-                    Some(Source::Gate) | None => {}
+                    Some(Source::Bundle) if !self.hear_bundle(reload)? => return Ok(()),
+                    Some(Source::Gate | Source::Bundle) | None => {}
                     Some(Source::Birth(id)) => self.sandboxes.born(&mut self.context, id)?,
                     Some(Source::InitEnd(id)) => {
                         self.sandboxes.init_ended(&mut self.context, id)?;
@@ -269,8 +270,6 @@ impl Monitor {
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                     Some(Source::SandboxAlarm(id)) => self.sandboxes.alarmed(id)?,
                     Some(Source::SessionAlarm(id)) => self.sessions.alarmed(id)?,
-                    Some(Source::Bundle) if !self.hear_bundle(reload)? => return Ok(()),
-                    Some(Source::Bundle) => {}
                     Some(Source::Desk) => self.desk.receive(&self.context),
                     Some(Source::Caller(id)) => self.advise(id)?,
                     Some(Source::Signal) => {
@@ -328,7 +327,7 @@ impl Monitor {
         };
         let answer = match request {
             AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
-            AdminRequest::Status => AdminAnswer::Status(self.status()),
+            AdminRequest::Status => AdminAnswer::Status(Box::new(self.status())),
             AdminRequest::End { sandbox: id, haste } => {
                 match self.sandboxes.end_for_root(&mut self.context, id, haste)? {
                     Ok(()) => {

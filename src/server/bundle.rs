@@ -23,6 +23,7 @@ use children::Brought;
 pub(super) use children::Who;
 pub(super) use courier::{Courier, run};
 pub(super) use store::StoreError;
+use store::Stored;
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +197,7 @@ fn kept(
         Ok(None) => return Ok(Err("none is kept there".to_owned())),
         Err(error) => return Ok(Err(super::explain(&error))),
     };
-    let (packed, etag) = stored;
+    let Stored { packed, etag } = stored;
     Ok(
         match children::unpack(proof, who, &packed, (trust, bring(bundle)))? {
             Ok(contents) => Ok(Held {

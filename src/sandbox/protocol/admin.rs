@@ -53,7 +53,7 @@ pub enum AdminAnswer {
     /// It was not done, and why.
     Refused(String),
     /// How the daemon is.
-    Status(Status),
+    Status(Box<Status>),
 }
 
 /// How a daemon is. Times are seconds since 1970.

@@ -71,11 +71,16 @@ fn examine(directory: &Path) -> Result<(), StoreError> {
     Err(StoreError::Open { path, problem })
 }
 
-/// The kept bundle and its ETag; nothing of it is believed yet.
-pub(super) fn read(
-    directory: &Path,
-    url: &str,
-) -> Result<Option<(Vec<u8>, Option<String>)>, StoreError> {
+/// What is on disk; nothing of it is believed yet.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) packed: Vec<u8>,
+    /// What the server of this URL calls it.
+    pub(super) etag: Option<String>,
+}
+
+/// The kept bundle, where there is one.
+pub(super) fn read(directory: &Path, url: &str) -> Result<Option<Stored>, StoreError> {
     examine(directory)?;
     let path = directory.join(BUNDLE);
     let Some(packed) = bytes(&path, MOST_PACKED as u64 + 1).map_err(wrong(&path))? else {
@@ -86,7 +91,10 @@ pub(super) fn read(
     let note: Option<Note> = note.and_then(|note| serde_json::from_slice(&note).ok());
     let note = note.filter(|note| note.sha256 == sha256(&packed) && note.url == url);
     // Without its ETag it is only fetched once more.
-    Ok(Some((packed, note.and_then(|note| note.etag))))
+    Ok(Some(Stored {
+        packed,
+        etag: note.and_then(|note| note.etag),
+    }))
 }
 
 /// A regular file of the directory; links are not followed.
