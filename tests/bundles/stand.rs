@@ -134,12 +134,12 @@ impl<'w> Stand<'w> {
     /// A daemon whose login has the policy `dev` of the bundle.
     pub(crate) fn start(&self, setup: &Setup) -> Daemon<'w> {
         Daemon::start_by(self.world, setup, |command| {
-            self.from_bundle();
+            self.name_the_bundle();
             command
         })
     }
 
-    fn from_bundle(&self) {
+    fn name_the_bundle(&self) {
         let config = self.dir("sandgate.yaml");
         let text = fs::read_to_string(&config).unwrap();
         fs::write(
@@ -152,7 +152,7 @@ impl<'w> Stand<'w> {
     /// A command line that is to end by itself.
     pub(crate) fn sandgate(&self, setup: &Setup, command: &str) -> Finished {
         let config = setup.write(self.world);
-        self.from_bundle();
+        self.name_the_bundle();
         let config = config.display().to_string();
         run(
             &mut sandgate(self.world, setup, &[command, "--config", &config]),
