@@ -241,7 +241,7 @@ impl Line {
     /// How the daemon is.
     pub fn status(&self) -> Result<Status, AdminError> {
         match self.ask(AdminRequest::Status)? {
-            AdminAnswer::Status(status) => Ok(status),
+            AdminAnswer::Status(status) => Ok(*status),
             _ => Err(Malformed.into()),
         }
     }

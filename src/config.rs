@@ -17,6 +17,7 @@ mod assign;
 mod authentication;
 mod bounds;
 mod builtin;
+mod bundle;
 mod channel;
 mod egress;
 mod files;
@@ -46,6 +47,7 @@ pub use assign::{Assignments, Shown};
 pub use authentication::{Chains, Method};
 pub use bounds::{Bounds, Memory, Percent, Resource, Shares, Unheld};
 pub use builtin::{ClientKey, Invoker};
+pub use bundle::{Algorithm, Bundle, KeySource, PolicySource, Signing, SigningKey};
 pub use channel::ChannelKind;
 pub use egress::{ControlPlane, Egress, NoProxy, Resolve, UpstreamProxy};
 pub use files::{Files, Home, Root};
@@ -101,6 +103,8 @@ pub struct Config {
     pub authentication: Chains,
     /// What judges in the built-in rules' place.
     pub rules: Option<RuleFiles>,
+    /// Where policies come from that are no files.
+    pub bundle: Option<Bundle>,
     /// Who may log in.
     pub logins: BTreeMap<LoginName, Login>,
     /// Who gets other sandboxes than a login says.
@@ -156,8 +160,8 @@ pub struct Login {
     pub totp_secrets: Option<PathBuf>,
     /// A program that knows more keys of its.
     pub authorized_keys_command: Option<KeysCommand>,
-    /// Its policy file; `None` is the policy built into the program.
-    pub policy: Option<PathBuf>,
+    /// Its policy; `None` is the one built into the program.
+    pub policy: Option<PolicySource>,
     /// Its shell, a path inside the sandbox.
     pub shell: PathBuf,
     /// Names of variables that its clients may set besides the built-in list; a trailing `*` matches a prefix.

@@ -16,12 +16,15 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use crate::admin::{self, Place};
-use crate::config::{Activation, Config, Home, Root, Source};
-use crate::sandbox::{self, CapabilityError, Channel, Footing, Lines, Tree, Wants};
+use crate::config::{Activation, Config, Home, PolicySource, Root, Source};
+use crate::policy::Rules;
+use crate::policy::bundle::Contents;
+use crate::sandbox::{self, BundleListener, CapabilityError, Channel, Footing, Lines, Tree, Wants};
 use crate::sys;
 use crate::sys::clone::{Child, SingleThreaded, fork_with};
 use rootless::Rootless;
 
+mod bundle;
 mod check;
 pub mod doctor;
 mod files;
@@ -135,7 +138,13 @@ pub fn serve(
     if footing == Footing::Root {
         sandbox::rehearse()?;
     }
-    let checked = check::check_on(config, footing)?;
+    let who = bundle::Who::of(&config, footing).map_err(CheckError::from)?;
+    let (checked, started) = bundle::settle(&config, &who, |bundle| {
+        check::check_on(config.clone(), footing, bundle)
+    })?;
+    if let Some(started) = &started {
+        bundle::keep(&config, started)?;
+    }
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }
@@ -161,8 +170,9 @@ pub fn serve(
             checked: &checked,
             notifier: &notifier,
             served,
+            bundle: started.map(|started| (who, started)),
         };
-        let ended = start(&plan, given, launch).map_err(wrong("start"));
+        let ended = start(plan, given, launch).map_err(wrong("start"));
         place.close();
         ended
     };
@@ -177,11 +187,37 @@ pub fn serve(
 /// Loads what the configuration names and asks the kernel what it can enforce, as whoever asks would serve.
 pub fn check(config: Config, activation: &Activation) -> Result<Checked, ServerError> {
     if rustix::process::geteuid().is_root() {
-        return Ok(check::check_on(config, Footing::Root)?);
+        return Ok(check_in(&config, Footing::Root)?);
     }
     let user = Rootless::survey(&config, activation)?;
-    Ok(check::check_on(user.settle(config), user.footing())?)
+    let footing = user.footing();
+    Ok(check_in(&user.settle(config), footing)?)
 }
+
+/// The same where it is known on what. A bundle is fetched for it, and not kept.
+fn check_in(config: &Config, footing: Footing) -> Result<Checked, CheckError> {
+    let who = bundle::Who::of(config, footing)?;
+    let settled = bundle::settle(config, &who, |bundle| {
+        check::check_on(config.clone(), footing, bundle)
+    });
+    settled.map(|(checked, _)| checked)
+}
+
+/// What judges, and a policy's name and text; a bundle is fetched for that, and not kept.
+pub fn policy(config: &Config, source: Option<&PolicySource>) -> Result<Named, CheckError> {
+    let read = |bundle: Option<&Contents>| {
+        let named = source.map(|source| check::policy_text(source, bundle));
+        Ok((check::rules(config, bundle)?, named.transpose()?))
+    };
+    if config.bundle.is_none() {
+        return read(None);
+    }
+    let who = bundle::Who::of(config, Footing::Root)?;
+    bundle::settle(config, &who, read).map(|(named, _)| named)
+}
+
+/// Rules, and a policy's name and text where it is not the built-in one.
+pub type Named = (Rules, Option<(String, String)>);
 
 /// What takes more capabilities than every configuration does. Ports may be kept for who has one (ip(7),
 /// ip_unprivileged_port_start).
@@ -207,6 +243,8 @@ struct Plan<'a> {
     notifier: &'a notify::Notifier,
     /// Gets a byte once clients are served.
     served: Option<OwnedFd>,
+    /// The bundle that policies come from.
+    bundle: Option<(bundle::Who, bundle::Started)>,
 }
 
 /// What the processes get that is opened before them.
@@ -218,14 +256,21 @@ struct Given {
     admin: OwnedFd,
 }
 
-fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCode> {
+fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCode> {
     let Plan {
-        checked, notifier, ..
+        checked,
+        notifier,
+        served,
+        bundle,
     } = plan;
     let one_thread = SingleThreaded::prove()?;
     let life = launch.life();
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (given, keeper, secrets) = start_keeper(&one_thread, (checked.config(), life), given)?;
+    let contents = bundle
+        .as_ref()
+        .map(|(_, started)| started.held.contents.clone());
+    let (given, bundler, listener) = start_bundler(&one_thread, checked.config(), given, bundle)?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
     let (trust, say_trust) = launch::signpost()?;
@@ -240,6 +285,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
         gate: monitor_end,
         trust,
         admin: given.admin,
+        bundle: listener,
     };
     let given = (given.tree, gate_end, lines, door);
     let footing = checked.charter().footing;
@@ -255,9 +301,13 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
             supervisor::end_child(Err(error));
         }
         let charter = checked.charter().clone();
-        supervisor::end_child(sandbox::serve_as_monitor(charter, tree, lines, || {
-            reload::reload(checked, notifier)
-        }))
+        let mut reloader = reload::Reloader::new(checked, notifier, contents);
+        supervisor::end_child(sandbox::serve_as_monitor(
+            charter,
+            tree,
+            lines,
+            |occasion| reloader.reload(occasion),
+        ))
     })?;
     let (tree, gate_end, lines, door) = given;
     drop(lines);
@@ -272,12 +322,13 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     // The connection, if there is one, ends with the gate.
     drop((gate_end, door));
     sandbox::keep_supervisors().map_err(std::io::Error::other)?;
-    let _pid_file = launch::tell(&ready, launch.pid_file, plan.served.as_ref())?;
+    let _pid_file = launch::tell(&ready, launch.pid_file, served.as_ref())?;
     let files = watches(checked.config(), life).then(|| watch::Watch::open(checked.config()));
     let family = supervisor::Family {
         monitor,
         gate,
         keeper,
+        bundler,
         tree,
         files: files.transpose()?,
     };
@@ -316,6 +367,33 @@ fn start_keeper(
         }
     }
     Ok((given, Some(keeper), Some(secrets)))
+}
+
+/// Starts the process that gets bundles, where policies come from one. It holds none of what others serve with.
+fn start_bundler(
+    one_thread: &SingleThreaded,
+    config: &Config,
+    given: Given,
+    bundle: Option<(bundle::Who, bundle::Started)>,
+) -> std::io::Result<(Given, Option<Child>, Option<BundleListener>)> {
+    let (Some(settings), Some((who, started))) = (&config.bundle, bundle) else {
+        return Ok((given, None, None));
+    };
+    let supervisor = rustix::process::getpid();
+    let (teller, listener) = sandbox::bundle_line()?;
+    let given = (given, teller, listener, who, started);
+    let (bundler, (given, _, listener, ..)) = fork_with(
+        one_thread,
+        0,
+        given,
+        |(given, teller, listener, who, started)| {
+            drop((given, listener));
+            supervisor::begin_child(c"sg-bundle", &[Signal::SIGHUP]);
+            let courier = bundle::Courier::new(settings, who, teller, started);
+            supervisor::end_child(bundle::run(courier, supervisor))
+        },
+    )?;
+    Ok((given, Some(bundler), Some(listener)))
 }
 
 /// Whether there is a configuration, and SIGHUP would read it.

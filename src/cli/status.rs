@@ -9,6 +9,7 @@ use serde_json::json;
 use super::sandboxes::{Daemon, span};
 use crate::audit::rfc3339;
 use crate::sandbox::protocol::admin::Status;
+use crate::sandbox::protocol::bundle::BundleStanding;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Question {
@@ -20,7 +21,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Status 1 while what was read last is bad: the daemon serves, but not what its operator wrote.
+    /// Status 1 while what was read last is bad, or no bundle comes: the daemon serves, but not what its operator
+    /// wrote.
     pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
         let status = self.daemon.line()?.status()?;
         let mut out = io::stdout().lock();
@@ -29,7 +31,8 @@ impl Question {
         } else {
             out.write_all(as_text(&status).as_bytes())?;
         }
-        Ok(match status.failure {
+        let bundle = status.bundle.and_then(|bundle| bundle.failure);
+        Ok(match status.failure.or(bundle) {
             None => ExitCode::SUCCESS,
             Some(_) => ExitCode::FAILURE,
         })
@@ -51,6 +54,7 @@ fn as_text(status: &Status) -> String {
         sandboxes: [making, ready, used, ending],
         sessions,
         kinds,
+        bundle,
     } = status;
     let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let age = span(age.map_or(0, |now| now.as_secs().saturating_sub(*since)));
@@ -67,9 +71,36 @@ fn as_text(status: &Status) -> String {
          generation {generation}, taken {}\n\
          reload: {reload}\n\
          sandboxes: {used} used, {ready} ready, {making} being made, {ending} ending, of {kinds} kinds\n\
-         sessions: {sessions}\n",
-        time(*loaded)
+         sessions: {sessions}\n{}",
+        time(*loaded),
+        bundle.as_ref().map(bundle_as_text).unwrap_or_default()
     )
+}
+
+fn bundle_as_text(bundle: &BundleStanding) -> String {
+    let BundleStanding {
+        url,
+        signed,
+        revision,
+        etag,
+        fetched,
+        failure,
+    } = bundle;
+    let signed = if *signed { "" } else { ", UNSIGNED" };
+    let etag = etag.as_deref().unwrap_or("none");
+    let fetched = match fetched {
+        Some(at) => format!("the server's at {}", time(*at)),
+        None => "kept from before the start".to_owned(),
+    };
+    let failure = match failure {
+        None => String::new(),
+        Some(failure) => format!(
+            "bundle: FAILS since {}: {}\n",
+            time(failure.at),
+            failure.reason
+        ),
+    };
+    format!("bundle: revision {revision:?}, ETag {etag}, {fetched}, of {url}{signed}\n{failure}")
 }
 
 fn as_json(status: &Status) -> serde_json::Value {
@@ -85,5 +116,13 @@ fn as_json(status: &Status) -> serde_json::Value {
         "sandboxes": {"making": making, "ready": ready, "used": used, "ending": ending},
         "sessions": status.sessions,
         "kinds": status.kinds,
+        "bundle": status.bundle.as_ref().map(|bundle| json!({
+            "url": bundle.url,
+            "signed": bundle.signed,
+            "revision": bundle.revision,
+            "etag": bundle.etag,
+            "fetched": bundle.fetched.map(time),
+            "failure": bundle.failure.as_ref().map(|failure| json!({"at": time(failure.at), "reason": failure.reason})),
+        })),
     })
 }

@@ -134,6 +134,7 @@ impl Config {
             spill: text::default_spill(),
             authentication: Chains::default(),
             rules: None,
+            bundle: None,
             logins: BTreeMap::from([(name, login)]),
             limits: text::default_limits(),
             manners: manners::default(),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
 use super::bounds::{self, Bounds, BoundsFile};
+use super::bundle::{self, PolicySource};
 use super::files::{self, Files, FilesFile};
 use super::inference::{self, Access, AccessFile, Routes};
 use super::outside::{self, Allow, Network, NetworkFile};
@@ -110,7 +111,7 @@ pub(super) struct DefinitionFile {
     network: NetworkFile,
     #[serde(default)]
     allow: Allow,
-    policy: Option<PathBuf>,
+    pub(super) policy: Option<Spanned<PathBuf>>,
     providers: Option<Spanned<Vec<Spanned<String>>>>,
     inference: Option<AccessFile>,
 }
@@ -153,7 +154,7 @@ impl<'de> Deserialize<'de> for Choice {
 pub(super) struct Definition {
     pub(super) sharing: Sharing,
     /// Its sandboxes' policy; `None` is that of each login.
-    pub(super) policy: Option<PathBuf>,
+    pub(super) policy: Option<PolicySource>,
 }
 
 /// The definitions that logins can name.
@@ -254,7 +255,7 @@ fn check((base, providers, routes): Around<'_>, file: DefinitionFile) -> Result<
     };
     Ok(Definition {
         sharing,
-        policy: file.policy.map(|path| base.join(path)),
+        policy: (file.policy.map(|written| bundle::policy(base, written))).transpose()?,
     })
 }
 
@@ -313,10 +314,8 @@ mod tests {
         let path = Path::new("/etc/sandgate.yaml");
         let config = crate::config::parse(path, text).unwrap();
         let policies: Vec<_> = config.logins.values().map(|login| &login.policy).collect();
-        assert_eq!(
-            policies,
-            [&Some("/etc/ide.yaml".into()), &Some("/etc/ide.yaml".into())]
-        );
+        let ide = Some(PolicySource::File("/etc/ide.yaml".into()));
+        assert_eq!(policies, [&ide, &ide]);
         for login in config.logins.values() {
             let name = login.sandbox.name.as_ref().map(DefinitionName::as_str);
             assert_eq!(name, Some("ide"));

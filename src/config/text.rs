@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use super::algorithms::{self, AlgorithmsFile};
 use super::assign::{AssignmentFile, Assignments, GroupFile};
 use super::authentication::{self, Written};
+use super::bundle::{self, BundleFile};
 use super::egress::{self, EgressFile};
 use super::forwarding::{self, ForwardingFile};
 use super::inference::{self, InferenceFile};
@@ -47,6 +48,7 @@ struct File {
     assign: Vec<AssignmentFile>,
     authentication_methods: Option<Written>,
     rules: Option<RulesFile>,
+    bundle: Option<Spanned<BundleFile>>,
     logins: Spanned<BTreeMap<LoginName, LoginFile>>,
     admin: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -127,9 +129,15 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
         .map_err(|fault| fault.describe(&path.to_string_lossy(), text))
 }
 
-fn check(path: &Path, file: File) -> Result<Config, Fault> {
+fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
     let base = path.parent().unwrap_or(Path::new(""));
     check_some(&file)?;
+    let bundle = bundle::check(
+        base,
+        file.bundle.take(),
+        file.rules.is_some(),
+        bundled(&file),
+    )?;
     let providers = providers::check(base, file.providers)?;
     let routes = inference::check(&providers, file.inference)?;
     let around = (base, &providers, &routes);
@@ -177,6 +185,7 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         authentication: strangers.unwrap_or_default(),
         rules: file.rules.map(|rules| rules::check(base, rules)),
+        bundle,
         logins,
         assignments,
         limits,
@@ -194,6 +203,23 @@ fn check(path: &Path, file: File) -> Result<Config, Fault> {
         inference: routes,
         rootless: file.rootless,
     })
+}
+
+/// The first policy that comes from a bundle.
+fn bundled(file: &File) -> Option<Location> {
+    let own = |login: &LoginFile| match &login.sandbox {
+        Some(Spanned {
+            value: Choice::Own(own),
+            ..
+        }) => own.policy.clone(),
+        _ => None,
+    };
+    let logins = file.logins.value.values();
+    let of_logins = logins.flat_map(|login| [login.policy.clone(), own(login)]);
+    let of_definitions = file.sandboxes.values().map(|own| own.policy.clone());
+    let mut all = of_logins.chain(of_definitions).flatten();
+    all.find(|policy| bundle::is_bundles(&policy.value))
+        .map(|policy| policy.referenced)
 }
 
 /// What the file says for every login.
@@ -309,7 +335,8 @@ fn check_login(
             "its sandboxes have another by their definition; take one out",
         );
     }
-    let own = login.policy.map(|path| base.join(path.value));
+    let own = login.policy.map(|written| bundle::policy(base, written));
+    let own = own.transpose()?;
     let Some(policy) = own.or(definition.policy) else {
         return wrong(
             keys.referenced,

@@ -5,6 +5,7 @@ mod answer;
 mod conduit;
 mod credentials;
 mod door;
+mod fetch;
 mod forward;
 mod framing;
 mod gateway;
@@ -22,6 +23,7 @@ mod upstream;
 pub use credentials::replay as replay_credentials;
 pub use credentials::{Bindings, Secrets, Values};
 pub use door::Door;
+pub use fetch::{Errand, FetchError, Fetched, fetch};
 pub use gateway::{Gateway, Granted, OpenError, Way};
 pub use inference::Book;
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 
 mod address;
 mod authorized_keys;
+pub mod bundle;
 pub mod cases;
 mod certificate;
 mod check;

@@ -81,6 +81,10 @@ const KEEPER: CapabilitySet = CapabilitySet::DAC_OVERRIDE
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID);
 
+/// What the process that gets bundles keeps: it reads and keeps files that are closed to others, and gives those
+/// who fetch and unpack an account, by which it ends them.
+const BUNDLER: CapabilitySet = KEEPER.union(CapabilitySet::KILL);
+
 /// Why this process does not have the capabilities that it should.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
@@ -192,6 +196,12 @@ pub(crate) fn keep_supervisors() -> Result<(), CapabilityError> {
 pub(crate) fn keep_keepers() -> Result<(), CapabilityError> {
     bound(CapabilitySet::empty())?;
     keep(KEEPER)
+}
+
+/// Those of the process that gets bundles.
+pub(crate) fn keep_bundlers() -> Result<(), CapabilityError> {
+    bound(CapabilitySet::empty())?;
+    keep(BUNDLER)
 }
 
 /// Takes one of the monitor's away, for the proof that it is needed.

@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod bounds;
+mod bundle;
 mod capabilities;
 mod cgroup;
 mod channel;
@@ -32,12 +33,13 @@ pub use blueprint::{
     Access, Account, Blueprint, HOME, Home, KeySources, Listed, PROXY, RootFilesystem,
 };
 pub use bounds::{Ceiling, Holder, Holders, ProcessLimits, Unholdable};
+pub(crate) use bundle::{BundleListener, BundleTeller, bundle_line};
 pub use capabilities::{
     CapabilityError, MONITOR, Missing, Needed, START, Wants, missing as missing_capabilities,
     needed as needed_capabilities,
 };
 pub(crate) use capabilities::{
-    keep_keepers, keep_monitors, keep_supervisors, require as require_capabilities,
+    keep_bundlers, keep_keepers, keep_monitors, keep_supervisors, require as require_capabilities,
 };
 pub(crate) use cgroup::Tree;
 pub use cgroup::{Controllers, Limits, Version, is_delegated};
@@ -55,7 +57,7 @@ pub(crate) use keys_command::examine as examine_program;
 pub(crate) use landlock::enforce;
 pub use landlock::{Kernel, LandlockError};
 pub(crate) use monitor::{
-    Charter, Lines, Reload, Reloaded, open_keys, open_secrets, run as serve_as_monitor,
+    Charter, Lines, Occasion, Reload, Reloaded, open_keys, open_secrets, run as serve_as_monitor,
 };
 pub(crate) use network::Given;
 pub(crate) use privileges::{

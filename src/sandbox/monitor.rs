@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::blueprint::{Blueprint, KeySources};
 use super::bounds::Holders;
+use super::bundle::BundleListener;
 use super::cgroup::Tree;
 use super::channel::{self, Channel};
 use super::footing::Footing;
@@ -25,6 +26,7 @@ use crate::config::Uids;
 use crate::model::{Kind, LoginName};
 use crate::sys::clone::SingleThreaded;
 
+mod bundles;
 mod commands;
 mod desk;
 mod errands;
@@ -95,6 +97,16 @@ pub(crate) struct Charter {
     pub(crate) seal_memory_files: bool,
 }
 
+/// Why everything is read again.
+pub(crate) enum Occasion {
+    /// SIGHUP.
+    Hangup,
+    /// Another bundle, whose contents are in this.
+    Offer(OwnedFd),
+    /// A bundle came that no monitor needs to see: it is bad.
+    Spoilt(String),
+}
+
 /// What came of reading everything again.
 pub(crate) enum Reloaded {
     /// It is good.
@@ -144,6 +156,7 @@ struct Monitor {
     commands: Commands,
     desk: Desk,
     standing: Standing,
+    bundle: Option<BundleListener>,
     signals: SignalFd,
 }
 
@@ -155,6 +168,8 @@ pub(crate) struct Lines {
     pub(crate) trust: OwnedFd,
     /// The listener for root's questions.
     pub(crate) admin: OwnedFd,
+    /// That of the process that gets bundles, where there is one.
+    pub(crate) bundle: Option<BundleListener>,
 }
 
 /// Serves the gate until it is gone, once it has said which certificates sandboxes trust; then nothing that
@@ -162,9 +177,15 @@ pub(crate) struct Lines {
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
-    Lines { gate, trust, admin }: Lines,
-    mut reload: impl FnMut() -> Reloaded,
+    lines: Lines,
+    mut reload: impl FnMut(Occasion) -> Reloaded,
 ) -> Result<(), MonitorError> {
+    let Lines {
+        gate,
+        trust,
+        admin,
+        bundle,
+    } = lines;
     let Some(trust) = Trust::read(trust)? else {
         // The gate has ended, and said why.
         return Ok(tree.raze()?);
@@ -175,6 +196,9 @@ pub(crate) fn run(
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&hangup, flags).map_err(io::Error::from)?;
     events.watch(&signals, Source::Signal)?;
+    if let Some(bundle) = &bundle {
+        events.watch(bundle, Source::Bundle)?;
+    }
     let own = |kind: &str| {
         rustix::fs::open(
             format!("/proc/self/ns/{kind}"),
@@ -207,6 +231,7 @@ pub(crate) fn run(
         commands: Commands::default(),
         desk,
         standing: Standing::new(),
+        bundle,
         signals,
     };
     let ended = monitor.serve(&mut reload);
@@ -215,7 +240,7 @@ pub(crate) fn run(
 }
 
 impl Monitor {
-    fn serve(&mut self, reload: &mut impl FnMut() -> Reloaded) -> Result<(), MonitorError> {
+    fn serve(&mut self, reload: &mut impl FnMut(Occasion) -> Reloaded) -> Result<(), MonitorError> {
         let mut ready = Vec::with_capacity(64);
         loop {
             ready.clear();
@@ -232,7 +257,8 @@ impl Monitor {
                 let data = event.data;
                 match Source::of(data) {
                     Some(Source::Gate) if !self.read_gate()? => return Ok(()),
-                    Some(Source::Gate) | None => {}
+                    Some(Source::Bundle) if !self.hear_bundle(reload)? => return Ok(()),
+                    Some(Source::Gate | Source::Bundle) | None => {}
                     Some(Source::Birth(id)) => self.sandboxes.born(&mut self.context, id)?,
                     Some(Source::InitEnd(id)) => {
                         self.sandboxes.init_ended(&mut self.context, id)?;
@@ -253,7 +279,7 @@ impl Monitor {
                             .map_err(io::Error::from)?
                             .is_some()
                         {
-                            self.renew(reload())?;
+                            self.renew(reload(Occasion::Hangup))?;
                         }
                     }
                 }
@@ -301,7 +327,7 @@ impl Monitor {
         };
         let answer = match request {
             AdminRequest::List { after } => self.sandboxes.page(&self.sessions, after),
-            AdminRequest::Status => AdminAnswer::Status(self.status()),
+            AdminRequest::Status => AdminAnswer::Status(Box::new(self.status())),
             AdminRequest::End { sandbox: id, haste } => {
                 match self.sandboxes.end_for_root(&mut self.context, id, haste)? {
                     Ok(()) => {

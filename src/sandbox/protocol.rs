@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Connection, Fingerprint, Invalid, Kind, LoginName, Peer, SandboxId, SessionId};
 
 pub mod admin;
+pub mod bundle;
 
 /// What a session runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,6 +82,12 @@ impl Filter {
         compile(always, conditions, otherwise)
     }
 
+    /// For what reads bytes of strangers: memory and the descriptors that it has.
+    pub(crate) fn reader() -> Result<Self, SeccompError> {
+        let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+        compile(calls::READER.iter(), Rules::new(), otherwise)
+    }
+
     /// Puts the filter in force on this thread and what it starts; sets no_new_privs on the way.
     pub(crate) fn apply(&self) -> Result<InForce, SeccompError> {
         seccompiler::apply_filter(&self.0)?;

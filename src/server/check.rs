@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bundle::BundleTrouble;
 use super::texts::Texts;
-use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
+use crate::config::{Config, Gap, Inspection, Login, PolicySource, TEXT_BYTES};
 use crate::egress::{InspectError, Parent, ParentError};
 use crate::model::{Generation, Kind, LoginName};
+use crate::policy::bundle::Contents;
 use crate::policy::{LoadError, Operator, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Footing, Holders, Kernel, LandlockError, Unholdable};
 
@@ -93,6 +95,27 @@ pub enum CheckError {
         /// What is wrong, and the mend.
         problem: String,
     },
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleTrouble),
+    /// A policy comes from a bundle, and there is none.
+    #[error("a policy comes from the bundle, and none was read")]
+    NoBundle,
+    /// It holds others.
+    #[error("bundle {revision:?} has no policy {name:?}: it has {}", known.join(", "))]
+    NotInBundle {
+        /// What is wanted.
+        name: String,
+        /// Of which state of the bundle.
+        revision: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Both judge.
+    #[error(
+        "rules come from a file (`rules`, or --rules) and from the bundle (`bundle.rules`); take one out"
+    )]
+    TwoRules,
     /// A directory or file that serving needs.
     #[error("{key}: {}: {source}", path.display())]
     Path {
@@ -149,13 +172,21 @@ impl Checked {
 }
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
-pub(super) fn check_on(config: Config, footing: Footing) -> Result<Checked, CheckError> {
+pub(super) fn check_on(
+    config: Config,
+    footing: Footing,
+    bundle: Option<&Contents>,
+) -> Result<Checked, CheckError> {
     let holders = Holders::probe(footing).map_err(CheckError::Holders)?;
-    check_with(config, holders)
+    check_with(config, holders, bundle)
 }
 
 /// The same where it is known what holds bounds: a daemon that serves has changed its own cgroup.
-pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, CheckError> {
+pub(super) fn check_with(
+    config: Config,
+    holders: Holders,
+    bundle: Option<&Contents>,
+) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
     let host = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").ok();
     let seal_memory_files = host.is_some() && holders.footing == Footing::Root;
@@ -168,6 +199,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     let mut warnings = accept_gaps(&config, gaps, holders.footing)?;
     check_paths(&config)?;
     check_egress(&config)?;
+    warnings.extend(super::bundle::warning(&config));
     warnings.extend(super::providers::check(&config)?);
     warnings.extend(super::inference::warnings(&config));
     warnings.extend(super::keys::check(&config)?);
@@ -177,9 +209,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         motd: shown("motd", config.manners.motd.as_deref())?,
         ..Texts::default()
     };
-    let rules = config.rules.as_ref();
-    let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
-    texts.rules = rules.transpose()?.unwrap_or_default();
+    texts.rules = rules(&config, bundle)?;
     let mut logins = BTreeMap::new();
     for (name, login) in &config.logins {
         logins.insert(name.clone(), key_sources(name, login, config.uids)?);
@@ -188,7 +218,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
-        let (snapshot, text) = policy(&login, &config, &texts.rules)?;
+        let (snapshot, text) = policy(&login, (&config, bundle), &texts.rules)?;
         if let Some(text) = text {
             texts.policies.insert(kind.clone(), text);
         }
@@ -232,19 +262,50 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
 /// The policy of a kind of sandboxes, and its text where it is not the built-in one.
 fn policy(
     login: &Login,
-    config: &Config,
+    (config, bundle): (&Config, Option<&Contents>),
     rules: &Rules,
 ) -> Result<(Snapshot, Option<String>), CheckError> {
-    let Some(path) = &login.policy else {
+    let Some(source) = &login.policy else {
         return Ok((Snapshot::builtin(Generation(1), rules)?, None));
     };
-    let text = Snapshot::read(path)?;
-    let file = path.display().to_string();
+    let (file, text) = policy_text(source, bundle)?;
     let snapshot = Snapshot::under(&file, &text, Generation(1), rules)?;
     let own = login.sandbox.providers.iter();
     let own = own.filter_map(|name| Some((name, &config.providers.get(name)?.places)));
     snapshot.require_inspection((&file, &text), own)?;
     Ok((snapshot, Some(text)))
+}
+
+/// A policy's name in messages, and its text.
+pub(super) fn policy_text(
+    source: &PolicySource,
+    bundle: Option<&Contents>,
+) -> Result<(String, String), CheckError> {
+    match source {
+        PolicySource::File(path) => Ok((path.display().to_string(), Snapshot::read(path)?)),
+        PolicySource::Bundle(name) => {
+            let bundle = bundle.ok_or(CheckError::NoBundle)?;
+            let revision = &bundle.revision;
+            let found = bundle.policies.get(name).cloned();
+            let text = found.ok_or_else(|| CheckError::NotInBundle {
+                name: name.clone(),
+                revision: revision.clone(),
+                known: bundle.policies.keys().cloned().collect(),
+            })?;
+            Ok((format!("bundle {revision:?}, policy {name}"), text))
+        }
+    }
+}
+
+/// What judges: the operator's files, or what his bundle brings.
+pub(super) fn rules(config: &Config, bundle: Option<&Contents>) -> Result<Rules, CheckError> {
+    let brought = config.bundle.as_ref().is_some_and(|bundle| bundle.rules);
+    match (&config.rules, brought) {
+        (None, false) => Ok(Rules::default()),
+        (Some(files), false) => Ok(Rules::read(&files.module, files.data.as_deref())?),
+        (None, true) => Ok(bundle.ok_or(CheckError::NoBundle)?.rules.clone()),
+        (Some(_), true) => Err(CheckError::TwoRules),
+    }
 }
 
 /// A text for clients.

@@ -107,7 +107,7 @@ pub fn examine(config: Result<Config, impl std::error::Error>, activation: &Acti
         }
         Err(error) => report.refuse(&error),
     }
-    match config.map(|config| super::check::check_on(config, footing)) {
+    match config.map(|config| super::check_in(&config, footing)) {
         Ok(Ok(checked)) => {
             let gap = |text: &String| Gap {
                 text: text.clone(),

@@ -22,6 +22,7 @@ mod sources;
 
 use commands::Commands;
 pub(super) use commands::account;
+pub(super) use sources::file;
 
 /// How often files and directories are looked at: a change is known as soon as this, wherever they are
 /// mounted from.

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::check::{CheckError, Checked, check_with};
 use super::notify::{Notifier, State};
-use super::texts::Texts;
-use crate::config::{self, Config, ConfigError, Source};
+use super::texts::{Texts, from_memory};
+use crate::config::{self, Config, ConfigError, OnFailure, Source};
 use crate::model::{ProviderName, SecretKey};
-use crate::sandbox::{Footing, Reload, Reloaded};
+use crate::policy::bundle::Contents;
+use crate::sandbox::{Footing, Occasion, Reload, Reloaded};
 
 /// Why the running configuration stays.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +39,69 @@ pub(super) enum ReloadError {
         key: SecretKey,
         name: String,
     },
+    #[error("the bundle: {0}")]
+    Spoilt(String),
+    #[error("cannot read what was offered: {0}")]
+    Bundle(#[source] std::io::Error),
     #[error("cannot hand the texts to the gate: {0}")]
     Texts(#[source] std::io::Error),
 }
 
-/// The monitor's side, which may open files. A failure is said loudly and changes nothing here.
-pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Reloaded {
-    notifier.tell(State::Reloading);
-    let reloaded = read_again(running);
-    notifier.tell(State::Ready);
+/// The monitor's side, which may open files.
+pub(super) struct Reloader<'a> {
+    running: &'a Checked,
+    notifier: &'a Notifier,
+    /// The bundle that is in force.
+    bundle: Option<Contents>,
+    /// Why the one that came after it is not.
+    spoilt: Option<String>,
+}
+
+impl<'a> Reloader<'a> {
+    pub(super) fn new(
+        running: &'a Checked,
+        notifier: &'a Notifier,
+        bundle: Option<Contents>,
+    ) -> Self {
+        Self {
+            running,
+            notifier,
+            bundle,
+            spoilt: None,
+        }
+    }
+
+    /// Reads everything again. A failure is said loudly and changes nothing here.
+    pub(super) fn reload(&mut self, occasion: Occasion) -> Reloaded {
+        self.notifier.tell(State::Reloading);
+        let reloaded = self.read(occasion);
+        self.notifier.tell(State::Ready);
+        tell(reloaded)
+    }
+
+    fn read(&mut self, occasion: Occasion) -> Result<Option<Reload>, ReloadError> {
+        match occasion {
+            Occasion::Hangup => {
+                read_again(self.running, self.bundle.as_ref(), self.spoilt.as_deref())
+            }
+            Occasion::Spoilt(reason) => {
+                self.spoilt = Some(reason.clone());
+                Err(ReloadError::Spoilt(reason))
+            }
+            Occasion::Offer(memory) => {
+                let offered: Contents = from_memory(memory).map_err(ReloadError::Bundle)?;
+                let reloaded = read_again(self.running, Some(&offered), None);
+                match &reloaded {
+                    Ok(_) => (self.bundle, self.spoilt) = (Some(offered), None),
+                    Err(error) => self.spoilt = Some(super::explain(error)),
+                }
+                reloaded
+            }
+        }
+    }
+}
+
+fn tell(reloaded: Result<Option<Reload>, ReloadError>) -> Reloaded {
     match reloaded {
         Ok(Some(reload)) => Reloaded::Good(reload),
         Ok(None) => Reloaded::Nothing,
@@ -58,7 +113,12 @@ pub(super) fn reload(running: &Checked, notifier: &Notifier) -> Reloaded {
     }
 }
 
-fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
+/// By this bundle, where policies come from one; `spoilt` says why a later one is bad.
+fn read_again(
+    running: &Checked,
+    bundle: Option<&Contents>,
+    spoilt: Option<&str>,
+) -> Result<Option<Reload>, ReloadError> {
     let holders = running.charter().holders.clone();
     let footing = holders.footing;
     let running = running.config();
@@ -74,8 +134,11 @@ fn read_again(running: &Checked) -> Result<Option<Reload>, ReloadError> {
     let (config, mut fixed) = renewed(running, &text)?;
     // A user's come from elsewhere.
     fixed.retain(|key| footing == Footing::Root || *key != "uids");
+    if let (OnFailure::Deny, Some(reason)) = (config.reloading.on_failure, spoilt) {
+        return Err(ReloadError::Spoilt(reason.to_owned()));
+    }
     set_aside(running, &config)?;
-    let checked = check_with(config, holders)?;
+    let checked = check_with(config, holders, bundle)?;
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }
@@ -153,6 +216,7 @@ pub(super) fn renewed(
         "reload.watch": reloading.watch,
         "egress.upstream_proxy": egress.upstream_proxy,
         "rootless": rootless,
+        "bundle": bundle,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);
     if pool.saturating_mul(kinds) >= sandboxes {

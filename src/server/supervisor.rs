@@ -36,6 +36,8 @@ pub(super) struct Family {
     pub(super) gate: Child,
     /// Where there are secrets.
     pub(super) keeper: Option<Child>,
+    /// Where policies come from a bundle.
+    pub(super) bundler: Option<Child>,
     pub(super) tree: Tree,
     /// The files that a reload reads.
     pub(super) files: Option<Watch>,
@@ -54,10 +56,10 @@ impl Family {
     /// Has everything read again by those who read.
     fn reload(&self) -> io::Result<()> {
         send(&self.monitor, rustix::process::Signal::HUP)?;
-        match &self.keeper {
-            Some(keeper) => send(keeper, rustix::process::Signal::HUP),
-            None => Ok(()),
+        for reader in [&self.keeper, &self.bundler].into_iter().flatten() {
+            send(reader, rustix::process::Signal::HUP)?;
         }
+        Ok(())
     }
 }
 
@@ -126,9 +128,9 @@ impl Supervisor {
                 ended.monitor = end(&family.monitor, rustix::process::Signal::KILL)?;
             }
         }
-        if let Some(keeper) = &family.keeper {
+        for reader in [&family.keeper, &family.bundler].into_iter().flatten() {
             // It ends by itself with the gate, unless it waits for what it reads.
-            end(keeper, rustix::process::Signal::KILL)?;
+            end(reader, rustix::process::Signal::KILL)?;
         }
         let razed = family.tree.raze();
         while let Ok(Some(_)) =

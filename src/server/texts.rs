@@ -1,11 +1,13 @@
 //! What the monitor reads again for the gate, which can open no file, and how it gets there.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Kind;
@@ -29,23 +31,32 @@ pub(super) struct Texts {
 impl Texts {
     /// Into memory that a descriptor names.
     pub(super) fn write(&self) -> io::Result<OwnedFd> {
-        let bytes = postcard::to_allocvec(self).map_err(io::Error::other)?;
-        let name = "sandgate.texts";
-        // Before Linux 6.3 the seal is unknown; where vm.memfd_noexec asks for it, it is known.
-        let memory = match memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
-            Err(rustix::io::Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC),
-            other => other,
-        };
-        let mut file = File::from(memory?);
-        file.write_all(&bytes)?;
-        file.rewind()?;
-        Ok(file.into())
+        to_memory(c"sandgate.texts", self)
     }
 
     /// What `write` wrote.
     pub(super) fn read(texts: OwnedFd) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        File::from(texts).read_to_end(&mut bytes)?;
-        postcard::from_bytes(&bytes).map_err(io::Error::other)
+        from_memory(texts)
     }
+}
+
+/// Writes a value into memory that a descriptor names.
+pub(super) fn to_memory(name: &CStr, value: &impl Serialize) -> io::Result<OwnedFd> {
+    let bytes = postcard::to_allocvec(value).map_err(io::Error::other)?;
+    // Before Linux 6.3 the seal is unknown; where vm.memfd_noexec asks for it, it is known.
+    let memory = match memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
+        Err(rustix::io::Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC),
+        other => other,
+    };
+    let mut file = File::from(memory?);
+    file.write_all(&bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// What `to_memory` wrote.
+pub(super) fn from_memory<T: DeserializeOwned>(memory: OwnedFd) -> io::Result<T> {
+    let mut bytes = Vec::new();
+    File::from(memory).read_to_end(&mut bytes)?;
+    postcard::from_bytes(&bytes).map_err(io::Error::other)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, PolicySource};
 
 /// How long everything must be still: who changes several files, or writes one slowly, is not yet done.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -146,7 +146,10 @@ impl Watch {
 /// What a reload reads. Files of keys and secrets are read at each login.
 fn files(config: &Config) -> BTreeSet<PathBuf> {
     let kinds = config.kinds();
-    let policies = kinds.values().filter_map(|login| login.policy.clone());
+    let policies = kinds.values().filter_map(|login| match &login.policy {
+        Some(PolicySource::File(path)) => Some(path.clone()),
+        Some(PolicySource::Bundle(_)) | None => None,
+    });
     let rules = config.rules.iter();
     let rules = rules.flat_map(|rules| [Some(rules.module.clone()), rules.data.clone()]);
     let texts = [config.manners.banner.clone(), config.manners.motd.clone()];

@@ -9,9 +9,9 @@ use anyhow::{Context, bail};
 use crate::cli::Source;
 use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, LoginName, Peer};
 use crate::policy::{
-    Content, FORWARD, Flow, Operator, Request, RequestVerdict, Rules, Snapshot, Tls, Verdict,
-    hidden,
+    Content, FORWARD, Flow, Operator, Request, RequestVerdict, Snapshot, Tls, Verdict, hidden,
 };
+use crate::server;
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -131,13 +131,11 @@ impl Question {
             let known: Vec<_> = kinds.keys().map(ToString::to_string).collect();
             format!("nobody gets {kind}; there is {}", known.join(", "))
         })?;
-        let rules = match &config.rules {
-            Some(files) => Rules::read(&files.module, files.data.as_deref())?,
-            None => Rules::default(),
-        };
-        let snapshot = match &found.policy {
-            Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
-            None => Snapshot::builtin(Generation(1), &rules)?,
+        let generation = Generation(1);
+        let (rules, named) = server::policy(&config, found.policy.as_ref())?;
+        let snapshot = match named {
+            Some((name, text)) => Snapshot::under(&name, &text, generation, &rules)?,
+            None => Snapshot::builtin(generation, &rules)?,
         };
         Ok(snapshot.below(&Arc::new(Operator::from(&config.egress))))
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::PolicySource;
 
 const KEY: &str = "SHA256:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ";
 
@@ -88,7 +89,9 @@ fn a_comment_fits_whole_or_by_a_pattern() {
 fn each_kind_has_its_own_policy() {
     let config = parsed(TEXT).unwrap();
     let kinds = config.kinds().into_iter().map(|(kind, login)| {
-        let policy = login.policy.unwrap();
+        let Some(PolicySource::File(policy)) = login.policy else {
+            panic!("{kind}: no file");
+        };
         format!("{kind}: {}", policy.file_name().unwrap().to_str().unwrap())
     });
     let expected = [

@@ -11,7 +11,9 @@ use super::mapping::path_or_none;
 use super::settings::{Fault, Settings};
 use super::values::{one, word};
 use super::{absolute, forwarding, methods, strict, subsystem};
-use crate::config::{KeysCommand, Login, Sharing, Signatures, Variables, set_env, text};
+use crate::config::{
+    KeysCommand, Login, PolicySource, Sharing, Signatures, Variables, set_env, text,
+};
 use crate::model::LoginName;
 
 /// A login, by what is said for it.
@@ -60,7 +62,7 @@ pub(super) fn login(settings: &Settings, name: &LoginName) -> Result<Login, Faul
         authentication: methods::chains(settings, codes.as_deref())?,
         totp_secrets: codes,
         authorized_keys_command,
-        policy,
+        policy: policy.map(PolicySource::File),
         shell,
         accept_env: accept_env(settings)?,
         set_env: set_env(settings)?,

@@ -68,6 +68,7 @@ pub(super) fn map(
         admin: None,
         assignments: crate::config::Assignments::default(),
         rules: None,
+        bundle: None,
         client_key: None,
         algorithms: Algorithms {
             kex: chosen(settings, "KexAlgorithms", Kind::Kex)?,

@@ -54,7 +54,10 @@ impl Roots {
     }
 
     /// How to speak to an upstream, in one of these protocols (ALPN, RFC 7301).
-    pub(super) fn client(&self, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, InspectError> {
+    pub(in crate::egress) fn client(
+        &self,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<ClientConfig>, InspectError> {
         let mut config =
             ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()?

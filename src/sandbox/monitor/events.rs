@@ -30,6 +30,8 @@ pub(super) enum Source {
     /// Somebody calls who wants to know about sandboxes, or asks.
     Desk,
     Caller(u64),
+    /// What gets bundles tells of one.
+    Bundle,
 }
 
 impl Source {
@@ -48,6 +50,7 @@ impl Source {
             Self::SessionAlarm(id) => (10, id.0),
             Self::Desk => (11, 0),
             Self::Caller(id) => (12, id),
+            Self::Bundle => (13, 0),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -69,6 +72,7 @@ impl Source {
             10 => Self::SessionAlarm(SessionId(number)),
             11 => Self::Desk,
             12 => Self::Caller(number),
+            13 => Self::Bundle,
             _ => return None,
         })
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::sandbox::protocol::admin::{Failure, Status};
+use crate::sandbox::protocol::bundle::BundleStanding;
 
 /// The most bytes of a reason that are kept: a message holds it.
 const LONGEST_REASON: usize = 4096;
@@ -13,6 +14,8 @@ pub(super) struct Standing {
     generation: u64,
     loaded: u64,
     failure: Option<Failure>,
+    /// What was last told of the bundle.
+    pub(super) bundle: Option<BundleStanding>,
 }
 
 impl Standing {
@@ -24,6 +27,7 @@ impl Standing {
             generation: 1,
             loaded: now,
             failure: None,
+            bundle: None,
         }
     }
 
@@ -60,6 +64,7 @@ impl Standing {
             sandboxes: [0; 4],
             sessions: 0,
             kinds: 0,
+            bundle: self.bundle.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bundle::BundleStanding;
 use super::{Malformed, decode};
 use crate::config::Scope;
 use crate::model::{DefinitionName, Fingerprint, LoginName, SandboxId};
@@ -52,7 +53,7 @@ pub enum AdminAnswer {
     /// It was not done, and why.
     Refused(String),
     /// How the daemon is.
-    Status(Status),
+    Status(Box<Status>),
 }
 
 /// How a daemon is. Times are seconds since 1970.
@@ -76,6 +77,8 @@ pub struct Status {
     pub sessions: usize,
     /// Kinds of sandboxes that are configured.
     pub kinds: usize,
+    /// How it stands with the bundle, where policies come from one.
+    pub bundle: Option<BundleStanding>,
 }
 
 /// A reload that was not taken.

@@ -77,6 +77,13 @@ pub(super) const INIT_LEGACY: &[c_long] = &[SYS_pause];
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const INIT_LEGACY: &[c_long] = &[];
 
+/// Memory, and reading and writing what is open.
+#[rustfmt::skip]
+pub(super) const READER: &[c_long] = &[
+    SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_futex, SYS_sigaltstack, SYS_rt_sigprocmask,
+    SYS_rt_sigreturn, SYS_read, SYS_write, SYS_close, SYS_fcntl, SYS_getrandom, SYS_clock_gettime, SYS_exit, SYS_exit_group,
+];
+
 /// What x86-64 still has beside the calls that every architecture has.
 #[rustfmt::skip]
 #[cfg(target_arch = "x86_64")]

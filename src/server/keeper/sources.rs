@@ -14,7 +14,7 @@ use crate::model::{SECRET_BYTES, Secret, SecretKey};
 const MOST: usize = 256;
 
 /// A file's secret; otherwise why there is none, in words that say nothing of its contents.
-pub(super) fn file(path: &Path) -> Result<Secret, String> {
+pub(in crate::server) fn file(path: &Path) -> Result<Secret, String> {
     let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let bytes = read(path).map_err(|error| wrong(&error))?;
     Secret::new(bytes).map_err(|unfit| wrong(&unfit))
