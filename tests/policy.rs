@@ -443,7 +443,7 @@ fn under(module: &str, data: Option<&str>) -> Result<Snapshot, LoadError> {
     let read = Rules::read(&rules, facts.as_deref());
     std::fs::remove_file(&rules).unwrap();
     let policy = "version: 1\nnetwork_policies: {p: {endpoints: [{host: '**.a.example', port: 443}, {host: api.a.example, port: 80, protocol: rest, enforcement: enforce, access: full}], binaries: [{path: /usr/bin/curl}]}}\n";
-    Snapshot::under("p.yaml", policy, Generation(1), &read?)
+    Snapshot::under("p.yaml", policy, Generation(1), &read?.here())
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod address;
 mod authorized_keys;
+mod bench;
 pub mod cases;
 mod certificate;
 mod check;
@@ -31,6 +32,7 @@ mod suggest;
 mod totp;
 
 pub use authorized_keys::{AuthorizedKeys, Problem, Warning, fingerprint};
+pub use bench::{Bench, Convene, preside};
 pub use certificate::CertificateError;
 pub use check::{Account, FORWARD, Filesystem, RunAs};
 pub use compare::{Change, CompareError, Effect, compare};
