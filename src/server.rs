@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! serve (root; waits, and clears up) ─┬─ keeper (root: secrets, where there are any)
+//!                                     ├─ judge (unprivileged: evaluates an operator's rules)
 //!                                     ├─ monitor (root, one thread, no network)
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
@@ -29,6 +30,7 @@ mod gate;
 mod handover;
 mod inference;
 mod inspection;
+pub(crate) mod judge;
 mod keeper;
 mod key_files;
 mod keys;
@@ -224,6 +226,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
     let life = launch.life();
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (given, keeper, secrets) = start_keeper(&one_thread, checked.config(), given)?;
+    let (given, secrets, judge, court) = start_judge(&one_thread, checked, (given, secrets))?;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
     let (trust, say_trust) = launch::signpost()?;
@@ -233,6 +236,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
         ready: say_ready,
         trust: say_trust,
         secrets,
+        court,
     };
     let lines = Lines {
         gate: monitor_end,
@@ -276,6 +280,7 @@ fn start(plan: &Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitC
         monitor,
         gate,
         keeper,
+        judge,
         tree,
         files: files.transpose()?,
     };
@@ -314,6 +319,27 @@ fn start_keeper(
         }
     }
     Ok((given, Some(keeper), Some(secrets)))
+}
+
+/// Starts the process that evaluates an operator's rules, which may come by a reload. It has none of what the
+/// others have.
+fn start_judge(
+    one_thread: &SingleThreaded,
+    checked: &Checked,
+    given: (Given, Option<UnixStream>),
+) -> std::io::Result<(Given, Option<UnixStream>, Child, UnixStream)> {
+    let supervisor = rustix::process::getpid();
+    let footing = checked.charter().footing;
+    let account = judge::account(checked.config(), footing);
+    let (court, far) = UnixStream::pair()?;
+    let given = (given, court, far);
+    let (child, (given, court, _)) = fork_with(one_thread, 0, given, |(given, court, far)| {
+        drop((given, court));
+        supervisor::begin_child(c"sg-judge", &[]);
+        supervisor::end_child(judge::run(far, account, footing, supervisor))
+    })?;
+    let (given, secrets) = given;
+    Ok((given, secrets, child, court))
 }
 
 /// Whether changed files are read: there is a configuration, and SIGHUP would read it.

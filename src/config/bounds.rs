@@ -311,7 +311,8 @@ fn count(value: &Spanned<String>) -> Result<u64, Fault> {
     })
 }
 
-fn size(value: &Spanned<String>) -> Result<u64, Fault> {
+/// Bytes, with their unit.
+pub(super) fn size(value: &Spanned<String>) -> Result<u64, Fault> {
     const UNITS: [(&str, u64); 4] = [
         ("KiB", KIB),
         ("MiB", KIB << 10),

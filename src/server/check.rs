@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::judge;
 use super::texts::Texts;
 use crate::config::{Config, Gap, Inspection, Login, TEXT_BYTES};
 use crate::egress::{InspectError, Parent, ParentError};
@@ -72,6 +73,9 @@ pub enum CheckError {
     /// The operator's authority, or roots.
     #[error("inspection: {0}")]
     Inspection(#[from] InspectError),
+    /// Nobody could evaluate the operator's rules.
+    #[error("rules: no process to evaluate them in: {0}")]
+    Judge(#[source] std::io::Error),
     /// What a definition wants and this host can't give.
     #[error("login {kind}: {key}: {problem}")]
     Outside {
@@ -109,6 +113,7 @@ pub enum CheckError {
 #[derive(Debug)]
 pub struct Checked {
     config: Config,
+    /// Under an operator's rules these deny everything: what evaluated them has ended.
     policies: BTreeMap<Kind, Arc<Snapshot>>,
     charter: Charter,
     texts: Texts,
@@ -185,6 +190,8 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
     let rules = config.rules.as_ref();
     let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
     texts.rules = rules.transpose()?.unwrap_or_default();
+    let beside = judge::beside(texts.rules.clone(), judge::memory(&config));
+    let (rules, _beside) = beside.map_err(CheckError::Judge)?;
     let mut logins = BTreeMap::new();
     for (name, login) in &config.logins {
         logins.insert(name.clone(), key_sources(name, login, config.uids)?);
@@ -197,11 +204,11 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
             Some(path) => {
                 let text = Snapshot::read(path)?;
                 let file = path.display().to_string();
-                let snapshot = Snapshot::under(&file, &text, Generation(1), &texts.rules)?;
+                let snapshot = Snapshot::under(&file, &text, Generation(1), &rules)?;
                 texts.policies.insert(kind.clone(), text);
                 snapshot
             }
-            None => Snapshot::builtin(Generation(1), &texts.rules)?,
+            None => Snapshot::builtin(Generation(1), &rules)?,
         };
         let snapshot = snapshot.below(&operator);
         warnings.extend(

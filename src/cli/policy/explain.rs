@@ -12,6 +12,7 @@ use crate::policy::{
     Content, FORWARD, Flow, Operator, Request, RequestVerdict, Rules, Snapshot, Tls, Verdict,
     hidden,
 };
+use crate::server::judge::{self, Beside};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -92,7 +93,7 @@ impl<'a> Url<'a> {
 impl Question {
     /// Status 0 for what is allowed, 1 for what is denied.
     pub(in crate::cli) fn answer(&self) -> anyhow::Result<ExitCode> {
-        let snapshot = self.snapshot()?;
+        let (snapshot, _beside) = self.snapshot()?;
         let peer = match &self.binary {
             Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
             Some(binary) => Peer::Known(Identity {
@@ -117,7 +118,7 @@ impl Question {
         }
     }
 
-    fn snapshot(&self) -> anyhow::Result<Snapshot> {
+    fn snapshot(&self) -> anyhow::Result<(Snapshot, Beside)> {
         let config = self.source.read()?;
         let login = LoginName::try_from(self.login.clone())?;
         let known = config.logins.get(&login);
@@ -135,11 +136,14 @@ impl Question {
             Some(files) => Rules::read(&files.module, files.data.as_deref())?,
             None => Rules::default(),
         };
+        let memory = config.rules.as_ref().map_or(0, |rules| rules.memory);
+        let (rules, beside) = judge::beside(rules, memory)?;
         let snapshot = match &found.policy {
             Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
             None => Snapshot::builtin(Generation(1), &rules)?,
         };
-        Ok(snapshot.below(&Arc::new(Operator::from(&config.egress))))
+        let operator = Arc::new(Operator::from(&config.egress));
+        Ok((snapshot.below(&operator), beside))
     }
 
     fn request(&self, snapshot: &Snapshot, flow: &Flow, url: &Url<'_>) -> ExitCode {
