@@ -16,6 +16,7 @@ mod peer;
 mod proxy;
 mod resolver;
 mod tenure;
+mod turns;
 mod upstream;
 
 pub use credentials::{Bindings, Secrets, Values};
