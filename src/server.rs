@@ -30,7 +30,7 @@ mod gate;
 mod handover;
 mod inference;
 mod inspection;
-pub(crate) mod judge;
+mod judge;
 mod keeper;
 mod key_files;
 mod keys;
@@ -44,6 +44,7 @@ mod texts;
 mod watch;
 
 pub use check::{CheckError, Checked};
+pub use judge::{Beside, beside};
 pub use keys::sift as sift_host_keys;
 pub use launch::{Entrance, Ground, Hangup, Launch};
 pub use rootless::RootlessError;

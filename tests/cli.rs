@@ -498,3 +498,69 @@ fn a_suggestion_opens_what_was_denied_and_nothing_inside() {
     ]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
 }
+
+#[test]
+fn rules_that_take_all_memory_are_refused_or_deny_and_leave_the_command_alone() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let policy = "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.example, port: 443}], binaries: [{path: /usr/bin/curl}]}}\n";
+    std::fs::write(dir.join("bombed.yaml"), policy).unwrap();
+    let config = "host_keys: [k]\nlogins: {agent: {authorized_keys: [a], policy: bombed.yaml}}\n";
+    std::fs::write(dir.join("bombed-config.yaml"), config).unwrap();
+    let explain = |name: &str, version: &str, decision: &str| {
+        let module = format!(
+            "package sandgate.rules\nimport rego.v1\nversion := {version}\ndecision := {decision}\nrequest := data.sandgate.request\n"
+        );
+        std::fs::write(dir.join(name), module).unwrap();
+        let question = [
+            "--login",
+            "agent",
+            "--to",
+            "a.example:443",
+            "--binary",
+            "/usr/bin/curl",
+        ];
+        let words = [
+            "policy",
+            "explain",
+            "--config",
+            "bombed-config.yaml",
+            "--rules",
+            name,
+        ];
+        sandgate(&[&words[..], &question[..]].concat())
+    };
+    let sound = explain("sound.rego", "1", "data.sandgate.decision");
+    assert!(sound.status.success(), "{sound:?}");
+
+    // Doubled until there is no more: this takes no time.
+    let mut bomb = "\"0123456789abcdef\"".to_owned();
+    for _ in 0..16 {
+        bomb = format!("concat(\"\", [t | some _ in [1, 2, 3, 4]; t := {bomb}])");
+    }
+    let decision = format!("data.sandgate.decision if count({bomb}) > 0");
+    let denied = explain("bomb.rego", "1", &decision);
+    assert_eq!(denied.status.code(), Some(1), "{denied:?}");
+    assert!(
+        text(&denied.stdout).contains("evaluation ended: "),
+        "{denied:?}"
+    );
+
+    // What runs away while it is compiled, and what nests too deeply to be read.
+    let refused = explain(
+        "early.rego",
+        &format!("count({bomb})"),
+        "data.sandgate.decision",
+    );
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("do not compile"),
+        "{refused:?}"
+    );
+    let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+    let refused = explain("deep.rego", &deep, "data.sandgate.decision");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("do not compile"),
+        "{refused:?}"
+    );
+}

@@ -9,7 +9,7 @@ use super::RuleArguments;
 use crate::config::RuleFiles;
 use crate::policy::Rules;
 use crate::policy::cases::{self, Status};
-use crate::server::judge;
+use crate::server;
 
 mod check;
 mod diff;
@@ -45,7 +45,7 @@ impl Command {
             Self::Check(arguments) => arguments.check(),
             Self::Diff(arguments) => Ok(arguments.compare()),
             Self::Test { lists, json, rules } => {
-                let (rules, _beside) = judge::beside(rules.read()?, RuleFiles::MEMORY)?;
+                let (rules, _beside) = server::beside(rules.read()?, RuleFiles::MEMORY)?;
                 test(lists, *json, &rules)
             }
             Self::Explain(question) => question.answer(),

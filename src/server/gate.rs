@@ -224,7 +224,6 @@ async fn serve(
     let (secrets, mut keeper) = secrets(config, ends.keeper).await?;
     let court = ends.court;
     let mut judge = tokio::spawn(court.attend()?);
-    let policies = policies(checked, &court)?;
     let outside = Outside {
         resolver: opened.resolver,
         inspector: opened.inspector,
@@ -241,7 +240,12 @@ async fn serve(
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
         tenancies: Arc::default(),
-        gateway: Arc::new(gateway(config, &policies, (trail, monitor), outside)?),
+        gateway: Arc::new(gateway(
+            config,
+            &policies(checked, &court)?,
+            (trail, monitor),
+            outside,
+        )?),
     };
     let (addresses, listeners): (Vec<_>, Vec<_>) = opened.listeners.into_iter().unzip();
     let listeners = listeners

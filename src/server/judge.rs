@@ -48,6 +48,7 @@ pub(super) fn run(
     supervisor: Pid,
 ) -> Result<(), JudgeError> {
     let proof = SingleThreaded::prove()?;
+    keep_only(&gate)?;
     sandbox::forbid_core_dumps()?;
     sandbox::drop_to(account, footing)?;
     supervisor::die_with(supervisor)?;
@@ -155,11 +156,11 @@ pub(super) fn memory(config: &Config) -> u64 {
 
 /// A chamber beside a process of one thread, which ends with this. Policies under its rules deny from then on.
 #[derive(Debug)]
-pub(crate) struct Beside(Option<Child>);
+pub struct Beside(Option<Child>);
 
 /// Has an operator's rules evaluated beside this process, with so many bytes of memory; the built-in ones
 /// need nobody.
-pub(crate) fn beside(rules: Rules, memory: u64) -> io::Result<(Rules, Beside)> {
+pub fn beside(rules: Rules, memory: u64) -> io::Result<(Rules, Beside)> {
     if !rules.are_own() {
         return Ok((rules, Beside(None)));
     }

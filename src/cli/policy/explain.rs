@@ -12,7 +12,7 @@ use crate::policy::{
     Content, FORWARD, Flow, Operator, Request, RequestVerdict, Rules, Snapshot, Tls, Verdict,
     hidden,
 };
-use crate::server::judge::{self, Beside};
+use crate::server::{self, Beside};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -137,7 +137,7 @@ impl Question {
             None => Rules::default(),
         };
         let memory = config.rules.as_ref().map_or(0, |rules| rules.memory);
-        let (rules, beside) = judge::beside(rules, memory)?;
+        let (rules, beside) = server::beside(rules, memory)?;
         let snapshot = match &found.policy {
             Some(path) => Snapshot::load_under(path, Generation(1), &rules)?,
             None => Snapshot::builtin(Generation(1), &rules)?,

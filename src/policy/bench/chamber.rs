@@ -108,6 +108,7 @@ impl Chamber<'_> {
         let forked = fork_seen(self.proof, things, |(gate, socket)| {
             // The chamber's own end: as long as it is open here, the gate could not see the chamber's end.
             *gate = None;
+            self.jurors.clear();
             let heard = catch_unwind(AssertUnwindSafe(|| {
                 (self.confine)()?;
                 juror::hear(&socket, &self.policies)
