@@ -78,7 +78,9 @@ fn chamber(proof: &SingleThreaded, socket: OwnedFd, juror: &Filter, parent: Pid)
     // Its jurors are its own to reap.
     let begun = supervisor::die_with(parent)
         .and_then(|()| sys::signals::reset())
-        .and_then(|()| sys::signals::ignore_broken_pipes());
+        .and_then(|()| sys::signals::ignore_broken_pipes())
+        // A failed allocation would be told with one, which takes seconds and memory.
+        .and_then(|()| sys::environment::remove(proof, c"RUST_BACKTRACE"));
     if begun.is_err() {
         exit_now(1);
     }
