@@ -54,7 +54,7 @@ fn first(runtime: &Runtime, key: &Arc<PrivateKey>) -> [super::sample::Samples; 2
     let once = |server: Server| {
         runtime.block_on(async {
             let connection = connect(server.port(), server.name(), key.clone()).await;
-            let took = exec(&connection).await;
+            let took = exec(&connection).await.ended;
             connection
                 .disconnect(Disconnect::ByApplication, "", "")
                 .await
@@ -71,8 +71,8 @@ fn further(runtime: &Runtime, key: &Arc<PrivateKey>) -> [super::sample::Samples;
     let sshd = runtime.block_on(to(Server::Sshd));
     in_turns(
         300,
-        || runtime.block_on(exec(&sandgate)),
-        || runtime.block_on(exec(&sshd)),
+        || runtime.block_on(exec(&sandgate)).ended,
+        || runtime.block_on(exec(&sshd)).ended,
     )
 }
 
@@ -91,16 +91,29 @@ pub(crate) async fn connect(port: u16, server: &str, key: Arc<PrivateKey>) -> Ha
     connection
 }
 
-/// From the channel's request to the program's exit status.
-pub(crate) async fn exec(connection: &Handle<Client>) -> Duration {
+/// From the channel's request.
+pub(crate) struct Took {
+    /// To the answer that grants the program; sandgate's comes when execve(2) has succeeded.
+    pub(crate) started: Duration,
+    /// To the program's exit status.
+    pub(crate) ended: Duration,
+}
+
+/// Runs `true` on a connection that is there.
+pub(crate) async fn exec(connection: &Handle<Client>) -> Took {
     let start = Instant::now();
     let mut channel = connection.channel_open_session().await.expect("a channel");
     channel.exec(true, "true").await.expect("an exec");
+    let mut started = None;
     loop {
         match channel.wait().await.expect("an exit status") {
+            ChannelMsg::Success => started = Some(start.elapsed()),
             ChannelMsg::ExitStatus { exit_status } => {
                 assert_eq!(exit_status, 0, "the status of true");
-                return start.elapsed();
+                return Took {
+                    started: started.expect("the grant comes before the end"),
+                    ended: start.elapsed(),
+                };
             }
             ChannelMsg::Failure => panic!("the exec was refused"),
             _ => {}

@@ -2,6 +2,7 @@
 //!
 //! Runs in the sandbox's init, in a mount namespace of its own, before anything of the user's exists.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -130,20 +131,24 @@ fn gather(blueprint: &Blueprint, changes: OwnedFd) -> Result<Listing, RootError>
 }
 
 fn furnish(place: &Place, listing: &Listing) -> Result<(), RootError> {
-    for carved in &listing.carved {
-        carve(place, carved)?;
+    let mut carved = BTreeMap::new();
+    for one in &listing.carved {
+        carved.insert(&*one.path, carve(place, one)?);
     }
     for link in &listing.links {
         place.link(&link.path, &link.target)?;
     }
     for tree in &listing.trees {
-        place.mount(&tree.path, &tree.mount, tree.kind)?;
+        match tree.path.parent().and_then(|parent| carved.get(parent)) {
+            Some(parent) => place.mount_entry(parent, &tree.path, &tree.mount, tree.kind)?,
+            None => place.mount(&tree.path, &tree.mount, tree.kind)?,
+        }
     }
     Ok(())
 }
 
 /// Owner and mode are the original's: they say who may list it and reach what is in it.
-fn carve(place: &Place, carved: &Carved) -> Result<(), RootError> {
+fn carve(place: &Place, carved: &Carved) -> Result<OwnedFd, RootError> {
     let path = &carved.path;
     let directory = place.mount_point(path, Kind::Directory)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -156,7 +161,8 @@ fn carve(place: &Place, carved: &Carved) -> Result<(), RootError> {
         Err(rustix::io::Errno::INVAL) if !rustix::process::geteuid().is_root() => {}
         owned => at("own", path, owned)?,
     }
-    at("own", path, rustix::fs::fchmod(&directory, carved.mode))
+    at("own", path, rustix::fs::fchmod(&directory, carved.mode))?;
+    Ok(directory)
 }
 
 /// Makes the new root the root and lets go of the old one (pivot_root(2), "." twice).

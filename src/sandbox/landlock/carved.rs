@@ -61,18 +61,16 @@ impl RootDevice {
         for entry in entries.map_err(|e| wrong(path, e))? {
             let entry = entry.map_err(|e| wrong(path, e))?;
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+            // The root is a tmpfs, which tells the kinds of its entries; what is mounted there is of the same.
+            let kind = entry.file_type();
+            if matches!(name.to_bytes(), b"." | b"..") || kind.is_symlink() {
                 continue;
             }
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = rustix::fs::openat(&file, name, flags, Mode::empty());
             let child = opened.map_err(|e| wrong(path, e))?;
-            let stat = rustix::fs::fstat(&child).map_err(|e| wrong(path, e))?;
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if !kind.is_symlink() {
-                let below = path.join(&*name.to_string_lossy());
-                self.spread((child, kind, grant), &below, rules)?;
-            }
+            let below = path.join(&*name.to_string_lossy());
+            self.spread((child, kind, grant), &below, rules)?;
         }
         rules.push((file, kind, Grant::Names));
         Ok(())

@@ -144,17 +144,23 @@ fn expand(source: &Source, path: &Path) -> Result<Vec<PathBuf>, RootError> {
 }
 
 fn names(directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, RootError> {
+    let entries = entries(directory, path)?;
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names in a directory, each with what it was when it was read.
+fn entries(directory: &OwnedFd, path: &Path) -> Result<Vec<(PathBuf, FileType)>, RootError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(directory, ".", flags, Mode::empty()).and_then(Dir::new);
-    let mut names = Vec::new();
+    let mut entries = Vec::new();
     for entry in at("list", path, opened)? {
         let entry = at("list", path, entry)?;
         match entry.file_name().to_bytes() {
             b"." | b".." => {}
-            name => names.push(to_path(name)),
+            name => entries.push((to_path(name), entry.file_type())),
         }
     }
-    Ok(names)
+    Ok(entries)
 }
 
 /// On a merged-usr system /bin, /sbin and /lib* are links into /usr. They grant nothing by themselves,
@@ -202,21 +208,21 @@ impl Carver {
         }
     }
 
+    fn leads_to_denied(&self, path: &Path) -> bool {
+        self.denied.iter().any(|denied| denied.starts_with(path))
+    }
+
     fn show(&mut self, file: &OwnedFd, path: PathBuf, access: Access) -> Result<(), RootError> {
         if self.is_denied(&path) {
             return Ok(());
         }
         let stat = at("stat", &path, rustix::fs::fstat(file))?;
         let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
-        if is_directory && self.denied.iter().any(|denied| denied.starts_with(&path)) {
+        if is_directory && self.leads_to_denied(&path) {
             return self.carve(file, path, access, &stat);
         }
-        let attributes = match access {
-            Access::ReadOnly => READ_ONLY,
-            Access::ReadWrite => LOCKED_DOWN,
-        };
         self.listing.trees.push(Tree {
-            mount: mounts::clone(file, &path, attributes, Depth::Tree)?,
+            mount: mounts::clone(file, &path, attributes(access), Depth::Tree)?,
             path,
             kind: if is_directory {
                 Kind::Directory
@@ -234,8 +240,8 @@ impl Carver {
         access: Access,
         stat: &Stat,
     ) -> Result<(), RootError> {
-        let names = names(directory, &path)?;
-        self.entries += names.len();
+        let entries = entries(directory, &path)?;
+        self.entries += entries.len();
         if self.entries > MOST_ENTRIES {
             let problem = "the directories on the way to denied paths hold more than 4096 entries; deny a directory further up";
             return Err(RootError::Unsound { path, problem });
@@ -248,17 +254,48 @@ impl Carver {
                 gid: stat.st_gid,
             },
         });
-        for name in names {
+        for (name, kind) in entries {
             let child = path.join(&name);
-            if !self.listed.contains(&child) {
-                self.show_entry(directory, &name, child, access)?;
+            if !self.listed.contains(&child) && !self.is_denied(&child) {
+                self.show_entry(directory, &name, kind, (child, access))?;
             }
         }
         Ok(())
     }
 
-    /// An entry that has gone meanwhile is none.
+    /// An entry that has gone meanwhile is none. There may be hundreds, each time a sandbox is made: what can be
+    /// cloned by its name is not opened first.
     fn show_entry(
+        &mut self,
+        directory: &OwnedFd,
+        name: &Path,
+        kind: FileType,
+        (path, access): (PathBuf, Access),
+    ) -> Result<(), RootError> {
+        let kind = match kind {
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(directory, name, Vec::new());
+                if let Some(target) = at("read link", &path, present(target))? {
+                    let target = to_path(target.as_bytes());
+                    self.link(Link { path, target });
+                }
+                return Ok(());
+            }
+            FileType::Directory if !self.leads_to_denied(&path) => Kind::Directory,
+            FileType::Directory | FileType::Unknown => {
+                return self.show_opened(directory, name, path, access);
+            }
+            _ => Kind::File,
+        };
+        let mount = mounts::clone_entry(directory, name, &path, attributes(access))?;
+        if let Some(mount) = mount {
+            self.listing.trees.push(Tree { mount, path, kind });
+        }
+        Ok(())
+    }
+
+    /// The same for what has to be looked at.
+    fn show_opened(
         &mut self,
         directory: &OwnedFd,
         name: &Path,
@@ -271,12 +308,16 @@ impl Carver {
             return Ok(());
         };
         let stat = at("stat", &path, rustix::fs::fstat(&file))?;
-        if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
-            return self.show(&file, path, access);
+        match FileType::from_raw_mode(stat.st_mode) {
+            kind @ FileType::Symlink => self.show_entry(directory, name, kind, (path, access)),
+            _ => self.show(&file, path, access),
         }
-        let target = rustix::fs::readlinkat(&file, "", Vec::new());
-        let target = to_path(at("read link", &path, target)?.as_bytes());
-        self.link(Link { path, target });
-        Ok(())
+    }
+}
+
+fn attributes(access: Access) -> u64 {
+    match access {
+        Access::ReadOnly => READ_ONLY,
+        Access::ReadWrite => LOCKED_DOWN,
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
@@ -14,6 +14,8 @@ use crate::sys::mount::{Depth, add_attributes};
 
 pub(in crate::sandbox) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | LOCKED_DOWN;
 pub(super) const LOCKED_DOWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 /// Whose the files are that no session owns: root's, or the one id's that there is.
 pub(super) fn ours() -> Account {
@@ -88,6 +90,33 @@ impl Place {
     /// Mounts at `path`, making what is missing of it.
     pub(super) fn mount(&self, path: &Path, mount: &OwnedFd, kind: Kind) -> Result<(), RootError> {
         attach(mount, &self.mount_point(path, kind)?, path)
+    }
+
+    /// Mounts a new entry of a directory that we have made.
+    pub(super) fn mount_entry(
+        &self,
+        directory: &OwnedFd,
+        path: &Path,
+        mount: &OwnedFd,
+        kind: Kind,
+    ) -> Result<(), RootError> {
+        let name = path.file_name().unwrap_or_default();
+        let made = match kind {
+            Kind::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),
+            // mknod(2) makes an empty file and, unlike open(2), nothing to close.
+            Kind::File => {
+                let mode = Mode::from_raw_mode(0o644);
+                rustix::fs::mknodat(directory, name, FileType::RegularFile, mode, 0)
+            }
+        };
+        match made {
+            // A link, or what another of the listing has made on its way.
+            Err(Errno::EXIST) => return self.mount(path, mount, kind),
+            made => at("mount point", path, made)?,
+        }
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        let moved = rustix::mount::move_mount(mount, "", directory, name, flags);
+        at("attach", path, moved)
     }
 
     /// The same for a file system that begins empty, in which mount points may be made then.
@@ -192,13 +221,27 @@ pub(in crate::sandbox) fn clone(
         Depth::One => OpenTreeFlags::empty(),
         Depth::Tree => OpenTreeFlags::AT_RECURSIVE,
     };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | below;
+    let flags = CLONE | OpenTreeFlags::AT_EMPTY_PATH | below;
     let mount = at("clone", path, rustix::mount::open_tree(file, "", flags))?;
     let restricted = add_attributes(mount.as_fd(), attributes, depth);
     at("restrict", path, restricted)?;
+    Ok(mount)
+}
+
+/// The same for an entry of a directory and all below it, without following it; `None` where it is gone.
+pub(super) fn clone_entry(
+    directory: &OwnedFd,
+    name: &Path,
+    path: &Path,
+    attributes: u64,
+) -> Result<Option<OwnedFd>, RootError> {
+    let flags = CLONE | OpenTreeFlags::AT_SYMLINK_NOFOLLOW | OpenTreeFlags::AT_RECURSIVE;
+    let mount = super::source::present(rustix::mount::open_tree(directory, name, flags));
+    let mount = at("clone", path, mount)?;
+    if let Some(mount) = &mount {
+        let restricted = add_attributes(mount.as_fd(), attributes, Depth::Tree);
+        at("restrict", path, restricted)?;
+    }
     Ok(mount)
 }
 
