@@ -54,9 +54,10 @@ impl Turns {
         policy: &Arc<Snapshot>,
         question: impl FnOnce(&Snapshot) -> T + Send + 'static,
     ) -> Result<T, Unjudged> {
-        let turn = match policy.is_slow() {
-            true => Some(self.turn(sandbox).await?),
-            false => None,
+        let turn = if policy.is_slow() {
+            Some(self.turn(sandbox).await?)
+        } else {
+            None
         };
         let policy = Arc::clone(policy);
         // The turn goes with the judgement, which nobody can stop: not with whoever waits for it.
