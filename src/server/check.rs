@@ -187,9 +187,7 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         motd: shown("motd", config.manners.motd.as_deref())?,
         ..Texts::default()
     };
-    let rules = config.rules.as_ref();
-    let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
-    texts.rules = rules.transpose()?.unwrap_or_default();
+    texts.rules = own_rules(&config)?;
     let beside = judge::beside(texts.rules.clone(), judge::memory(&config));
     let (rules, _beside) = beside.map_err(CheckError::Judge)?;
     let mut logins = BTreeMap::new();
@@ -244,6 +242,13 @@ pub(super) fn check_with(config: Config, holders: Holders) -> Result<Checked, Ch
         texts,
         warnings,
     })
+}
+
+/// The operator's, or those that are built in.
+fn own_rules(config: &Config) -> Result<Rules, LoadError> {
+    let rules = config.rules.as_ref();
+    let rules = rules.map(|files| Rules::read(&files.module, files.data.as_deref()));
+    Ok(rules.transpose()?.unwrap_or_default())
 }
 
 /// A text for clients.

@@ -240,12 +240,7 @@ async fn serve(
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
         tenancies: Arc::default(),
-        gateway: Arc::new(gateway(
-            config,
-            &policies(checked, &court)?,
-            (trail, monitor),
-            outside,
-        )?),
+        gateway: Arc::new(gateway(checked, &court, (trail, monitor), outside)?),
     };
     let (addresses, listeners): (Vec<_>, Vec<_>) = opened.listeners.into_iter().unzip();
     let listeners = listeners
@@ -438,8 +433,8 @@ fn policies(checked: &Checked, court: &Court) -> Result<BTreeMap<Kind, Arc<Snaps
 
 /// The way out of every login's sandboxes.
 fn gateway(
-    config: &Config,
-    policies: &BTreeMap<Kind, Arc<Snapshot>>,
+    checked: &Checked,
+    court: &Court,
     (trail, monitor): (Arc<Trail>, Monitor),
     outside: Outside,
 ) -> Result<Gateway, GateError> {
@@ -455,8 +450,8 @@ fn gateway(
     } = outside;
     let door = Door::new(trail, resolver, whois, inspector, secrets)?
         .through(parent)
-        .with_inference(inference::book(config));
-    Ok(Gateway::new(door, policies))
+        .with_inference(inference::book(checked.config()));
+    Ok(Gateway::new(door, &policies(checked, court)?))
 }
 
 /// The line to type; scripts wait for it.
