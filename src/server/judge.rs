@@ -59,18 +59,25 @@ pub(super) fn run(
     sys::signals::reap_children_automatically()?;
     let juror = Filter::juror()?;
     Filter::judge()?.apply()?;
-    let mut gate = gate;
-    while let Some((_, beside)) = frames::receive(&gate, 0, None)? {
+    let mut gate = Some(gate);
+    loop {
+        let heard = match &gate {
+            Some(gate) => frames::receive(gate, 0, None)?,
+            None => None,
+        };
+        let Some((_, beside)) = heard else {
+            return Ok(());
+        };
         let socket = beside.ok_or_else(|| io::Error::other("the gate sent no socket"))?;
-        let forked = fork_seen(&proof, (gate, socket), |(gate, socket)| {
-            drop(gate);
+        let forked = fork_seen(&proof, (&mut gate, socket), |(gate, socket)| {
+            *gate = None;
             chamber(&proof, socket, &juror, own)
         });
-        let (_, (ours, socket)) = forked?;
-        drop(socket);
-        gate = ours;
+        // The gate finds that its socket is closed, and asks again.
+        if let Err(error) = forked {
+            tracing::error!(%error, "no process to evaluate rules in");
+        }
     }
-    Ok(())
 }
 
 /// A child that is a chamber for good.
