@@ -12,9 +12,10 @@ SHELL := /bin/bash
 FUZZ_SECONDS ?= 60
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config
+# Ubuntu has Chromium as a snap only: the browser's tests say there that it is missing.
 # VS Code's server comes from npm, which NodeSource's packages have and Debian's have apart.
-TEST_PACKAGES := $(BUILD_PACKAGES) bubblewrap busybox-static crun openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl default-jdk-headless g++ git golang-go \
-    iproute2 keyutils lftp $(if $(shell command -v npm),,npm) nmap oathtool \
+TEST_PACKAGES := $(BUILD_PACKAGES) bubblewrap busybox-static $(if $(shell grep -sx ID=debian /etc/os-release),chromium-headless-shell) crun delve openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl default-jdk-headless g++ git golang-go \
+    iproute2 keyutils lftp libssl-dev $(if $(shell command -v npm),,npm) nmap oathtool podman \
     procps python3 python3-venv rclone rsync socat sshfs strace tinyproxy-bin uidmap util-linux
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 

@@ -81,3 +81,17 @@ fn graphql_bodies_read_alike_however_they_are_written() {
 fn rpc_bodies_read_alike_however_they_are_written() {
     replay("rpc_body", rpc_body::check);
 }
+
+/// Its checks are its own assertions: it has no verdict to be named after.
+#[test]
+fn what_models_are_asked_and_answer_reads_alike_however_it_comes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/inference");
+    let mut seen = 0;
+    for seed in fs::read_dir(&folder).unwrap() {
+        let path = seed.unwrap().path();
+        eprintln!("{}", path.display());
+        sandgate::egress::replay_inference(&fs::read(&path).unwrap());
+        seen += 1;
+    }
+    assert!(seen >= 7, "{seen} seeds in {}", folder.display());
+}

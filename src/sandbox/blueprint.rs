@@ -117,7 +117,7 @@ pub enum Access {
 }
 
 /// Paths that a sandbox has of its own; listing them shares nothing of the host.
-pub(super) fn is_private(path: &Path) -> bool {
+pub(crate) fn is_private(path: &Path) -> bool {
     ["/proc", "/dev", "/sys", "/tmp", HOME]
         .iter()
         .any(|own| path == Path::new(own))

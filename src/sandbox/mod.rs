@@ -27,6 +27,7 @@ mod secret_program;
 mod surroundings;
 mod trust;
 
+pub(crate) use blueprint::is_private;
 pub use blueprint::{
     Access, Account, Blueprint, HOME, Home, KeySources, Listed, PROXY, RootFilesystem,
 };

@@ -36,6 +36,9 @@ pub(crate) use source::Source;
 /// Files in the tmpfs of the root, which holds nothing of the account's.
 const FEW_FILES: u64 = 131_072;
 
+/// Engines of containers ask what is mounted here before all else, and end where it is missing. It is empty.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// A mount namespace proven not to be `host`'s, an inode number of /proc/PID/ns/mnt.
 pub(super) struct Guarded;
 
@@ -96,6 +99,9 @@ pub(super) fn build(
     }
     devices::mount(&mut place, &devices, &own.shm, account)?;
     furnish(&place, &listing)?;
+    if blueprint.allow.user_namespaces {
+        place.mount_point(Path::new(CGROUPS), Kind::Directory)?;
+    }
     pivot(&place)?;
     // Links lead within the new root from here on.
     files::synthesize(&place, blueprint, account, trust)?;

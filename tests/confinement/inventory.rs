@@ -172,6 +172,11 @@ pub(crate) const AREAS: &[Area] = &[
         attempts: CRASHES,
     },
     Area {
+        name: "An ordinary user's daemon, with the user's one id for all",
+        inside: Inside::Plain,
+        attempts: ONE_ID,
+    },
+    Area {
         name: "With `allow: {user_namespaces: true}`",
         inside: Inside::Nesting,
         attempts: granted::NESTING,
@@ -596,4 +601,16 @@ const CRASHES: &[Attempt] = &[
     attempt("each change of ids and rights failing", "the same", "confine's proofs", Shown("tests/faults.rs", "no_failed_change_of_rights_leaves_a_weaker_session"), &[]),
     attempt("each rule of Landlock and seccomp failing", "the same", "confine's proofs", Shown("tests/faults.rs", "no_failed_rule_leaves_a_weaker_session"), &[]),
     attempt("each pipe, descriptor and fork failing", "the same", "confine's proofs", Shown("tests/faults.rs", "no_failed_supply_leaves_a_weaker_session"), &[]),
+];
+
+#[rustfmt::skip]
+const ONE_ID: &[Attempt] = &[
+    attempt("signals to gate, monitor, supervisor, another program of the user's", "their end", "pid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
+    attempt("ptrace, process_vm_readv and its twin, /proc/PID/{mem,fd,environ,root}, pidfd_getfd, setns on them and on the sandbox's init", "the host keys, every session, the user's programs", "pid, seccomp, landlock, hidepid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
+    attempt("the user's keys, the configuration, the audit trail, the daemon's cgroup", "what is the user's by its id", "mnt", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
+    attempt("sockets of the user's programs, by path and by abstract name", "a bus that runs programs for the user", "mnt, net, landlock", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
+    attempt("`kill -9 -1`", "everything that has the id", "pid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
+    attempt("the daemon's own socket, which policy lists", "a list of sandboxes, their end", "the monitor's look at the caller's pid", Shown("tests/rootless/attacks.rs", "sessions_ask_the_daemon_nothing_whatever_their_id"), &[]),
+    attempt("$XDG_RUNTIME_DIR, which policy lists", "the user's service manager and bus", "`check`, `serve`", Shown("tests/rootless/attacks.rs", "the_users_runtime_directory_is_not_shown_to_sessions_with_the_users_id"), &[]),
+    attempt("a program in memory, under an allowed one's name", "that one's rights by policy", "the name that the kernel gives it", Shown("tests/rootless/attacks.rs", "code_from_memory_gets_nothing_out"), &[]),
 ];

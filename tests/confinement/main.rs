@@ -20,6 +20,7 @@ mod support;
 mod apart;
 mod arena;
 mod denied;
+mod engines;
 mod exhaustion;
 mod files;
 mod given;

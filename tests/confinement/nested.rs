@@ -5,7 +5,7 @@ use std::fs;
 use super::support::{Daemon, Finished, Setup, World, policy_with, run, run_with_input, sandgate};
 
 /// Definitions `plain` and `nesting`, and a login of each beside the usual one.
-fn setup(policy: String) -> Setup {
+pub(crate) fn setup(policy: String) -> Setup {
     let login = |name: &str| {
         format!(
             "    sandbox: plain\n  {name}:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n    sandbox: nesting\n"
@@ -19,7 +19,7 @@ fn setup(policy: String) -> Setup {
     }
 }
 
-fn as_nesting(daemon: &Daemon<'_>, line: &str) -> Finished {
+pub(crate) fn as_nesting(daemon: &Daemon<'_>, line: &str) -> Finished {
     daemon.ssh().user("nesting").run(line)
 }
 

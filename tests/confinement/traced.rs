@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use super::support::{Daemon, Running, Setup, Ssh, World};
+use super::support::{Daemon, Running, Setup, Ssh, World, debugged_program, policy_with};
 
 fn daemon<'w>(world: &'w World, definition: &str) -> Daemon<'w> {
+    serving(world, definition, policy_with(""))
+}
+
+fn serving<'w>(world: &'w World, definition: &str, policy: String) -> Daemon<'w> {
     Daemon::start(
         world,
         &Setup {
@@ -12,6 +16,7 @@ fn daemon<'w>(world: &'w World, definition: &str) -> Daemon<'w> {
                 "    sandbox: plain\n  tracing:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n    sandbox: {{allow: {{ptrace: true}}{definition}}}\n"
             ),
             top: "sandboxes: {plain: {}}\n".to_owned(),
+            policy,
             ..Setup::closed()
         },
     )
@@ -33,6 +38,44 @@ fn strace_follows_what_it_starts_where_it_may() {
         refused.code() != 0 && refused.err().contains("Operation not permitted"),
         "{refused}"
     );
+}
+
+/// delve as it comes: it starts a program, stops it where it is told to, looks at it, and lets it go on.
+#[test]
+fn delve_stops_a_program_of_go_where_it_may() {
+    let world = World::new();
+    let program = debugged_program();
+    let listed = format!("read_only: [{}, ", program.display());
+    let daemon = serving(&world, "", policy_with("").replace("read_only: [", &listed));
+    let line = format!(
+        "cat > steps && dlv exec --allow-non-terminal-interactive=true --init steps {} </dev/null",
+        program.display()
+    );
+    let steps = "break main.double\ncontinue\nargs\nstack\nset n = 5\nclear 1\ncontinue\nquit\n";
+    let debugged = tracing(&daemon)
+        .seconds(60)
+        .input(steps)
+        .run(&line)
+        .expect_code(0);
+    let said = debugged.out();
+    assert!(
+        said.contains("> main.double()") && said.contains("n = 21"),
+        "{debugged}"
+    );
+    assert!(said.contains("in main.main"), "{debugged}");
+    // What it wrote into the program's memory is what the program goes on with.
+    assert!(said.lines().any(|line| line == "10"), "{debugged}");
+
+    let refused = daemon.ssh().seconds(60).input(steps).run(&line);
+    assert_ne!(refused.code(), 0, "{refused}");
+    assert!(
+        refused.err().contains("could not launch process")
+            && refused.err().contains("operation not permitted"),
+        "{refused}"
+    );
+    // The control: it runs there undebugged.
+    let run = daemon.ssh().run(program.as_os_str()).expect_code(0);
+    assert_eq!(run.out(), "42\n", "{run}");
 }
 
 /// A debugger's steps: attach, read and write memory both ways, registers, detach.

@@ -29,3 +29,4 @@ mod registries;
 mod secure;
 mod suggest;
 mod trust;
+mod websocat;

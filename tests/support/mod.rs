@@ -32,8 +32,8 @@ pub(crate) use proc::{
     status, threads,
 };
 pub(crate) use programs::{
-    attacker, go_program, java_classes, java_settings, node, program, terminal_driver, venv,
-    venv_of, vscode_server,
+    attacker, debugged_program, go_program, java_classes, java_settings, node, program,
+    terminal_driver, venv, venv_of, vscode_server, websocat,
 };
 pub(crate) use run::{Finished, Running, run, run_with_input, wait_until};
 pub(crate) use ssh::{Master, Ssh};

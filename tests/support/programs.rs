@@ -91,6 +91,21 @@ pub(crate) fn go_program() -> PathBuf {
     made("go", script, &[&source("fetch.go")]).join("fetch")
 }
 
+/// `breakpoint.go`, as it is built for a debugger.
+pub(crate) fn debugged_program() -> PathBuf {
+    let script = r#"[ "$1/breakpoint" -nt "$2" ] || CGO_ENABLED=0 GO111MODULE=off GOCACHE="$1/cache" /usr/bin/go build -gcflags='all=-N -l' -o "$1/breakpoint" "$2""#;
+    made("go-debugged", script, &[&source("breakpoint.go")]).join("breakpoint")
+}
+
+/// websocat, with the system's OpenSSL: made once, from crates.io.
+pub(crate) fn websocat() -> PathBuf {
+    let script = r#"[ -x "$1/bin/websocat" ] && exit
+        CARGO_TARGET_DIR="$1/target" "$2" install --quiet --locked --debug --root "$1" --version 1.14.1 \
+            --no-default-features --features ssl,tokio-process,unix_stdio websocat
+        rm -rf "$1/target""#;
+    made("websocat", script, &[Path::new(env!("CARGO"))]).join("bin/websocat")
+}
+
 /// The directory of `Fetch.class`.
 pub(crate) fn java_classes() -> PathBuf {
     let script = r#"[ "$1/Fetch.class" -nt "$2" ] || /usr/bin/javac --release 17 -d "$1" "$2""#;

@@ -61,7 +61,7 @@ pub(super) fn blueprint(
             login: kind.login.clone(),
             problem,
         })?;
-    Ok(Blueprint {
+    let blueprint = Blueprint {
         login: kind.login.clone(),
         definition: kind.definition.clone(),
         shell: login.shell.clone(),
@@ -85,7 +85,9 @@ pub(super) fn blueprint(
             }),
         },
         variables: base.variables,
-    })
+    };
+    rootless::sockets(kind, &blueprint, footing)?;
+    Ok(blueprint)
 }
 
 /// The program for keys, if it may be run, with the account that runs it.

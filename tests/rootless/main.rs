@@ -9,12 +9,15 @@
     reason = "a test fails by panicking and runs programs"
 )]
 
+#[path = "../support/mod.rs"]
 #[allow(
     dead_code,
     unused_imports,
     reason = "each test program uses its own part of it"
 )]
 mod support;
+
+mod attacks;
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -35,9 +38,9 @@ for file in passwd subuid subgid; do
     [ -e "/etc/$file" ] || { echo "/etc/$file is missing: apt-get install uidmap"; exit 1; } >&2
     mount --bind "$1/etc/$file" "/etc/$file"
 done
-user=$2 wrap=
+user=$2 wrap= run=$1/run
 eval "$3"
-export XDG_RUNTIME_DIR=$1/run HOME=$1
+export XDG_RUNTIME_DIR=$run HOME=$1
 shift 3
 exec $wrap setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all --pdeathsig KILL "$@""#;
 
