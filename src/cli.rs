@@ -78,6 +78,7 @@ impl RuleArguments {
         Some(RuleFiles {
             module: self.rules.clone()?,
             data: self.rules_data.clone(),
+            memory: RuleFiles::MEMORY,
             fixed: true,
         })
     }

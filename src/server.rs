@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! serve (root; waits, and clears up) ─┬─ keeper (root: secrets, where there are any or may be)
+//!                                     ├─ judge (unprivileged: evaluates an operator's rules)
 //!                                     ├─ monitor (root, one thread, no network)
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
@@ -32,6 +33,7 @@ mod gate;
 mod handover;
 mod inference;
 mod inspection;
+mod judge;
 mod keeper;
 mod keeps;
 mod key_files;
@@ -46,6 +48,7 @@ mod texts;
 mod watch;
 
 pub use check::{CheckError, Checked};
+pub use judge::{Beside, beside, memory as rules_memory};
 pub use keys::sift as sift_host_keys;
 pub use launch::{Entrance, Ground, Hangup, Launch};
 pub use rootless::RootlessError;
@@ -267,10 +270,13 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
     let life = launch.life();
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (given, keeper, secrets) = start_keeper(&one_thread, (checked.config(), life), given)?;
+    let (given, secrets, judge, court) = start_judge(&one_thread, checked, (given, secrets))?;
     let contents = bundle
         .as_ref()
         .map(|(_, started)| started.held.contents.clone());
+    let given = (given, secrets, court);
     let (given, bundler, listener) = start_bundler(&one_thread, checked.config(), given, bundle)?;
+    let (given, secrets, court) = given;
     let (gate_end, monitor_end) = Channel::pair()?;
     let (ready, say_ready) = launch::signpost()?;
     let (trust, say_trust) = launch::signpost()?;
@@ -280,6 +286,7 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
         ready: say_ready,
         trust: say_trust,
         secrets,
+        court,
     };
     let lines = Lines {
         gate: monitor_end,
@@ -329,6 +336,7 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
         gate,
         keeper,
         bundler,
+        judge,
         tree,
         files: files.transpose()?,
     };
@@ -369,13 +377,37 @@ fn start_keeper(
     Ok((given, Some(keeper), Some(secrets)))
 }
 
+/// Starts the process that evaluates an operator's rules, which may come by a reload. It has none of what the
+/// others have.
+fn start_judge(
+    one_thread: &SingleThreaded,
+    checked: &Checked,
+    given: (Given, Option<UnixStream>),
+) -> std::io::Result<(Given, Option<UnixStream>, Child, UnixStream)> {
+    let supervisor = rustix::process::getpid();
+    let footing = checked.charter().footing;
+    let account = judge::account(checked.config(), footing);
+    let (court, far) = UnixStream::pair()?;
+    let given = (given, court, far);
+    let (child, (given, court, _)) = fork_with(one_thread, 0, given, |(given, court, far)| {
+        drop((given, court));
+        supervisor::begin_child(c"sg-judge", &[]);
+        supervisor::end_child(judge::run(far, account, footing, supervisor))
+    })?;
+    let (given, secrets) = given;
+    Ok((given, secrets, child, court))
+}
+
+/// With the gate's ends of its lines to keeper and judge.
+type Inherited = (Given, Option<UnixStream>, UnixStream);
+
 /// Starts the process that gets bundles, where policies come from one. It holds none of what others serve with.
 fn start_bundler(
     one_thread: &SingleThreaded,
     config: &Config,
-    given: Given,
+    given: Inherited,
     bundle: Option<(bundle::Who, bundle::Started)>,
-) -> std::io::Result<(Given, Option<Child>, Option<BundleListener>)> {
+) -> std::io::Result<(Inherited, Option<Child>, Option<BundleListener>)> {
     let (Some(settings), Some((who, started))) = (&config.bundle, bundle) else {
         return Ok((given, None, None));
     };

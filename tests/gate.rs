@@ -141,7 +141,7 @@ fn sockets(pid: u32, places: &[u32]) -> BTreeMap<&'static str, Vec<u64>> {
 }
 
 #[test]
-fn the_daemon_is_a_supervisor_a_monitor_a_keeper_and_a_gate() {
+fn the_daemon_is_a_supervisor_a_monitor_a_keeper_a_judge_and_a_gate() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::default());
     let mut names: Vec<_> = support::children(daemon.id())
@@ -149,7 +149,7 @@ fn the_daemon_is_a_supervisor_a_monitor_a_keeper_and_a_gate() {
         .map(|p| p.name)
         .collect();
     names.sort();
-    assert_eq!(names, ["sg-gate", "sg-keeper", "sg-monitor"]);
+    assert_eq!(names, ["sg-gate", "sg-judge", "sg-keeper", "sg-monitor"]);
     let _session = daemon.ssh().start("sleep 20");
     daemon.ssh().run("true").expect_code(0);
     let inits = support::children(daemon.monitor());

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use sandgate::model::{Destination, Generation, Identity, Peer};
-use sandgate::policy::{Content, Flow, Request, RequestVerdict, Snapshot, Verdict};
+use sandgate::policy::{Content, Flow, Request, RequestVerdict, Rules, Snapshot, Verdict};
+use sandgate::server::{self, Beside};
 
 use super::sample::{Samples, timed};
 use super::table::Row;
@@ -16,7 +17,9 @@ const JUDGEMENTS: usize = 5_000;
 
 /// Connections: allowed by the last rule; and the cheapest refusal, a host that no rule names.
 /// Requests: on an endpoint of their own, with ten rules of which the last allows.
-pub(crate) fn measure() -> [Row; 4] {
+/// And the first of these by rules of the operator's own that only ask the built-in ones: in this process, and in one of
+/// their own, where they are evaluated.
+pub(crate) fn measure(bench: &Bench) -> [Row; 6] {
     let snapshot =
         Snapshot::parse("fifty.yaml", &policy(), Generation(1)).expect("the bench's policy");
     let last = format!("cdn.host{}.example:443", RULES - 1);
@@ -62,7 +65,22 @@ pub(crate) fn measure() -> [Row; 4] {
         ),
         ..Request::default()
     };
+    let under = |rules: &Rules| {
+        let snapshot = Snapshot::under("fifty.yaml", &policy(), Generation(1), rules);
+        let snapshot = snapshot.expect("the bench's rules");
+        let verdict = || snapshot.judge(black_box(&allowed));
+        assert!(matches!(verdict(), Verdict::Allow(_)), "{last} is allowed");
+        samples(|| drop(black_box(verdict())))
+    };
     [
+        row(
+            "the same by own rules, in this process",
+            under(&bench.rules.clone().here()),
+        ),
+        row(
+            "the same by own rules, in its own process",
+            under(&bench.rules),
+        ),
         row("50 rules, allowed by a wildcard", connection(&allowed)),
         row("50 rules, denied", connection(&denied)),
         row(
@@ -71,6 +89,27 @@ pub(crate) fn measure() -> [Row; 4] {
         ),
         row("request, GraphQL", request("graphql.example:443", graphql)),
     ]
+}
+
+/// Rules of the operator's own, and what evaluates them.
+pub(crate) struct Bench {
+    rules: Rules,
+    _beside: Beside,
+}
+
+/// Rules that only ask the built-in ones, read from a file.
+pub(crate) fn open() -> Bench {
+    let path = std::env::temp_dir().join(format!("sandgate-bench-{}.rego", std::process::id()));
+    let module = "package sandgate.rules\nimport rego.v1\nversion := 1\n\
+                  decision := data.sandgate.decision\nrequest := data.sandgate.request\n";
+    std::fs::write(&path, module).expect("a module");
+    let rules = Rules::read(&path, None).expect("the module");
+    std::fs::remove_file(&path).expect("the module");
+    let (rules, beside) = server::beside(rules, 256 << 20).expect("a process beside this");
+    Bench {
+        rules,
+        _beside: beside,
+    }
 }
 
 fn samples(one: impl Fn()) -> Samples {

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::RuleArguments;
+use crate::config::RuleFiles;
 use crate::policy::Rules;
 use crate::policy::cases::{self, Status};
+use crate::server;
 
 mod check;
 mod diff;
@@ -42,7 +44,10 @@ impl Command {
         match self {
             Self::Check(arguments) => arguments.check(),
             Self::Diff(arguments) => Ok(arguments.compare()),
-            Self::Test { lists, json, rules } => test(lists, *json, &rules.read()?),
+            Self::Test { lists, json, rules } => {
+                let (rules, _beside) = server::beside(rules.read()?, RuleFiles::MEMORY)?;
+                test(lists, *json, &rules)
+            }
             Self::Explain(question) => question.answer(),
             Self::Suggest(arguments) => arguments.suggest(),
         }

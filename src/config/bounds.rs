@@ -312,6 +312,7 @@ pub(super) fn count(value: &Spanned<String>) -> Result<u64, Fault> {
     })
 }
 
+/// Bytes, with their unit.
 pub(super) fn size(value: &Spanned<String>) -> Result<u64, Fault> {
     const UNITS: [(&str, u64); 4] = [
         ("KiB", KIB),

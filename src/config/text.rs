@@ -184,7 +184,7 @@ fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
         audit: file.audit.map(|p| base.join(p)),
         spill: file.spill.map_or_else(default_spill, |p| base.join(p)),
         authentication: strangers.unwrap_or_default(),
-        rules: file.rules.map(|rules| rules::check(base, rules)),
+        rules: (file.rules.map(|rules| rules::check(base, rules))).transpose()?,
         bundle,
         logins,
         assignments,

@@ -10,6 +10,21 @@ pub(super) fn check(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
     sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
 }
 
+impl Uids {
+    /// The uid and gid of what evaluates an operator's rules: the one below the gate's, or above it where the
+    /// sandboxes' lie below.
+    pub fn judge(self) -> u32 {
+        let Self { gate, first, count } = self;
+        let taken = |id: u32| id == 0 || (first..first.saturating_add(count)).contains(&id);
+        let below = gate.saturating_sub(1);
+        if taken(below) {
+            gate.saturating_add(1)
+        } else {
+            below
+        }
+    }
+}
+
 /// Ids that can be nobody else's and each other's.
 pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
     let Uids { gate, first, count } = uids;
@@ -18,10 +33,33 @@ pub(super) fn sound(uids: Uids) -> Result<Uids, String> {
         Some(end) if (first..end).contains(&gate) => Err(format!(
             "gate {gate} lies among the sandboxes' own ids; give it one outside them"
         )),
-        Some(_) if gate != 0 && first >= 1000 && count > 0 => Ok(uids),
+        Some(_) if gate != 0 && gate < u32::MAX - 1 && first >= 1000 && count > 0 => Ok(uids),
         _ => Err(
-            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0"
+            "ids start at 1000 or higher, are at least one, end below 2^32-1; the gate's is not 0, nor one of the last two"
                 .to_owned(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_evaluates_has_an_id_of_its_own_beside_the_gates() {
+        for (gate, first, judge) in [(5000, 6000, 4999), (6010, 6000, 6011), (1, 1000, 2)] {
+            let uids = Uids {
+                gate,
+                first,
+                count: 10,
+            };
+            assert_eq!(sound(uids).unwrap().judge(), judge);
+        }
+        let last = Uids {
+            gate: u32::MAX - 1,
+            first: 6000,
+            count: 10,
+        };
+        sound(last).unwrap_err();
     }
 }

@@ -1,8 +1,10 @@
 //! One decision for one request: judge, resolve, vet, and write it down before anything is dialled.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Door;
+use super::turns::Unjudged;
 use crate::audit::{self, Endpoint, Event, Origin, Process};
 use crate::model::{Generation, Host, Peer, Subject};
 use crate::policy::{Denial, Flow, Permit, Snapshot, Tls, Verdict, Vetted};
@@ -37,11 +39,34 @@ pub(super) enum Admitted {
 }
 
 /// Decides where a flow may be dialled, and leaves exactly one event; none where its requests will.
-pub(super) async fn admit(case: &Case<'_>, policy: &Snapshot) -> Result<Admitted, Refusal> {
-    match policy.judge(case.flow) {
+pub(super) async fn admit(case: &Case<'_>, policy: &Arc<Snapshot>) -> Result<Admitted, Refusal> {
+    match judge(case, policy).await? {
         Verdict::Allow(permit) => reach(case, permit).await.map(Admitted::Through),
         Verdict::Inspect(_, tls) => Ok(Admitted::Inspected(tls)),
         Verdict::Deny(denial) => Err(deny(case, denial)),
+    }
+}
+
+/// Asks the rules about a flow: an operator's when its sandbox's turn comes.
+async fn judge(case: &Case<'_>, policy: &Arc<Snapshot>) -> Result<Verdict, Refusal> {
+    if !policy.is_slow() {
+        return Ok(policy.judge(case.flow));
+    }
+    let flow = case.flow.clone();
+    let judging = move |policy: &Snapshot| policy.judge(&flow);
+    match case
+        .door
+        .turns
+        .ask(case.subject.sandbox, policy, judging)
+        .await
+    {
+        Ok(verdict) => Ok(verdict),
+        Err(Unjudged::Busy(reason)) => Ok(Verdict::Deny(Denial {
+            rule: None,
+            reason: reason.to_owned(),
+            generation: policy.generation(),
+        })),
+        Err(Unjudged::Failed) => Err(Refusal::Unavailable),
     }
 }
 
@@ -96,11 +121,16 @@ async fn vet(case: &Case<'_>, permit: &Permit) -> Result<Vetted, Refusal> {
 
 /// Whether a policy that came later still grants a flow to the address that it was given; `None`: to the
 /// name that an upstream proxy was given. Leaves an event when it does not.
-pub(super) fn readmit(case: &Case<'_>, policy: &Snapshot, address: Option<IpAddr>) -> bool {
-    let denial = match policy.judge(case.flow) {
-        Verdict::Deny(denial) => denial,
-        Verdict::Inspect(permit, _) => uninspected(&permit),
-        Verdict::Allow(permit) => {
+pub(super) async fn readmit(
+    case: &Case<'_>,
+    policy: &Arc<Snapshot>,
+    address: Option<IpAddr>,
+) -> bool {
+    let denial = match judge(case, policy).await {
+        Err(_) => return false,
+        Ok(Verdict::Deny(denial)) => denial,
+        Ok(Verdict::Inspect(permit, _)) => uninspected(&permit),
+        Ok(Verdict::Allow(permit)) => {
             let Ok(own) = case.door.own.current() else {
                 return false;
             };

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::inference::{Book, Inference};
+use super::turns::Turns;
 use super::{Inspector, OwnAddresses, Parent, Resolver, Secrets, Whois};
 use crate::audit::Trail;
 
@@ -17,6 +18,7 @@ pub struct Door {
     pub(super) parent: Option<Parent>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) inference: Inference,
+    pub(super) turns: Arc<Turns>,
 }
 
 impl Door {
@@ -37,6 +39,7 @@ impl Door {
             parent: None,
             secrets,
             inference: Inference::new(Book::default()),
+            turns: Arc::new(Turns::new()),
         })
     }
 

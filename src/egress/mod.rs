@@ -17,6 +17,7 @@ mod peer;
 mod proxy;
 mod resolver;
 mod tenure;
+mod turns;
 mod upstream;
 
 #[doc(hidden)]

@@ -41,7 +41,7 @@ impl Tenure {
                 flow: &self.flow,
                 asked: None,
             };
-            if !readmit(&case, &policy, self.address) {
+            if !readmit(&case, &policy, self.address).await {
                 return;
             }
         }

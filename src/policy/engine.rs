@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{CompiledPolicy, Value};
+use serde::{Deserialize, Serialize};
 
+use super::bench::Bench;
 use super::check::{Checked, Endpoint, Inspection, Middleware};
 use super::host::{HostRule, Shape};
-use super::rules::{Rules, VERSION};
+use super::rules::{Rules, Seat};
 
+mod own;
 mod requests;
 
+pub(super) use own::{About, Answer};
 pub(super) use requests::{Inquiry, Ruling};
 
 const MODULE: &str = include_str!("../../policies/sandbox.rego");
@@ -27,8 +32,9 @@ const STAGES: &str = "data.sandgate.stages";
 
 /// Bounds a module that runs away. A judgement takes well under a millisecond; the rest is room for
 /// a host that is too busy to let it run.
+pub(super) const TIME: Duration = Duration::from_secs(1);
 const TIMER: ExecutionTimerConfig = ExecutionTimerConfig {
-    limit: Duration::from_secs(1),
+    limit: TIME,
     check_interval: NonZeroU32::MIN.saturating_add(63),
 };
 
@@ -36,7 +42,7 @@ const TIMER: ExecutionTimerConfig = ExecutionTimerConfig {
 const PATTERNS: usize = 8192;
 
 /// What regorus says; its own type is `anyhow::Error`, which is not for libraries.
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why rules can't be compiled or evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +74,7 @@ pub(super) struct Question<'a> {
 }
 
 /// How far a refused connection came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// No endpoint names the host.
     Host,
@@ -79,7 +85,7 @@ pub(super) enum Stage {
 }
 
 /// What the rules answer. Endpoints are positions in the file's list.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Decision {
     Allow {
         policy: String,
@@ -96,15 +102,47 @@ pub(super) enum Decision {
 /// Compiled rules; any number of threads may ask at once.
 #[derive(Debug)]
 pub(super) struct Engine {
-    connections: CompiledPolicy,
-    requests: CompiledPolicy,
+    judge: Judge,
     considered: CompiledPolicy,
     stages: CompiledPolicy,
 }
 
+/// Who evaluates what decides.
+#[derive(Debug)]
+enum Judge {
+    Here {
+        connections: CompiledPolicy,
+        requests: CompiledPolicy,
+    },
+    /// Processes of their own, which have the policy under this number.
+    Bench(Arc<Bench>, usize),
+}
+
 impl Engine {
-    /// Compiles rules with the data of a file.
-    pub(super) fn compile(checked: &Checked, rules: &Rules) -> Result<Self, EngineError> {
+    /// Compiles rules with the data of a file, which `name` and `text` are. An operator's rules are compiled
+    /// and evaluated on the bench alone; for explanations the built-in ones are here as well.
+    pub(super) fn compile(
+        (name, text): (&str, &str),
+        checked: &Checked,
+        rules: &Rules,
+    ) -> Result<Self, EngineError> {
+        match rules.seat() {
+            Seat::Here => Self::here(checked, rules),
+            Seat::Nowhere => Err(EngineError(
+                "nobody is there to evaluate an operator's rules".into(),
+            )),
+            Seat::Bench(bench) => {
+                let number = bench.add(name, text).map_err(EngineError)?;
+                Ok(Self {
+                    judge: Judge::Bench(Arc::clone(bench), number),
+                    ..Self::here(checked, &Rules::default())?
+                })
+            }
+        }
+    }
+
+    /// The same for evaluation in this process.
+    pub(super) fn here(checked: &Checked, rules: &Rules) -> Result<Self, EngineError> {
         Self::build(MODULE, data(checked), rules)
     }
 
@@ -136,15 +174,17 @@ impl Engine {
         engine
             .add_data(object([("policy", data)]))
             .map_err(|error| EngineError(error.into()))?;
-        let own = own(&mut engine, rules).map_err(EngineError)?;
+        let own = own::add(&mut engine, rules).map_err(EngineError)?;
         let mut compile = |entrypoint: &str| {
             engine
                 .compile_with_entrypoint(&entrypoint.into())
                 .map_err(|error| EngineError(error.into()))
         };
         Ok(Self {
-            connections: compile(if own { OWN_CONNECTIONS } else { CONNECTIONS })?,
-            requests: compile(if own { OWN_REQUESTS } else { REQUESTS })?,
+            judge: Judge::Here {
+                connections: compile(if own { OWN_CONNECTIONS } else { CONNECTIONS })?,
+                requests: compile(if own { OWN_REQUESTS } else { REQUESTS })?,
+            },
             considered: compile(CONSIDERED)?,
             stages: compile(STAGES)?,
         })
@@ -152,11 +192,15 @@ impl Engine {
 
     /// Asks the rules.
     pub(super) fn decide(&self, question: &Question<'_>) -> Result<Decision, EngineError> {
-        let answer = self
-            .connections
-            .eval_with_input(input(question))
-            .map_err(|error| EngineError(error.into()))?;
-        read(&answer).map_err(EngineError)
+        match self.ask(About::Connection, input(question))? {
+            Answer::Decision(decision) => Ok(decision),
+            Answer::Ruling(_) => Err(EngineError("an answer to something else".into())),
+        }
+    }
+
+    /// Whether asking waits for a process.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.judge, Judge::Bench(..))
     }
 
     /// The endpoints that have the host, those of them that have the port, and of these those that are
@@ -172,53 +216,6 @@ impl Engine {
         let stage = |name: &str| numbers(&answer[name]).map_err(EngineError);
         Ok([stage("host")?, stage("port")?, stage("caller")?])
     }
-}
-
-/// Adds the operator's module and data; whether there is a module.
-fn own(engine: &mut regorus::Engine, rules: &Rules) -> Result<bool, Cause> {
-    if let Some(data) = &rules.data {
-        let value = Value::from_json_str(&data.text)
-            .map_err(|error| format!("{} is no JSON: {error}", data.name))?;
-        engine.add_data(object([("operator", value)]))?;
-    }
-    let Some(module) = &rules.module else {
-        return Ok(false);
-    };
-    let package = engine.add_policy(module.name.clone(), module.text.clone())?;
-    if package != "data.sandgate.rules" {
-        return Err(format!(
-            "{} is of {package}; begin it with `package sandgate.rules`",
-            module.name
-        )
-        .into());
-    }
-    match engine.eval_rule(OWN_VERSION.to_owned()) {
-        Ok(version) if version == Value::from(VERSION) => {}
-        Ok(version) => {
-            return Err(format!(
-                "{} is written for version {version}; this is {VERSION}",
-                module.name
-            )
-            .into());
-        }
-        Err(_) => {
-            return Err(format!(
-                "{} does not say what it is written for; add `version := {VERSION}`",
-                module.name
-            )
-            .into());
-        }
-    }
-    for (rule, entrypoint) in [("decision", OWN_CONNECTIONS), ("request", OWN_REQUESTS)] {
-        if engine.compile_with_entrypoint(&entrypoint.into()).is_err() {
-            return Err(format!(
-                "{} has no rule `{rule}`; `{rule} := data.sandgate.{rule}` is the built-in one",
-                module.name
-            )
-            .into());
-        }
-    }
-    Ok(true)
 }
 
 fn numbers(set: &Value) -> Result<BTreeSet<usize>, Cause> {

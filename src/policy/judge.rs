@@ -279,10 +279,12 @@ impl Snapshot {
                     ),
                 ))
             }
-            Err(error) => Err(refuse(
-                None,
-                format!("the rules could not be evaluated: {error}"),
-            )),
+            // Not refused by a rule but not judged at all: `enforcement: audit` lets nothing of that pass.
+            Err(error) => {
+                let (denial, _) =
+                    refuse(None, format!("the rules could not be evaluated: {error}"));
+                Err((denial, Enforcement::Enforce))
+            }
         }
     }
 

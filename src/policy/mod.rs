@@ -2,6 +2,7 @@
 
 mod address;
 mod authorized_keys;
+mod bench;
 pub mod bundle;
 pub mod cases;
 mod certificate;
@@ -33,6 +34,7 @@ mod totp;
 mod uninspected;
 
 pub use authorized_keys::{AuthorizedKeys, Problem, Warning, fingerprint};
+pub use bench::{Bench, Convene, preside};
 pub use certificate::CertificateError;
 pub use check::{Account, FORWARD, Filesystem, RunAs};
 pub use compare::{Change, CompareError, Effect, compare};

@@ -144,9 +144,11 @@ impl Snapshot {
             .iter()
             .map(|fault| fault.clone().describe(name, text))
             .collect();
-        let engine = Engine::compile(&checked, rules).map_err(|source| LoadError::Compile {
-            file: name.to_owned(),
-            source,
+        let engine = Engine::compile((name, text), &checked, rules).map_err(|source| {
+            LoadError::Compile {
+                file: name.to_owned(),
+                source,
+            }
         })?;
         Ok(Self {
             generation,
@@ -162,6 +164,12 @@ impl Snapshot {
     pub fn below(self, operator: &Arc<Operator>) -> Self {
         let operator = Arc::clone(operator);
         Self { operator, ..self }
+    }
+
+    /// Whether an operator's rules judge, so that who asks may wait: for as long as they may take, and for the
+    /// process that evaluates them.
+    pub fn is_slow(&self) -> bool {
+        self.engine.is_away()
     }
 
     /// Its number.

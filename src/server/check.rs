@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bundle::BundleTrouble;
+use super::judge;
 use super::texts::Texts;
 use crate::config::{Config, Gap, Inspection, Login, PolicySource, TEXT_BYTES};
 use crate::egress::{InspectError, Parent, ParentError};
@@ -74,6 +75,9 @@ pub enum CheckError {
     /// The operator's authority, or roots.
     #[error("inspection: {0}")]
     Inspection(#[from] InspectError),
+    /// Nobody could evaluate the operator's rules.
+    #[error("rules: no process to evaluate them in: {0}")]
+    Judge(#[source] std::io::Error),
     /// What a definition wants and this host can't give.
     #[error("login {kind}: {key}: {problem}")]
     Outside {
@@ -132,6 +136,7 @@ pub enum CheckError {
 #[derive(Debug)]
 pub struct Checked {
     config: Config,
+    /// Under an operator's rules these deny everything: what evaluated them has ended.
     policies: BTreeMap<Kind, Arc<Snapshot>>,
     charter: Charter,
     texts: Texts,
@@ -210,6 +215,8 @@ pub(super) fn check_with(
         ..Texts::default()
     };
     texts.rules = rules(&config, bundle)?;
+    let beside = judge::beside(texts.rules.clone(), judge::memory(&config));
+    let (rules, _beside) = beside.map_err(CheckError::Judge)?;
     let mut logins = BTreeMap::new();
     for (name, login) in &config.logins {
         logins.insert(name.clone(), key_sources(name, login, config.uids)?);
@@ -218,7 +225,7 @@ pub(super) fn check_with(
     let mut policies = BTreeMap::new();
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
-        let (snapshot, text) = policy(&login, (&config, bundle), &texts.rules)?;
+        let (snapshot, text) = policy(&login, (&config, bundle), &rules)?;
         if let Some(text) = text {
             texts.policies.insert(kind.clone(), text);
         }

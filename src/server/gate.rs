@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::check::Checked;
+use super::judge::Court;
 use super::launch::{self, Entrance};
 use super::notify::{Notifier, State};
 use super::texts::Texts;
@@ -21,7 +22,7 @@ use crate::audit::{self, Event, Trail};
 use crate::config::{Config, Network, OnFailure};
 use crate::egress::{Bindings, Door, Gateway, Inspector, Parent, Resolver, Secrets, Whois};
 use crate::model::{Generation, Kind};
-use crate::policy::{Codes, Operator, Snapshot};
+use crate::policy::{Codes, Snapshot};
 use crate::sandbox::{
     self, Account, Attached, Channel, Filter, LandlockError, Monitor, PrivilegeError, Renewal,
     SeccompError,
@@ -49,6 +50,10 @@ pub(super) enum GateError {
     Monitor(String),
     #[error("the keeper of secrets: {0}")]
     Keeper(io::Error),
+    #[error("what evaluates the rules: {0}")]
+    Judge(io::Error),
+    #[error("the rules: {0}")]
+    Rules(String),
     #[error(transparent)]
     Serve(#[from] ssh::ServeError),
     #[error(transparent)]
@@ -75,6 +80,8 @@ pub(super) struct Threshold {
     pub(super) trust: OwnedFd,
     /// Where the keeper tells the secrets, if there are any.
     pub(super) secrets: Option<UnixStream>,
+    /// Where chambers are asked for.
+    pub(super) court: UnixStream,
 }
 
 /// Runs the gate in its own process until a signal, or the monitor's end, ends it.
@@ -90,6 +97,7 @@ pub(super) fn run(
         ready,
         trust,
         secrets,
+        court,
     } = threshold;
     let parent =
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
@@ -110,6 +118,7 @@ pub(super) fn run(
     let ends = Ends {
         channel,
         keeper: secrets,
+        court: Court::new(court),
         entrance,
     };
     runtime.block_on(serve(checked, opened, ends, say_ready))
@@ -190,6 +199,7 @@ fn give_up_root(checked: &Checked, spill: &SpillDir, parent: Pid) -> Result<(), 
 struct Ends {
     channel: Channel,
     keeper: Option<UnixStream>,
+    court: Court,
     entrance: Entrance,
 }
 
@@ -212,6 +222,8 @@ async fn serve(
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);
     let (secrets, mut keeper) = secrets(config, ends.keeper).await?;
+    let court = ends.court;
+    let mut judge = tokio::spawn(court.attend()?);
     let outside = Outside {
         resolver: opened.resolver,
         inspector: opened.inspector,
@@ -228,7 +240,7 @@ async fn serve(
         trail: Arc::clone(&trail),
         spill: Arc::new(opened.spill),
         tenancies: Arc::default(),
-        gateway: Arc::new(gateway(checked, trail, outside, monitor)?),
+        gateway: Arc::new(gateway(checked, &court, (trail, monitor), outside)?),
     };
     let (addresses, listeners): (Vec<_>, Vec<_>) = opened.listeners.into_iter().unzip();
     let listeners = listeners
@@ -258,8 +270,9 @@ async fn serve(
             served = &mut serving => return Ok(served?),
             ended = &mut lost => return Err(GateError::Monitor(ended.map_or_else(|e| e.to_string(), |lost| lost.to_string()))),
             gone = &mut keeper => return Err(GateError::Keeper(gone.unwrap_or_else(io::Error::from))),
+            gone = &mut judge => return Err(GateError::Judge(gone.unwrap_or_else(io::Error::from))),
             Some(renewal) = reloads.recv() => {
-                generation = follow(&hosts, &opened.identity, renewal, generation);
+                generation = follow(&hosts, (&opened.identity, &court), renewal, generation);
             }
             _ = terminate.recv() => {
                 ending.drain.cancel();
@@ -275,14 +288,14 @@ async fn serve(
 /// Takes what came of a reload; the generation that holds from here on.
 fn follow(
     hosts: &watch::Sender<Arc<Host>>,
-    identity: &ssh::Identity,
+    fixed: (&ssh::Identity, &Court),
     renewal: Renewal,
     generation: Generation,
 ) -> Generation {
     let running = Arc::clone(&hosts.borrow());
     let next = Generation(generation.0 + 1);
     let renewed = match renewal {
-        Renewal::Texts(texts) => renew(&running, identity, texts, next),
+        Renewal::Texts(texts) => renew(&running, fixed, texts, next),
         Renewal::Failed(reason) => Err(reason),
     };
     match renewed {
@@ -304,21 +317,14 @@ fn follow(
 /// A host by new texts, for the connections that follow; sandboxes that run follow its policies as well.
 fn renew(
     running: &Host,
-    identity: &ssh::Identity,
+    (identity, court): (&ssh::Identity, &Court),
     texts: OwnedFd,
     generation: Generation,
 ) -> Result<Host, String> {
     let texts = Texts::read(texts).map_err(|error| error.to_string())?;
     let (config, _) =
         reload::renewed(&running.config, &texts.config).map_err(|error| error.to_string())?;
-    let operator = Arc::new(Operator::from(&config.egress));
-    let mut policies = BTreeMap::new();
-    for (kind, text) in &texts.policies {
-        let name = format!("the policy of {kind}");
-        let snapshot = Snapshot::under(&name, text, generation, &texts.rules)
-            .map_err(|error| super::explain(&error))?;
-        policies.insert(kind.clone(), Arc::new(snapshot.below(&operator)));
-    }
+    let policies = court.policies(&texts, &config, generation)?;
     running.gateway.renew_inference(inference::book(&config));
     Ok(Host {
         transport: ssh::Transport::new(&config, identity),
@@ -416,12 +422,21 @@ struct Outside {
     secrets: Arc<Secrets>,
 }
 
+/// The policies that were checked; under an operator's rules again, now before those who evaluate them.
+fn policies(checked: &Checked, court: &Court) -> Result<BTreeMap<Kind, Arc<Snapshot>>, GateError> {
+    if checked.texts().rules.are_own() {
+        let policies = court.policies(checked.texts(), checked.config(), Generation(1));
+        return policies.map_err(GateError::Rules);
+    }
+    Ok(checked.policies().clone())
+}
+
 /// The way out of every login's sandboxes.
 fn gateway(
     checked: &Checked,
-    trail: Arc<Trail>,
+    court: &Court,
+    (trail, monitor): (Arc<Trail>, Monitor),
     outside: Outside,
-    monitor: Monitor,
 ) -> Result<Gateway, GateError> {
     let whois: Whois = Box::new(move |sandbox, connection| {
         let monitor = monitor.clone();
@@ -436,7 +451,7 @@ fn gateway(
     let door = Door::new(trail, resolver, whois, inspector, secrets)?
         .through(parent)
         .with_inference(inference::book(checked.config()));
-    Ok(Gateway::new(door, checked.policies()))
+    Ok(Gateway::new(door, &policies(checked, court)?))
 }
 
 /// The line to type; scripts wait for it.

@@ -38,6 +38,7 @@ pub(super) struct Family {
     pub(super) keeper: Option<Child>,
     /// Where policies come from a bundle.
     pub(super) bundler: Option<Child>,
+    pub(super) judge: Child,
     pub(super) tree: Tree,
     /// The files that a reload reads.
     pub(super) files: Option<Watch>,
@@ -132,6 +133,8 @@ impl Supervisor {
             // It ends by itself with the gate, unless it waits for what it reads.
             end(reader, rustix::process::Signal::KILL)?;
         }
+        // As the keeper; what came from it goes with it.
+        end(&family.judge, rustix::process::Signal::KILL)?;
         let razed = family.tree.raze();
         while let Ok(Some(_)) =
             rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)

@@ -1,6 +1,7 @@
 //! The environment that this process was started with, as it lies in memory.
 
 use std::ffi::{CStr, CString};
+use std::io;
 
 use super::clone::SingleThreaded;
 
@@ -9,9 +10,16 @@ pub fn has(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {
         return false;
     };
-    // SAFETY: the name ends in NUL, and nothing in this program adds or removes variables.
+    // SAFETY: the name ends in NUL, and no thread removes variables: `remove` asks for there being no other.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     !value.is_null()
+}
+
+/// Takes a variable away from this process and those that it forks.
+pub fn remove(_proof: &SingleThreaded, name: &CStr) -> io::Result<()> {
+    // SAFETY: the name ends in NUL, and no other thread looks at the environment (`_proof`).
+    let removed = unsafe { libc::unsetenv(name.as_ptr()) };
+    super::check(removed.into()).map(drop)
 }
 
 /// Overwrites a variable's value with zeros where the kernel put it (execve(2)), so that neither

@@ -3,6 +3,7 @@
 pub mod clone;
 pub mod descriptors;
 pub mod environment;
+pub mod frames;
 pub mod keyring;
 pub mod loop_device;
 pub mod mount;

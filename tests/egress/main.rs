@@ -21,4 +21,5 @@ mod allowed;
 mod attempt;
 mod denied;
 mod direct;
+mod evaluated;
 mod request;

@@ -11,7 +11,7 @@ use crate::model::{DefinitionName, Destination, Generation, Identity, Kind, Logi
 use crate::policy::{
     Content, FORWARD, Flow, Operator, Request, RequestVerdict, Snapshot, Tls, Verdict, hidden,
 };
-use crate::server;
+use crate::server::{self, Beside};
 
 /// A connection, or with a URL a request on one; a denial's JSON body and the audit name these.
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,7 @@ impl<'a> Url<'a> {
 impl Question {
     /// Status 0 for what is allowed, 1 for what is denied.
     pub(in crate::cli) fn answer(&self) -> anyhow::Result<ExitCode> {
-        let snapshot = self.snapshot()?;
+        let (snapshot, _beside) = self.snapshot()?;
         let peer = match &self.binary {
             Some(binary) if binary == Path::new(FORWARD) => Peer::Client,
             Some(binary) => Peer::Known(Identity {
@@ -117,7 +117,7 @@ impl Question {
         }
     }
 
-    fn snapshot(&self) -> anyhow::Result<Snapshot> {
+    fn snapshot(&self) -> anyhow::Result<(Snapshot, Beside)> {
         let config = self.source.read()?;
         let login = LoginName::try_from(self.login.clone())?;
         let known = config.logins.get(&login);
@@ -131,13 +131,14 @@ impl Question {
             let known: Vec<_> = kinds.keys().map(ToString::to_string).collect();
             format!("nobody gets {kind}; there is {}", known.join(", "))
         })?;
-        let generation = Generation(1);
         let (rules, named) = server::policy(&config, found.policy.as_ref())?;
+        let (rules, beside) = server::beside(rules, server::rules_memory(&config))?;
         let snapshot = match named {
-            Some((name, text)) => Snapshot::under(&name, &text, generation, &rules)?,
-            None => Snapshot::builtin(generation, &rules)?,
+            Some((name, text)) => Snapshot::under(&name, &text, Generation(1), &rules)?,
+            None => Snapshot::builtin(Generation(1), &rules)?,
         };
-        Ok(snapshot.below(&Arc::new(Operator::from(&config.egress))))
+        let operator = Arc::new(Operator::from(&config.egress));
+        Ok((snapshot.below(&operator), beside))
     }
 
     fn request(&self, snapshot: &Snapshot, flow: &Flow, url: &Url<'_>) -> ExitCode {

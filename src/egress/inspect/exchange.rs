@@ -193,14 +193,20 @@ impl Conversation {
             let inquiry = inquiry.clone();
             move |refusal| Turned::Refused(refusal, inquiry)
         };
-        let mut verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
+        let mut verdict = inquiry
+            .judge(&self.client, &snapshot)
+            .await
+            .map_err(refused(&inquiry))?;
         if let RequestVerdict::NeedsBody { limit } = verdict
             && let Some(unread) = body.take()
         {
             // It is never closed.
             let _turn = self.bodies.acquire().await;
             inquiry.held = Held::Body(gather(unread, limit).await.map_err(Turned::Body)?);
-            verdict = inquiry.judge(&snapshot).await.map_err(refused(&inquiry))?;
+            verdict = inquiry
+                .judge(&self.client, &snapshot)
+                .await
+                .map_err(refused(&inquiry))?;
         }
         let filled = self.fill(&mut head, body, &mut inquiry, &verdict).await?;
         let cleared = self.clear(verdict, &inquiry, filled.used).await?;

@@ -11,6 +11,7 @@ use super::head::Head;
 use crate::audit;
 use crate::egress::admission::{Case, Refusal, deny, note};
 use crate::egress::proxy::Client;
+use crate::egress::turns::Unjudged;
 use crate::policy::{Content, Denial, Flow, RequestDenial, RequestVerdict, Snapshot};
 
 /// What a request brings besides its head, kept for as long as it may be judged again.
@@ -45,16 +46,25 @@ pub(super) struct Inquiry {
 }
 
 impl Inquiry {
-    /// Asks the rules, on a thread where they may take their time (a second at most).
-    pub(super) async fn judge(&self, policy: &Arc<Snapshot>) -> Result<RequestVerdict, Refusal> {
-        let (this, policy) = (self.clone(), Arc::clone(policy));
-        let judging = tokio::task::spawn_blocking(move || {
+    /// Asks the rules, on a thread where they may take their time (a second at most for each of two questions).
+    pub(super) async fn judge(
+        &self,
+        client: &Client,
+        policy: &Arc<Snapshot>,
+    ) -> Result<RequestVerdict, Refusal> {
+        let this = self.clone();
+        let judging = move |policy: &Snapshot| {
             policy.judge_request(&this.flow, &this.head.request(this.held.content()))
-        });
-        judging.await.map_err(|error| {
-            tracing::error!(%error, "a judgement failed");
-            Refusal::Unavailable
-        })
+        };
+        let turns = &client.door.turns;
+        match turns.ask(client.subject.sandbox, policy, judging).await {
+            Ok(verdict) => Ok(verdict),
+            Err(Unjudged::Busy(reason)) => {
+                let denial = object(policy, reason);
+                Ok(RequestVerdict::Deny(Box::new(denial)))
+            }
+            Err(Unjudged::Failed) => Err(Refusal::Unavailable),
+        }
     }
 
     /// What the audit trail says of it, before it is judged.
@@ -135,15 +145,8 @@ impl Watch {
     }
 
     async fn objection(&self, policy: &Arc<Snapshot>) -> Option<RequestDenial> {
-        let object = |reason: &str| RequestDenial {
-            policy: None,
-            rule: None,
-            reason: reason.to_owned(),
-            protocol: None,
-            path: None,
-            generation: policy.generation(),
-        };
-        let permit = match self.inquiry.judge(policy).await {
+        let object = |reason| object(policy, reason);
+        let permit = match self.inquiry.judge(&self.client, policy).await {
             Ok(RequestVerdict::Allow(allowed)) => allowed.permit,
             Ok(RequestVerdict::Tunnel(permit)) => permit,
             Ok(RequestVerdict::Deny(denial)) => return Some(*denial),
@@ -162,5 +165,17 @@ impl Watch {
             Ok(Err(denial)) => Some(denial.into()),
             Err(_) => Some(object("this host's own addresses can't be read")),
         }
+    }
+}
+
+/// A denial that names no policy.
+fn object(policy: &Snapshot, reason: &str) -> RequestDenial {
+    RequestDenial {
+        policy: None,
+        rule: None,
+        reason: reason.to_owned(),
+        protocol: None,
+        path: None,
+        generation: policy.generation(),
     }
 }

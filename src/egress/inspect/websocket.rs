@@ -269,7 +269,7 @@ impl Court {
             held,
             ..self.watch.inquiry.clone()
         };
-        match inquiry.judge(&policy).await {
+        match inquiry.judge(client, &policy).await {
             Ok(RequestVerdict::Allow(allowed)) => match allowed.would_deny {
                 None => true,
                 Some(denial) => inquiry.note(client, &denial),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::archive::Files;
-use super::{BundleError, Contents, MANIFEST, Rules, Text, digest};
+use super::{BundleError, Contents, MANIFEST, Text, digest};
 
 /// Where sandgate's part is.
 const OWN: &str = "sandgate";
@@ -129,13 +129,10 @@ fn own(manifest: &Manifest, mut whole: Value) -> Result<Contents, BundleError> {
             }
             ("operator", value) => {
                 let text = text(&value)?;
-                contents.rules = Rules {
-                    module: None,
-                    data: Some(Text {
-                        name: format!("the bundle's {OWN}.operator"),
-                        text,
-                    }),
-                };
+                contents.rules.data = Some(Text {
+                    name: format!("the bundle's {OWN}.operator"),
+                    text,
+                });
             }
             (key, _) => {
                 return wrong(format!(

@@ -68,7 +68,7 @@ pub enum BundleError {
 }
 
 /// What a bundle holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Contents {
     /// What its manifest calls this state of it; may be empty.
     pub revision: String,
@@ -76,6 +76,14 @@ pub struct Contents {
     pub policies: BTreeMap<String, String>,
     /// The rules that it brings.
     pub rules: Rules,
+}
+
+impl PartialEq for Contents {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision
+            && self.policies == other.policies
+            && self.rules.say_the_same(&other.rules)
+    }
 }
 
 /// Whether a bundle may bring rules.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use regorus::Value;
+use serde::{Deserialize, Serialize};
 
-use super::{Cause, Engine, EngineError, object, strings};
+use super::{About, Answer, Cause, Engine, EngineError, object, strings};
 use crate::policy::check::{Condition, Subject};
 use crate::policy::request::Item;
 
@@ -26,7 +27,7 @@ pub(in crate::policy) struct Inquiry<'a> {
 }
 
 /// What the rules say. A rule is its endpoint and its position among that one's allows or denies.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::policy) enum Ruling {
     /// Everything is allowed; the first rule that did, if any was needed.
     Granted(Option<(usize, usize)>),
@@ -50,11 +51,10 @@ pub(in crate::policy) struct Asked {
 impl Engine {
     /// Asks the rules about a request.
     pub(in crate::policy) fn rule(&self, inquiry: &Inquiry<'_>) -> Result<Ruling, EngineError> {
-        let answer = self
-            .requests
-            .eval_with_input(input(inquiry))
-            .map_err(|error| EngineError(error.into()))?;
-        ruling(&answer).map_err(EngineError)
+        match self.ask(About::Request, input(inquiry))? {
+            Answer::Ruling(ruling) => Ok(ruling),
+            Answer::Decision(_) => Err(EngineError("an answer to something else".into())),
+        }
     }
 
     /// Every rule of the endpoints about every item, denies first.
@@ -185,7 +185,7 @@ fn number(value: &Value) -> Result<usize, Cause> {
     Ok(usize::try_from(value.as_u32()?)?)
 }
 
-fn ruling(answer: &Value) -> Result<Ruling, Cause> {
+pub(super) fn ruling(answer: &Value) -> Result<Ruling, Cause> {
     let rule = || -> Result<Option<(usize, usize)>, Cause> {
         match &answer["rule"] {
             Value::Undefined => Ok(None),

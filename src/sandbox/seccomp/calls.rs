@@ -124,6 +124,21 @@ pub(super) const GATE_LEGACY: &[c_long] = &[SYS_epoll_wait, SYS_poll, SYS_open, 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const GATE_LEGACY: &[c_long] = &[];
 
+/// What evaluates an operator's rules: memory, a socket that it has, its own end. No file, no new socket, no process.
+#[rustfmt::skip]
+pub(super) const JUROR: &[c_long] = &[
+    SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_futex, SYS_sched_yield, SYS_getrandom,
+    SYS_clock_gettime, SYS_restart_syscall, SYS_getpid, SYS_gettid, SYS_exit, SYS_exit_group,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack,
+    SYS_read, SYS_write, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_close,
+];
+
+/// What forks these, beside clone(2), which has conditions.
+#[rustfmt::skip]
+pub(super) const JUDGE: &[c_long] = &[
+    SYS_getppid, SYS_prctl, SYS_prlimit64, SYS_setrlimit, SYS_getrlimit, SYS_waitid, SYS_pidfd_send_signal, SYS_seccomp,
+];
+
 /// Sessions that may make user namespaces: what namespaces and mounts of one's own are made of. The kernel
 /// gives them to nobody outside of such a namespace (mount(2), setns(2), chroot(2)).
 #[rustfmt::skip]

@@ -135,7 +135,9 @@ pub(in crate::server) fn keep_apart(
     account: Option<Account>,
     uids: Uids,
 ) -> Result<Option<Account>, String> {
-    let taken = |id: u32| id == uids.gate || (uids.first..uids.first + uids.count).contains(&id);
+    let taken = |id: u32| {
+        id == uids.gate || id == uids.judge() || (uids.first..uids.first + uids.count).contains(&id)
+    };
     match account {
         Some(account) if taken(account.uid) || taken(account.gid) => Err(format!(
             "process: {}:{} lies among the daemon's own ids (`uids`); name another account",
