@@ -11,6 +11,7 @@ use crate::config::Allow;
 
 mod calls;
 mod sessions;
+mod thinkers;
 
 pub(crate) use sessions::SessionFilters;
 
@@ -80,34 +81,6 @@ impl Filter {
         let always = always.into_iter().flatten();
         let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
         compile(always, conditions, otherwise)
-    }
-
-    /// For what reads bytes of strangers: memory and the descriptors that it has.
-    pub(crate) fn reader() -> Result<Self, SeccompError> {
-        let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-        compile(calls::READER.iter(), Rules::new(), otherwise)
-    }
-
-    /// For what compiles an operator's rules and forks what evaluates them.
-    pub(crate) fn judge() -> Result<Self, SeccompError> {
-        let processes = masked(0, calls::NAMESPACES | calls::PARENT | calls::THREAD, 0)?;
-        let conditions = vec![
-            (libc::SYS_clone, vec![rule([processes])?]),
-            (libc::SYS_tgkill, aborts()?),
-        ];
-        let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-        compile(
-            calls::JUROR.iter().chain(calls::JUDGE),
-            conditions,
-            otherwise,
-        )
-    }
-
-    /// For what evaluates an operator's rules.
-    pub(crate) fn juror() -> Result<Self, SeccompError> {
-        let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-        let conditions = vec![(libc::SYS_tgkill, aborts()?)];
-        compile(calls::JUROR.iter(), conditions, otherwise)
     }
 
     /// Puts the filter in force on this thread and what it starts; sets no_new_privs on the way.
@@ -254,11 +227,6 @@ fn session_conditions(allow: Allow) -> Result<Rules, SeccompError> {
 fn limits() -> Result<Vec<SeccompRule>, SeccompError> {
     let unchanged = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     Ok(vec![rule([equal(0, 0)?])?, rule([unchanged])?])
-}
-
-/// The signal that a failed allocation ends a process with (abort(3)).
-fn aborts() -> Result<Vec<SeccompRule>, SeccompError> {
-    Ok(vec![rule([equal(2, libc::SIGABRT)?])?])
 }
 
 /// UNIX sockets; TCP and UDP over IPv4 and IPv6; netlink's route family, for getifaddrs(3).
