@@ -1,6 +1,6 @@
 //! The gate's side of the monitor's channel: requests out, answers and exits in, and the pool.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +21,13 @@ use crate::sys::reactor;
 mod keys;
 mod lease;
 mod paths;
+mod pool;
 mod stdio;
 mod witness;
 
 pub use lease::Lease;
 pub use paths::PathError;
+use pool::Pool;
 pub use stdio::Stdio;
 pub use witness::Witness;
 
@@ -86,27 +88,6 @@ pub struct Attached<F> {
     pub lost: F,
     /// What came of each reload while serving.
     pub reloads: mpsc::UnboundedReceiver<Renewal>,
-}
-
-/// Before the pool is refilled: those who wait for a session come first.
-const SESSIONS_FIRST: Duration = Duration::from_millis(5);
-
-/// Before a prepared sandbox that ended is replaced: what ends each of them ends one a second.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// Sandboxes that wait for their first session.
-#[derive(Debug, Default)]
-struct Pool {
-    ready: VecDeque<Lease>,
-    building: usize,
-    size: usize,
-}
-
-impl Pool {
-    /// The next one that lives: one can have ended before it was put here.
-    fn take(&mut self) -> Option<Lease> {
-        std::iter::from_fn(|| self.ready.pop_front()).find(Lease::lives)
-    }
 }
 
 /// What the other side said can't be: the monitor is gone or broken, and the gate must end.
@@ -184,98 +165,6 @@ impl Monitor {
         if let Err(refusal) = self.send(request) {
             // Without a monitor nothing is left to tell it about.
             tracing::debug!(%refusal, "not told");
-        }
-    }
-
-    /// Builds every kind's pool, of the size beside it. Called before the port opens, so that what can't be
-    /// confined is found out by the operator and not by a user; to this end one is built for an empty pool, too.
-    pub async fn fill_pools(
-        &self,
-        pools: impl IntoIterator<Item = (Kind, usize)>,
-    ) -> Result<(), Refusal> {
-        for (kind, size) in pools {
-            lock(&self.0.pools).entry(kind.clone()).or_default().size = size;
-            for _ in 0..size.max(1) {
-                let ready = self.build(&kind).await?;
-                let mut pools = lock(&self.0.pools);
-                let pool = pools.entry(kind.clone()).or_default();
-                pool.ready.push_back(ready);
-                let over = pool.ready.split_off(pool.ready.len().min(pool.size));
-                drop((pools, over));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the prepared sandboxes back, which were made by an earlier configuration, and prepares new
-    /// ones in the background.
-    pub fn renew_pools(&self, pools: impl IntoIterator<Item = (Kind, usize)>) {
-        let old: Vec<_> = lock(&self.0.pools)
-            .values_mut()
-            .map(|pool| {
-                pool.size = 0;
-                std::mem::take(&mut pool.ready)
-            })
-            .collect();
-        drop(old);
-        for (kind, size) in pools {
-            lock(&self.0.pools).entry(kind.clone()).or_default().size = size;
-            self.refill(&kind, SESSIONS_FIRST);
-        }
-    }
-
-    async fn build(&self, kind: &Kind) -> Result<Lease, Refusal> {
-        match self.ask(Request::Build { kind: kind.clone() }).await? {
-            Given::Sandbox(lease) => Ok(lease),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// A fresh sandbox of this kind, from its pool where one is ready.
-    pub async fn lease(&self, kind: &Kind) -> Result<Lease, Refusal> {
-        let ready = lock(&self.0.pools).get_mut(kind).and_then(Pool::take);
-        let lease = match ready {
-            Some(ready) => ready,
-            None => self.build(kind).await?,
-        };
-        self.refill(kind, SESSIONS_FIRST);
-        Ok(lease)
-    }
-
-    /// A prepared sandbox that has ended by itself gives way to a new one.
-    fn replace(&self, gone: SandboxId) {
-        let holds = |pool: &Pool| pool.ready.iter().any(|lease| lease.id() == gone);
-        let kind = lock(&self.0.pools)
-            .iter()
-            .find_map(|(kind, pool)| holds(pool).then(|| kind.clone()));
-        if let Some(kind) = kind {
-            self.refill(&kind, AGAIN);
-        }
-    }
-
-    /// Builds in the background what the pool lacks. A failure is logged; the next lease tries again.
-    fn refill(&self, kind: &Kind, after: Duration) {
-        let missing = {
-            let mut pools = lock(&self.0.pools);
-            let pool = pools.entry(kind.clone()).or_default();
-            pool.ready.retain(Lease::lives);
-            let missing = pool.size.saturating_sub(pool.ready.len() + pool.building);
-            pool.building += missing;
-            missing
-        };
-        for _ in 0..missing {
-            let (monitor, kind) = (self.clone(), kind.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(after).await;
-                let built = monitor.build(&kind).await;
-                let mut pools = lock(&monitor.0.pools);
-                let pool = pools.entry(kind).or_default();
-                pool.building -= 1;
-                match built {
-                    Ok(ready) => pool.ready.push_back(ready),
-                    Err(refusal) => tracing::warn!(%refusal, "the pool is not refilled"),
-                }
-            });
         }
     }
 
