@@ -18,6 +18,9 @@ pub(super) struct Question {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Print metrics in the text format of Prometheus, for a collector of text files.
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
 }
 
 impl Question {
@@ -28,6 +31,8 @@ impl Question {
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", as_json(&status))?;
+        } else if self.metrics {
+            out.write_all(as_metrics(&status).as_bytes())?;
         } else {
             out.write_all(as_text(&status).as_bytes())?;
         }
@@ -101,6 +106,35 @@ fn bundle_as_text(bundle: &BundleStanding) -> String {
         ),
     };
     format!("bundle: revision {revision:?}, ETag {etag}, {fetched}, of {url}{signed}\n{failure}")
+}
+
+/// Prometheus' exposition format, version 0.0.4. Times are seconds since 1970.
+fn as_metrics(status: &Status) -> String {
+    let gauge = |name: &str, help: &str, value: u64| {
+        format!(
+            "# HELP sandgate_{name} {help}\n# TYPE sandgate_{name} gauge\nsandgate_{name} {value}\n"
+        )
+    };
+    let bundle = status.bundle.as_ref().map(|bundle| {
+        let failed = u64::from(bundle.failure.is_some());
+        gauge("bundle_failed", "1 while no good bundle comes.", failed)
+    });
+    let failed = u64::from(status.failure.is_some());
+    [
+        gauge(
+            "reload_failed",
+            "1 while what was read last is bad.",
+            failed,
+        ),
+        gauge("generation", "What is in force.", status.generation),
+        gauge(
+            "generation_taken_seconds",
+            "When it was taken.",
+            status.loaded,
+        ),
+        bundle.unwrap_or_default(),
+    ]
+    .concat()
 }
 
 fn as_json(status: &Status) -> serde_json::Value {

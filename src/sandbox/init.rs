@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
@@ -60,7 +60,8 @@ fn prepare(birth: &mut Birth<'_>) -> Result<(), Box<dyn std::error::Error>> {
     for group in std::mem::take(&mut birth.joins) {
         rustix::io::write(group, b"0").map_err(|e| format!("join cgroup: {e}"))?;
     }
-    close_all_but(&birth.report)?;
+    // Init holds nothing open: not the monitor's channel, not other sandboxes.
+    sys::descriptors::close_all_but(birth.report.as_fd(), 0)?;
     rustix::thread::set_name(c"sg-init")?;
     sys::signals::reset()?;
     sys::signals::reap_children_automatically()?;
@@ -102,16 +103,6 @@ fn require_reader(report: &OwnedFd) -> io::Result<()> {
     } else {
         Ok(())
     }
-}
-
-/// Init holds nothing open: not the monitor's channel, not other sandboxes.
-fn close_all_but(kept: &OwnedFd) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let kept = kept.as_raw_fd().cast_unsigned();
-    if kept > 0 {
-        sys::descriptors::close_range(0, kept - 1)?;
-    }
-    sys::descriptors::close_range(kept + 1, u32::MAX)
 }
 
 fn sleep_forever() -> ! {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,7 +48,7 @@ pub(super) fn run(
     supervisor: Pid,
 ) -> Result<(), JudgeError> {
     let proof = SingleThreaded::prove()?;
-    keep_only(&gate)?;
+    sys::descriptors::close_all_but(gate.as_fd(), 3)?;
     sandbox::forbid_core_dumps()?;
     sandbox::drop_to(account, footing)?;
     supervisor::die_with(supervisor)?;
@@ -178,7 +178,7 @@ pub fn beside(rules: Rules, memory: u64) -> io::Result<(Rules, Beside)> {
     let (near, far) = UnixStream::pair()?;
     let (child, (near, _)) = fork_with(&proof, 0, (near, far), |(_, far)| {
         supervisor::begin_child(c"sg-judge", &[]);
-        let begun = keep_only(&far)
+        let begun = sys::descriptors::close_all_but(far.as_fd(), 3)
             .and_then(|()| sandbox::forbid_core_dumps().map_err(io::Error::other))
             .and_then(|()| confine());
         match begun {
@@ -203,15 +203,6 @@ fn confine() -> io::Result<Filter> {
     let judge = Filter::judge().map_err(io::Error::other)?;
     judge.apply().map_err(io::Error::other)?;
     Ok(juror)
-}
-
-/// Closes all that the parent has open, but the standard streams and this.
-fn keep_only(socket: &UnixStream) -> io::Result<()> {
-    let kept = u32::try_from(socket.as_raw_fd()).map_err(io::Error::other)?;
-    if kept > 3 {
-        sys::descriptors::close_range(3, kept - 1)?;
-    }
-    sys::descriptors::close_range(kept + 1, u32::MAX)
 }
 
 impl Drop for Beside {

@@ -1,7 +1,7 @@
 //! Descriptors across execve(2).
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` up CLOEXEC, also those that nobody here knows of (close_range(2)).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
@@ -33,6 +33,15 @@ pub fn take_inherited(first: RawFd, count: u32) -> io::Result<Vec<OwnedFd>> {
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     (first..last).map(take).collect()
+}
+
+/// Closes every descriptor from `first` up but `kept`: see `close_range`.
+pub fn close_all_but(kept: BorrowedFd<'_>, first: u32) -> io::Result<()> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    if kept > first {
+        close_range(first, kept - 1)?;
+    }
+    close_range(first.max(kept + 1), u32::MAX)
 }
 
 /// Closes every descriptor from `first` to `last`, whoever owns it: for a child that keeps none of

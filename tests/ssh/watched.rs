@@ -30,6 +30,19 @@ fn status(daemon: &Daemon<'_>) -> (i32, Value) {
     (said.code(), serde_json::from_str(&said.out()).unwrap())
 }
 
+/// The value of a metric.
+fn metric(daemon: &Daemon<'_>, name: &str) -> String {
+    let socket = format!("/run/sandgate/{}.sock", daemon.id());
+    let question = ["status", "--metrics", "--socket", &socket];
+    let said = run(&mut sandgate(daemon.world, &Setup::closed(), &question), 20).out();
+    let values: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .collect();
+    assert_eq!(values.len(), 1, "{said}");
+    values[0].to_owned()
+}
+
 /// As an editor does: beside it, and over it.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
@@ -125,11 +138,15 @@ fn a_bad_file_keeps_what_was_or_shuts_everything() {
         let reason = said["failure"]["reason"].as_str().unwrap();
         assert!(reason.contains("policy.yaml:1:10"), "{reason}");
         assert!(daemon.stderr().contains("the new configuration is bad"));
+        assert_eq!(metric(&daemon, "sandgate_reload_failed"), "1");
+        assert_eq!(metric(&daemon, "sandgate_generation"), "1");
         daemon.ssh().run("true").expect_code(0);
         replace(&policy, &policy_with(ALLOW_CURL));
         assert!(wait_until(SOON, || reloads(&daemon).len() == 2));
         assert!(comes(&master, code), "{reload}");
         assert_eq!(status(&daemon).0, 0);
+        assert_eq!(metric(&daemon, "sandgate_reload_failed"), "0");
+        assert_eq!(metric(&daemon, "sandgate_generation"), "2");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -163,7 +163,8 @@ fn in_child<T: Serialize + DeserializeOwned>(
         for name in &who.secrets {
             sys::environment::wipe(proof, name);
         }
-        let said = only(&writer)
+        // A child inherits its parent's lines, and is not to speak on them.
+        let said = sys::descriptors::close_all_but(writer.as_fd(), 3)
             .map_err(|error| error.to_string())
             .and_then(|()| body(parent));
         let written = postcard::to_allocvec(&said).map_err(io::Error::other);
@@ -182,18 +183,6 @@ fn in_child<T: Serialize + DeserializeOwned>(
         let problem = format!("{} ended without an answer", name.to_string_lossy());
         Err(problem)
     }))
-}
-
-/// Closes everything but this and the standard ones: a child inherits its parent's lines, and is not to speak on
-/// them.
-fn only(writer: &OwnedFd) -> io::Result<()> {
-    let Ok(number) = u32::try_from(writer.as_raw_fd()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    if number > 3 {
-        sys::descriptors::close_range(3, number - 1)?;
-    }
-    sys::descriptors::close_range(number + 1, u32::MAX)
 }
 
 /// All that is written until the pipe's end; `None` if that does not come in time, or too much does.
