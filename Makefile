@@ -1,5 +1,6 @@
 # run: build and serve on 127.0.0.1:2222 · test: every test · fuzz: each target for a minute · bench
-# image: localhost/sandgate, for containers (docs/container.md) · kernels: tests on other ones (docs/kernels.md)
+# image: localhost/sandgate, for containers (docs/container.md) · image-test: that it works, under podman
+# kernels: tests on other ones (docs/kernels.md)
 #
 # All of them install what is missing with apt-get, and need root for the same reason that the
 # daemon does: it makes namespaces, mounts and cgroups, and drops to other users.
@@ -7,16 +8,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test fuzz bench image kernels root cargo
+.PHONY: run test fuzz bench image image-test kernels root cargo
 
 FUZZ_SECONDS ?= 60
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config
 # Ubuntu has Chromium as a snap only: the browser's tests say there that it is missing.
 # VS Code's server comes from npm, which NodeSource's packages have and Debian's have apart.
-TEST_PACKAGES := $(BUILD_PACKAGES) bubblewrap busybox-static $(if $(shell grep -sx ID=debian /etc/os-release),chromium-headless-shell) crun delve openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl default-jdk-headless e2fsprogs g++ git golang-go \
+TEST_PACKAGES := $(BUILD_PACKAGES) bubblewrap busybox-static $(if $(shell grep -sx ID=debian /etc/os-release),chromium-headless-shell) crun delve openssh-client openssh-sftp-server $(if $(CI),openssh-server python3-yaml) curl default-jdk-headless e2fsprogs g++ gdb git golang-go \
     iproute2 keyutils lftp libssl-dev $(if $(shell command -v npm),,npm) nmap oathtool podman \
-    procps python3 python3-venv rclone rsync socat sshfs strace tinyproxy-bin uidmap util-linux
+    procps python3 python3-venv rclone rsync socat sshfs strace tinyproxy-bin tmux uidmap util-linux
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 
 # Under sudo the invoking user's Rust is used where root has none.
@@ -77,6 +78,12 @@ bench: root cargo
 image: root cargo
 	$(call install,buildah debootstrap)
 	@deploy/container/image.sh
+
+# Seconds; before it minutes for the image, where there is none.
+image-test: root cargo
+	$(call install,buildah debootstrap iproute2 openssh-client podman python3)
+	@podman image exists "$${IMAGE:-localhost/sandgate}" || deploy/container/image.sh
+	@tests/image/run.sh
 
 kernels: root cargo
 	$(call install,$(BUILD_PACKAGES) binutils busybox-static cpio debootstrap e2fsprogs kmod python3 qemu-system-x86)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Activation, Config, Invoker, RuleFiles};
+use crate::config::{Activation, Config, Gap, Invoker, RuleFiles};
 use crate::policy::{LoadError, Rules};
 use crate::server::{self, Launch};
 
@@ -26,9 +26,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve SSH in the foreground, as root or as a user (docs/rootless.md).
-    Serve(Source),
+    Serve(Service),
     /// Check the configuration, its policies and this host, without serving.
-    Check(Source),
+    Check(Service),
     /// Say what this host can enforce, and whether `serve` would start.
     Doctor(doctor::Question),
     /// Serve as sshd(8) would, by its command line and configuration (needs root).
@@ -53,6 +53,16 @@ struct Source {
     config: Option<PathBuf>,
     #[command(flatten)]
     rules: RuleArguments,
+}
+
+/// What is served.
+#[derive(Debug, clap::Args)]
+struct Service {
+    #[command(flatten)]
+    source: Source,
+    /// What is done without where it can't be enforced, besides what `accept_weaker` names (docs/configuration.md)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    accept_weaker: Vec<Gap>,
 }
 
 /// What judges.
@@ -95,11 +105,19 @@ impl Source {
     }
 }
 
+impl Service {
+    fn read(&self) -> anyhow::Result<Config> {
+        let mut config = self.source.read()?;
+        config.accept_weaker = (config.accept_weaker).and_spoken(self.accept_weaker.clone());
+        Ok(config)
+    }
+}
+
 /// Runs what the command line asks for; errors are one message on standard error and status 1.
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Serve(source) => serve(&source),
-        Command::Check(source) => check(&source),
+        Command::Serve(service) => serve(&service),
+        Command::Check(service) => check(&service),
         Command::Doctor(question) => question.answer(),
         Command::Sshd(arguments) => return sshd::run(&arguments),
         Command::Policy(command) => command.run(),
@@ -113,18 +131,18 @@ pub fn run() -> ExitCode {
     })
 }
 
-fn serve(source: &Source) -> anyhow::Result<ExitCode> {
+fn serve(service: &Service) -> anyhow::Result<ExitCode> {
     server::log_to_stderr(server::LOG);
     let activation = Activation::from_environment();
     Ok(server::serve(
-        source.read()?,
+        service.read()?,
         &activation,
-        Launch::default(),
+        &mut Launch::default(),
     )?)
 }
 
-fn check(source: &Source) -> anyhow::Result<ExitCode> {
-    let config = source.read()?;
+fn check(service: &Service) -> anyhow::Result<ExitCode> {
+    let config = service.read()?;
     let checked = server::check(config, &Activation::from_environment())?;
     for warning in checked.warnings() {
         println!("warning: {warning}");

@@ -31,7 +31,6 @@ mod manners;
 mod outside;
 mod providers;
 mod reloading;
-mod rootless;
 mod rules;
 mod sandbox;
 mod set_env;
@@ -41,6 +40,7 @@ pub mod sshd;
 mod text;
 mod uids;
 mod unwelcome;
+mod weaker;
 
 pub use activation::Activation;
 pub use assign::{Assignments, Shown};
@@ -59,7 +59,6 @@ pub use manners::{Manners, Penalties, Rekey, Startups, TEXT_BYTES, Timeouts};
 pub use outside::{Allow, Network};
 pub use providers::{Injection, Piece, Provider, Providers, SecretCommand, Source};
 pub use reloading::{OnFailure, Reloading};
-pub use rootless::{OneUid, Rootless};
 pub use rules::RuleFiles;
 pub use sandbox::{Scope, Sharing};
 pub use set_env::Variables;
@@ -67,6 +66,7 @@ pub use sftp::Sftp;
 pub use signatures::Signatures;
 pub use text::parse;
 pub use unwelcome::Unwelcome;
+pub use weaker::{Accepted, Gap, list as list_gaps};
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
 #[derive(Debug, thiserror::Error)]
@@ -117,8 +117,10 @@ pub struct Config {
     pub uids: Uids,
     /// Sandboxes kept ready for each login.
     pub pool: usize,
-    /// What this kernel can't enforce and the operator accepts.
-    pub accept_weaker: Vec<Gap>,
+    /// Sandboxes of no kind yet that are begun ahead of need.
+    pub blanks: usize,
+    /// What can't be enforced here and the operator does without.
+    pub accept_weaker: Accepted,
     /// Where root asks about sandboxes; `None` is `PID.sock` in /run/sandgate, or in a user's own.
     pub admin: Option<PathBuf>,
     /// The key that the built-in default makes for an invoker who has none.
@@ -135,8 +137,6 @@ pub struct Config {
     pub providers: Providers,
     /// The model endpoints that definitions may name.
     pub inference: inference::Routes,
-    /// What is accepted where an ordinary user serves.
-    pub rootless: Rootless,
 }
 
 /// One login.
@@ -219,31 +219,6 @@ impl Default for Uids {
             first: 1_900_000_001,
             count: 4096,
         }
-    }
-}
-
-/// Something that an older kernel can't enforce. Naming it in `accept_weaker` is the operator's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gap {
-    /// Before Landlock ABI 3 (Linux 6.2) files in read-only trees can be truncated by who may write them otherwise.
-    LandlockTruncate,
-    /// Before Landlock ABI 5 (Linux 6.10) ioctl(2) on devices is not restricted by Landlock.
-    LandlockIoctl,
-    /// Before Landlock ABI 6 (Linux 6.12) sessions of one sandbox can signal one another.
-    LandlockScopes,
-    /// Before Linux 6.3 a program can run from memory (memfd_create(2)) under a name of its own.
-    MemfdExec,
-}
-
-impl std::fmt::Display for Gap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::LandlockTruncate => "landlock_truncate",
-            Self::LandlockIoctl => "landlock_ioctl",
-            Self::LandlockScopes => "landlock_scopes",
-            Self::MemfdExec => "memfd_exec",
-        })
     }
 }
 

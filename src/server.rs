@@ -3,10 +3,12 @@
 //! ```text
 //! serve (root; waits, and clears up) ─┬─ keeper (root: secrets, where there are any or may be)
 //!                                     ├─ judge (unprivileged: evaluates an operator's rules)
+//!                                     ├─ bundle (root: gets policies, where they come from one)
 //!                                     ├─ monitor (root, one thread, no network)
 //!                                     └─ gate (unprivileged: SSH, policy, egress)
 //! ```
 
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -23,10 +25,12 @@ use crate::policy::bundle::Contents;
 use crate::sandbox::{self, BundleListener, CapabilityError, Channel, Footing, Lines, Tree, Wants};
 use crate::sys;
 use crate::sys::clone::{Child, SingleThreaded, fork_with};
+use claim::Claim;
 use rootless::Rootless;
 
 mod bundle;
 mod check;
+mod claim;
 pub mod doctor;
 mod files;
 mod gate;
@@ -48,6 +52,7 @@ mod texts;
 mod watch;
 
 pub use check::{CheckError, Checked};
+pub use claim::ClaimError;
 pub use judge::{Beside, beside, memory as rules_memory};
 pub use keys::sift as sift_host_keys;
 pub use launch::{Entrance, Ground, Hangup, Launch};
@@ -70,6 +75,9 @@ pub enum ServerError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another daemon has ids of this one's.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// Root could ask nothing.
     #[error("admin: cannot listen on {}: {source}; name another path", path.display())]
     Admin {
@@ -116,11 +124,11 @@ pub fn log_to_stderr(otherwise: &str) {
 }
 
 /// Serves until a signal or a failure ends it. Everything that can be checked is checked before any
-/// process, socket or thread exists.
+/// process, socket or thread exists; until then `launch` is left as it is, its connection open.
 pub fn serve(
     config: Config,
     activation: &Activation,
-    launch: Launch,
+    launch: &mut Launch,
 ) -> Result<ExitCode, ServerError> {
     let wrong = |step| move |source| ServerError::Process { step, source };
     let sockets = notify::take_sockets(activation.sockets).map_err(wrong("systemd's sockets"))?;
@@ -152,30 +160,33 @@ pub fn serve(
         tracing::warn!("{warning}");
     }
     keys::make_missing(checked.config())?;
-    keeps::grow(&checked)?;
+    let damaged = keeps::grow(&checked)?;
+    let checked = checked.without(damaged);
     let ground = launch.ground;
     let run = |served| {
+        let (claim, checked) = claimed(checked, launch)?;
         let controllers = &checked.charter().holders.controllers;
         let tree = Tree::create(controllers).map_err(|source| ServerError::Cgroup { source })?;
-        let configured = checked.config().admin.as_deref();
+        let configured = checked.config().admin.clone();
         let (place, admin) =
-            Place::open(configured, &usual).map_err(|source| ServerError::Admin {
-                path: configured.unwrap_or(&usual).to_owned(),
+            Place::open(configured.as_deref(), &usual).map_err(|source| ServerError::Admin {
+                path: configured.unwrap_or(usual),
                 source,
             })?;
         tracing::debug!(socket = %place.path().display(), "root may ask for sandboxes");
         let given = Given {
             tree,
+            claim,
             sockets,
             admin,
         };
         let plan = Plan {
-            checked: &checked,
+            checked,
             notifier: &notifier,
             served,
             bundle: started.map(|started| (who, started)),
         };
-        let ended = start(plan, given, launch).map_err(wrong("start"));
+        let ended = start(plan, given, std::mem::take(launch)).map_err(wrong("start"));
         place.close();
         ended
     };
@@ -183,6 +194,19 @@ pub fn serve(
         Ground::Foreground => run(None),
         Ground::Background => {
             launch::detach(|served| run(Some(served))).map_err(wrong("go to the background"))
+        }
+    }
+}
+
+/// Sees to it that no other daemon has this one's ids. A user's are the user's, by the host's subordinate ones.
+fn claimed(checked: Checked, launch: &Launch) -> Result<(Option<Claim>, Checked), ClaimError> {
+    let uids = checked.config().uids;
+    match (checked.charter().footing, &launch.entrance) {
+        (Footing::Subordinate | Footing::OneId, _) => Ok((None, checked)),
+        (Footing::Root, Entrance::Listeners) => Ok((Some(Claim::all(uids)?), checked)),
+        (Footing::Root, Entrance::One(_)) => {
+            let (claim, part) = Claim::part(uids)?;
+            Ok((Some(claim), checked.with_uids(part)))
         }
     }
 }
@@ -242,7 +266,7 @@ fn wants(config: &Config, given: bool) -> Wants {
 
 /// What all processes know.
 struct Plan<'a> {
-    checked: &'a Checked,
+    checked: Checked,
     notifier: &'a notify::Notifier,
     /// Gets a byte once clients are served.
     served: Option<OwnedFd>,
@@ -253,6 +277,8 @@ struct Plan<'a> {
 /// What the processes get that is opened before them.
 struct Given {
     tree: Tree,
+    /// The supervisor's alone.
+    claim: Option<Claim>,
     /// systemd's.
     sockets: Vec<(SocketAddr, socket2::Socket)>,
     /// The listener for root's questions.
@@ -270,7 +296,7 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
     let life = launch.life();
     let supervisor = supervisor::Supervisor::prepare(life)?;
     let (given, keeper, secrets) = start_keeper(&one_thread, (checked.config(), life), given)?;
-    let (given, secrets, judge, court) = start_judge(&one_thread, checked, (given, secrets))?;
+    let (given, secrets, judge, court) = start_judge(&one_thread, &checked, (given, secrets))?;
     let contents = bundle
         .as_ref()
         .map(|(_, started)| started.held.contents.clone());
@@ -294,38 +320,25 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
         admin: given.admin,
         bundle: listener,
     };
-    let given = (given.tree, gate_end, lines, door);
-    let footing = checked.charter().footing;
-    let monitors = footing.monitors_namespaces();
+    let kept = (given.tree, given.claim);
+    let monitors = checked.charter().footing.monitors_namespaces();
+    let given = (kept, gate_end, lines, door, checked);
     let (monitor, given) = fork_with(&one_thread, monitors, given, |given| {
-        let (tree, gate_end, lines, door) = given;
-        drop((gate_end, door));
+        let ((tree, claim), gate_end, lines, door, checked) = given;
+        drop((claim, gate_end, door));
         supervisor::begin_child(c"sg-monitor", &[Signal::SIGHUP]);
-        if let Err(error) = sandbox::settle_monitor(footing) {
-            supervisor::end_child(Err(error));
-        }
-        if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
-            supervisor::end_child(Err(error));
-        }
-        let charter = checked.charter().clone();
-        let mut reloader = reload::Reloader::new(checked, notifier, contents);
-        supervisor::end_child(sandbox::serve_as_monitor(
-            charter,
-            tree,
-            lines,
-            |occasion| reloader.reload(occasion),
-        ))
+        be_monitor(checked, (tree, lines), (notifier, contents))
     })?;
-    let (tree, gate_end, lines, door) = given;
+    let (kept, gate_end, lines, door, checked) = given;
     drop(lines);
-    let given = (tree, gate_end, door);
-    let (gate, given) = fork_with(&one_thread, 0, given, |(tree, gate_end, door)| {
+    let given = (kept, gate_end, door);
+    let (gate, given) = fork_with(&one_thread, 0, given, |(kept, gate_end, door)| {
         // The lock on the daemon's cgroup stays with supervisor and monitor.
-        drop(tree);
+        drop(kept);
         supervisor::begin_child(c"sg-gate", &[]);
-        supervisor::end_child(gate::run(checked, gate_end, door, notifier))
+        supervisor::end_child(gate::run(&checked, gate_end, door, notifier))
     })?;
-    let (tree, gate_end, door) = given;
+    let ((tree, _claim), gate_end, door) = given;
     // The connection, if there is one, ends with the gate.
     drop((gate_end, door));
     sandbox::keep_supervisors().map_err(std::io::Error::other)?;
@@ -341,6 +354,31 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
         files: files.transpose()?,
     };
     supervisor.watch(family, checked.config().manners.drain, notifier)
+}
+
+/// The monitor keeps of what was checked what it needs: each fork of its copies all that is left.
+fn be_monitor(
+    checked: Checked,
+    (tree, lines): (Tree, Lines),
+    (notifier, bundle): (&notify::Notifier, Option<Contents>),
+) -> Infallible {
+    if let Err(error) = sandbox::settle_monitor(checked.charter().footing) {
+        supervisor::end_child(Err(error));
+    }
+    if let Err(error) = sandbox::keep_monitors(wants(checked.config(), false)) {
+        supervisor::end_child(Err(error));
+    }
+    if let Err(error) = sys::memory::share_constants() {
+        supervisor::end_child(Err(error));
+    }
+    let (config, charter) = checked.into_parts();
+    let mut reloader = reload::Reloader::new((config, charter.holders.clone()), notifier, bundle);
+    supervisor::end_child(sandbox::serve_as_monitor(
+        charter,
+        tree,
+        lines,
+        |occasion| reloader.reload(occasion),
+    ))
 }
 
 /// Starts the process that has the secrets, where there are any or a reload may bring some, before the others: these
@@ -361,8 +399,8 @@ fn start_keeper(
         one_thread,
         0,
         given,
-        |(Given { tree, .. }, secrets, say_secrets)| {
-            drop(secrets);
+        |(Given { tree, claim, .. }, secrets, say_secrets)| {
+            drop((secrets, claim));
             supervisor::begin_child(c"sg-keeper", &[Signal::SIGHUP]);
             let kept = keeper::run(config, &tree, &say_secrets, supervisor);
             supervisor::end_child(kept)

@@ -19,7 +19,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Daemon, Running, Setup, World, patient, run, sandgate, wait_until};
+use support::{Daemon, Setup, World, patient, run, sandgate, wait_until};
 
 fn bounded(bounds: &str) -> Setup {
     Setup {
@@ -251,108 +251,65 @@ fn processor_time_is_bounded() {
     assert!(free > 0.15, "the control: {free} processors");
 }
 
-/// How long `ssh true` takes, the median of some.
-fn median_login(daemon: &Daemon) -> Duration {
-    let once = || {
-        let mut command = daemon.ssh().command();
-        let before = Instant::now();
-        let output = command.arg("true").output().expect("ssh");
-        assert!(output.status.success(), "{output:?}");
-        before.elapsed()
+/// The processors' time that three processes get in four seconds that begin at a moment of the system's clock.
+const CONTEND: &str = r"
+import os, sys, time
+begin, now = float(sys.argv[1]), lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+children = []
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        while now() < begin: pass
+        before = time.process_time()
+        while now() < begin + 4: pass
+        os.write(1, b'%f\n' % (time.process_time() - before))
+        os._exit(0)
+    children.append(pid)
+for pid in children: os.waitpid(pid, 0)
+";
+
+/// What two sandboxes with these weights get of one processor that both want, as a ratio.
+fn shared_out(one: u32, other: u32) -> f64 {
+    let world = World::new();
+    let setup = Setup {
+        login: format!(
+            "    sandbox: {{bounds: {{cpu_weight: {one}}}}}\n  other:\n    authorized_keys: [authorized_keys]\n    \
+             policy: policy.yaml\n    sandbox: {{bounds: {{cpu_weight: {other}}}}}\n"
+        ),
+        ..Setup::closed()
     };
-    let mut times: Vec<Duration> = (0..11).map(|_| once()).collect();
-    times.sort();
-    times[times.len() / 2]
-}
-
-/// Others use the machine as well: a bomb may be given a second and third chance to be harmless.
-#[track_caller]
-fn neighbours_hardly_notice(bounds: &str, bomb: &str) {
-    let world = World::new();
-    let daemon = Daemon::start(&world, &bounded(bounds));
-    let mut measured = Vec::new();
-    for _ in 0..3 {
-        let before = median_login(&daemon);
-        let mut bombing = daemon.ssh().seconds(60).start(python(bomb));
-        bombing.expect_output("bombing");
-        let during = median_login(&daemon);
-        assert!(!bombing.has_ended(), "it is over already");
-        bombing.kill();
-        if during < before * 2 {
-            return;
-        }
-        measured.push((before, during));
-        let calm = || daemon.session_processes().is_empty();
-        assert!(wait_until(Duration::from_secs(10), calm), "it goes on");
-    }
-    panic!("`ssh true` before and during: {measured:?}");
-}
-
-#[test]
-fn neighbours_hardly_notice_a_fork_bomb() {
-    let bomb = r#"
-import os
-print("bombing", flush=True)
-while True:
-    try: os.fork()
-    except OSError: pass
-"#;
-    neighbours_hardly_notice("processes: 200", bomb);
+    // Everything that comes from it stays on the first processor (sched_setaffinity(2)).
+    let daemon = Daemon::start_by(&world, &setup, |command| {
+        let mut pinned = Command::new("/usr/bin/taskset");
+        pinned.args(["--cpu-list", "0"]).arg(command.get_program());
+        pinned.args(command.get_args());
+        pinned.current_dir(&world.dir).env_remove("RUST_LOG");
+        pinned
+    });
+    let masters = [daemon.ssh().master(), daemon.ssh().user("other").master()];
+    // The clock of the boot is the same inside; by then both have begun.
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let now: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    let begin = now + patient(Duration::from_secs(2)).as_secs_f64();
+    let running = masters.each_ref().map(|master| {
+        let line = format!("exec /usr/bin/python3 -I -c \"{CONTEND}\" {begin}");
+        master.ssh().seconds(60).start(line)
+    });
+    let [one, other] = running.map(|running| {
+        let told = running.finish().expect_code(0).out();
+        told.lines()
+            .map(|line| line.parse::<f64>().unwrap())
+            .sum::<f64>()
+    });
+    assert!(one > 0.0 && other > 0.0, "{one} {other}");
+    other / one
 }
 
 #[test]
-fn neighbours_hardly_notice_a_memory_bomb() {
-    // Each child dies of it as soon as it is made: the session's group is never empty.
-    let bomb = r#"
-import mmap
-print("bombing", flush=True)
-held = mmap.mmap(-1, 120 << 20)
-while True:
-    for page in range(0, len(held), 4096): held[page] = 1
-    held.madvise(mmap.MADV_DONTNEED)
-"#;
-    neighbours_hardly_notice("memory: 160MiB, cpu_weight: 50", bomb);
-}
-
-#[test]
-fn neighbours_hardly_notice_a_full_disk() {
-    let bomb = r#"
-import os
-print("bombing", flush=True)
-while True:
-    try:
-        with open("/tmp/filler", "wb", buffering=0) as file:
-            while True: file.write(bytes(1 << 20))
-    except OSError: os.unlink("/tmp/filler")
-"#;
-    neighbours_hardly_notice("disk: 64MiB", bomb);
-}
-
-/// Thirty-two processes that do nothing but run.
-const BUSY: &str = r#"
-import os
-for _ in range(5): os.fork()
-print("bombing", flush=True)
-while True: pass
-"#;
-
-#[test]
-fn neighbours_hardly_notice_a_busy_one() {
-    neighbours_hardly_notice("", BUSY);
-}
-
-#[test]
-fn the_same_outside_every_group_is_noticed() {
-    let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
-    let before = median_login(&daemon);
-    let mut command = world.on_host("/bin/sh");
-    command.arg("-c").arg(python(BUSY));
-    let mut bombing = Running::start(&mut command, Duration::from_secs(60));
-    bombing.expect_output("bombing");
-    let during = median_login(&daemon);
-    bombing.kill();
-    assert!(during > before * 2, "{before:?}, then {during:?}");
+fn a_sandbox_has_as_much_of_a_processor_as_its_weight_among_those_who_want_it() {
+    let (even, uneven) = (shared_out(100, 100), shared_out(50, 200));
+    assert!((0.67..1.5).contains(&even), "{even} of equal weights");
+    assert!((2.7..6.0).contains(&uneven), "{uneven} of 1 to 4");
 }
 
 /// The same command on a host whose kernel has no controller: /proc/self/cgroup names none of the first version, and

@@ -18,7 +18,7 @@ const FLOORS: [(Neighbours, &[&str]); 7] = [
     (Neighbours::Apart, &["sys", "yaml", "sftp"]),
     (Neighbours::Together, &["config", "model"]),
     (Neighbours::Apart, &["policy"]),
-    (Neighbours::Together, &["audit", "recording", "metrics"]),
+    (Neighbours::Together, &["audit"]),
     (Neighbours::Apart, &["sandbox", "egress"]),
     (Neighbours::Apart, &["ssh"]),
     (Neighbours::Together, &["main", "server", "admin", "cli"]),

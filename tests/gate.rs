@@ -84,6 +84,28 @@ fn the_monitor_is_one_thread_of_root_without_a_network() {
     assert!(sockets(daemon.gate(), &[daemon.gate()]).contains_key("tcp"));
 }
 
+/// What a fork of the monitor's copies is what the monitor has written to: policies and parsers' leavings are not there,
+/// and what stays as it is lies in sealed files, which a child that writes there has a copy of.
+#[test]
+fn the_monitor_keeps_little_that_its_forks_copy() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::default());
+    daemon.ssh().run("true").expect_code(0);
+    let written = |pid| -> u64 {
+        let text = status(pid, "RssAnon").unwrap();
+        text.trim_end_matches(" kB").parse().unwrap()
+    };
+    let (monitor, supervisor) = (written(daemon.monitor()), written(daemon.id()));
+    assert!(monitor * 2 < supervisor, "{monitor} and {supervisor} kB");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.monitor())).unwrap();
+    let constant: Vec<&str> = (maps.lines())
+        .filter(|line| line.contains("memfd:sandgate.constant"))
+        .collect();
+    assert!(constant.len() > 2, "{maps}");
+    let writable = |line: &&&str| line.split_whitespace().nth(1) != Some("r--p");
+    assert_eq!(constant.iter().find(writable), None);
+}
+
 /// The sockets of a process by kind, from /proc/PID/fd and the tables of the network namespaces that
 /// some processes are in (for the monitor its own and its sandboxes').
 fn sockets(pid: u32, places: &[u32]) -> BTreeMap<&'static str, Vec<u64>> {

@@ -1,5 +1,6 @@
-//! What a sandbox costs that was not made ahead of need: from the request for a connection's first program until it
-//! is started, without a pool and with one, alone and with seven others at the same moment.
+//! What a sandbox costs that was not made ahead of need, and one that was, alone and with seven others at the same
+//! moment: until the gate has it and its proxy listens, by the gate's own word; and from the request for a connection's
+//! first program until that is started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::sample::{Samples, in_turns};
 use super::servers::within;
 use super::spawn::{self, Client};
-use super::support::{Daemon, Setup, World};
+use super::support::{Daemon, Setup, World, policy_with};
 use super::table::Row;
 
 /// Connections at once.
@@ -20,9 +21,10 @@ const ROUNDS: usize = 25;
 const ALONE: usize = 100;
 
 /// A sandbox with all that its maker can be asked for: bounds of each kind, denied paths in a directory that
-/// is there, a device, a kept home with a skeleton.
+/// is listed, whose entries are mounted one by one, a device, a kept home with a skeleton.
 fn setup(pool: usize, homes: &str) -> Setup {
     Setup {
+        policy: policy_with("").replace("read_only: [", "read_only: [/etc, "),
         login: format!(
             "    sandbox:\n      \
              bounds: {{processes: 256, memory: 512MiB, cpu: 150%, disk: 64MiB, files: 1024}}\n      \
@@ -37,7 +39,7 @@ fn setup(pool: usize, homes: &str) -> Setup {
 }
 
 /// Alone against the pool's, and the crowd against the pool's crowd.
-pub(crate) fn measure() -> [Row; 2] {
+pub(crate) fn measure() -> [Row; 4] {
     let worlds = [World::new(), World::new()];
     let [fresh, pooled] = worlds.each_ref();
     let homes = fresh.dir.join("homes");
@@ -49,6 +51,7 @@ pub(crate) fn measure() -> [Row; 2] {
     ];
     let [fresh, pooled] = &daemons;
     let [alone, from_pool] = in_turns(ALONE, || fresh.once(), || pooled.once());
+    let made_alone = daemons.each_ref().map(Place::made);
     let (mut crowd, mut pools_crowd) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         // A full pool is refilled between its turns, as it would be between connections.
@@ -57,6 +60,13 @@ pub(crate) fn measure() -> [Row; 2] {
         std::thread::sleep(Duration::from_millis(400));
         pools_crowd.extend(pooled.at_once());
     }
+    let of_crowd = |place: &Place<'_>, alone: usize| place.made().split_off(alone);
+    let made_at_once = [
+        of_crowd(fresh, made_alone[0].len()),
+        of_crowd(pooled, made_alone[1].len()),
+    ];
+    let [made_alone, made_at_once] = [made_alone, made_at_once].map(|of| of.map(Samples::new));
+    let ([made, taken], [all_made, all_taken]) = (made_alone, made_at_once);
     let row = |what, samples, control| Row {
         name: "fresh",
         what,
@@ -64,6 +74,8 @@ pub(crate) fn measure() -> [Row; 2] {
         against: Some(("from the pool", control)),
     };
     [
+        row("a sandbox is ready", made, taken),
+        row("the same, eight at once", all_made, all_taken),
         row("a program started in its sandbox", alone, from_pool),
         row(
             "the same, eight at once",
@@ -81,12 +93,23 @@ struct Place<'w> {
 
 impl<'w> Place<'w> {
     fn start(world: &'w World, setup: &Setup) -> Self {
-        let daemon = Daemon::start(world, setup);
+        let daemon = Daemon::start_by(world, setup, |mut command| {
+            command.env("RUST_LOG", "info,sandgate::ssh::tenancy=debug");
+            command
+        });
         let key = load_secret_key(world.dir.join("client"), None).expect("the client's key");
         Self {
             daemon,
             key: Arc::new(key),
         }
+    }
+
+    /// How long each sandbox took, as the gate says; the warming up is among them.
+    fn made(&self) -> Vec<Duration> {
+        let said = self.daemon.stderr();
+        let times = said.lines().filter(|line| line.contains("sandbox ready"));
+        let times = times.filter_map(|line| line.split_once("microseconds=")?.1.parse().ok());
+        times.map(Duration::from_micros).collect()
     }
 
     fn once(&self) -> Duration {

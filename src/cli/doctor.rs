@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Source;
+use super::Service;
 use crate::config::Activation;
 use crate::server::doctor::{self, Report};
 
@@ -10,7 +10,7 @@ use crate::server::doctor::{self, Report};
 #[derive(Debug, clap::Args)]
 pub(super) struct Question {
     #[command(flatten)]
-    source: Source,
+    service: Service,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -20,7 +20,7 @@ impl Question {
     /// Status 1 if `serve` would be refused.
     pub(super) fn answer(&self) -> anyhow::Result<ExitCode> {
         let report = doctor::examine(
-            self.source.read().map_err(Unreadable),
+            self.service.read().map_err(Unreadable),
             &Activation::from_environment(),
         );
         if self.json {

@@ -136,7 +136,7 @@ fn sshd(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // the client's with -i, and nobody's in the background.
     dup2_stdout(stderr())?;
     let foreground = arguments.foreground || wire.is_some();
-    let launch = Launch {
+    let mut launch = Launch {
         entrance: wire.map_or(Entrance::Listeners, Entrance::One),
         ground: if foreground {
             Ground::Foreground
@@ -151,7 +151,14 @@ fn sshd(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Entrance::Listeners => Activation::from_environment(),
         Entrance::One(_) => Activation::default(),
     };
-    let code = server::serve(sshd.config, &activation, launch)?;
+    // With the connection ssh ends its ProxyCommand: what could not be served stays open until it is said why.
+    let code = match server::serve(sshd.config, &activation, &mut launch) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{}", server::explain(&error));
+            return Ok(ExitCode::from(FATAL));
+        }
+    };
     let clean = code == ExitCode::SUCCESS;
     Ok(if clean { code } else { ExitCode::from(FATAL) })
 }

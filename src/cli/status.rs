@@ -65,11 +65,7 @@ fn as_text(status: &Status) -> String {
     let age = span(age.map_or(0, |now| now.as_secs().saturating_sub(*since)));
     let reload = match failure {
         None => "the configuration is the one that was read last".to_owned(),
-        Some(failure) => format!(
-            "BAD since {}: {}; what was there before stays",
-            time(failure.at),
-            failure.reason
-        ),
+        Some(failure) => format!("BAD since {}: {}", time(failure.at), failure.reason),
     };
     format!(
         "sandgate {version}, pid {pid}, up {age}\n\

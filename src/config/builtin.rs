@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::algorithms::Algorithms;
 use super::{
-    Chains, Config, Egress, Forwarding, Inspection, Login, Providers, Reloading, Rootless, Sftp,
+    Accepted, Chains, Config, Egress, Forwarding, Inspection, Login, Providers, Reloading, Sftp,
     Sharing, Signatures, Uids, manners, text,
 };
 use crate::model::LoginName;
+
+/// What messages call it, in the place of a file.
+pub(super) const BUILTIN: &str = "built-in default";
 
 /// Who typed the command: their home holds the keys that the built-in default accepts.
 #[derive(Debug, Clone)]
@@ -126,7 +129,7 @@ impl Config {
         };
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {
-            source: PathBuf::from("built-in default"),
+            source: PathBuf::from(BUILTIN),
             listen: vec![([127, 0, 0, 1], 2222).into()],
             host_keys: vec![PathBuf::from("keys/host_ed25519")],
             host_certificates: Vec::new(),
@@ -140,7 +143,8 @@ impl Config {
             manners: manners::default(),
             uids: Uids::default(),
             pool: text::default_pool(),
-            accept_weaker: Vec::new(),
+            blanks: text::BLANKS,
+            accept_weaker: Accepted::default(),
             admin: None,
             assignments: super::Assignments::default(),
             client_key,
@@ -150,7 +154,6 @@ impl Config {
             egress: Egress::default(),
             providers: Providers::default(),
             inference: BTreeMap::new(),
-            rootless: Rootless::default(),
         })
     }
 }

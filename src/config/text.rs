@@ -23,7 +23,7 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Chains, Config, Gap, Limits, Login, Reloading, Rootless, Sftp, Uids, admin, keys, set_env,
+    Accepted, Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env,
     sftp, signatures, uids,
 };
 use crate::model::{DefinitionName, LoginName, ProviderName};
@@ -55,6 +55,7 @@ struct File {
     limits: LimitsFile,
     uids: Option<Spanned<Uids>>,
     pool: Option<Spanned<usize>>,
+    blanks: Option<Spanned<usize>>,
     #[serde(default)]
     accept_weaker: Vec<Gap>,
     #[serde(default)]
@@ -80,8 +81,6 @@ struct File {
     providers: BTreeMap<ProviderName, Spanned<ProviderFile>>,
     #[serde(default)]
     inference: InferenceFile,
-    #[serde(default)]
-    rootless: Rootless,
 }
 
 #[derive(Debug, Deserialize)]
@@ -192,7 +191,8 @@ fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
         manners,
         uids,
         pool,
-        accept_weaker: file.accept_weaker,
+        blanks: check_blanks(file.blanks)?,
+        accept_weaker: Accepted::written(file.accept_weaker),
         admin: admin::check(base, file.admin)?,
         client_key: None,
         algorithms: algorithms::check(file.algorithms)?,
@@ -201,7 +201,6 @@ fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
         egress: egress::check(base, file.egress)?,
         providers,
         inference: routes,
-        rootless: file.rootless,
     })
 }
 
@@ -449,6 +448,21 @@ fn check_pool(
     }
     Ok(size)
 }
+
+fn check_blanks(blanks: Option<Spanned<usize>>) -> Result<usize, Fault> {
+    const MOST: usize = 64;
+    match blanks {
+        None => Ok(BLANKS),
+        Some(blanks) if blanks.value > MOST => wrong(
+            blanks.referenced,
+            format!("{} is out of range: 0 to {MOST}", blanks.value),
+        ),
+        Some(blanks) => Ok(blanks.value),
+    }
+}
+
+/// Unless it is written.
+pub(super) const BLANKS: usize = 8;
 
 pub(super) fn default_limits() -> Limits {
     Limits {

@@ -10,7 +10,24 @@ pub(super) fn check(uids: &Spanned<Uids>) -> Result<Uids, Fault> {
     sound(uids.value).or_else(|problem| wrong(uids.referenced, problem))
 }
 
+/// Ids of a daemon that serves one connection, those of its gate and its judge among them.
+const PART: u32 = 16;
+
 impl Uids {
+    /// So many for sandboxes, with the judge's and the gate's before them; `None` where these can't be ids.
+    pub fn block(judge: u32, count: u32) -> Option<Self> {
+        let first = judge.checked_add(2)?;
+        let gate = judge + 1;
+        sound(Self { gate, first, count }).ok()
+    }
+
+    /// What daemons of one connection share the sandboxes' ids out in. None where there are too few.
+    pub fn parts(self) -> impl Iterator<Item = Self> {
+        let Self { first, count, .. } = self;
+        let starts = (0..count / PART).map(move |index| first + index * PART);
+        starts.filter_map(|judge| Self::block(judge, PART - 2))
+    }
+
     /// The uid and gid of what evaluates an operator's rules: the one below the gate's, or above it where the
     /// sandboxes' lie below.
     pub fn judge(self) -> u32 {

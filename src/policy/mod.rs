@@ -18,6 +18,7 @@ mod judge;
 mod key_options;
 mod krl;
 mod moment;
+mod movable;
 mod operator;
 mod pattern;
 mod progress;
@@ -46,6 +47,7 @@ pub use grants::{Conflict, Grants};
 pub use judge::{Allowed, Considered, Reached, RequestDenial, RequestVerdict, hidden};
 pub use key_options::OptionError;
 pub use krl::KrlError;
+pub use movable::{lies_in, require_fixed};
 pub use operator::Operator;
 pub use progress::{Obstacle, Principal, Progress, ProvedKey, Step};
 #[doc(hidden)]

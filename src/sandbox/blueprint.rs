@@ -78,6 +78,16 @@ pub struct Blueprint {
     pub variables: Vec<String>,
 }
 
+impl Blueprint {
+    /// What its sandboxes may write to.
+    pub(super) fn writable(&self) -> impl Iterator<Item = &Path> {
+        let listed = self.paths.iter();
+        listed
+            .filter(|listed| listed.access == Access::ReadWrite)
+            .map(|listed| &*listed.path)
+    }
+}
+
 /// An operator's root filesystem.
 #[derive(Debug, Clone)]
 pub struct RootFilesystem {

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::process::{Resource as Rlimits, Rlimit, getrlimit};
 
-use super::cgroup::{Controllers, Limits, Version};
+use super::cgroup::{Controllers, Limits, Swap, Version};
 use super::footing::Footing;
 use crate::config::{Bounds, Resource, Shares, Unheld};
 
@@ -13,9 +13,11 @@ use crate::config::{Bounds, Resource, Shares, Unheld};
 pub struct Holders {
     /// The controllers of cgroups.
     pub controllers: Controllers,
+    /// Whether they hold swap with the memory.
+    pub swap: Swap,
     /// Bytes of memory.
     pub memory: u64,
-    /// The most open files that a process of the daemon's may have; `None` is no bound.
+    /// The most open files that a process of a sandbox may have; `None` is no bound.
     pub open_files: Option<u64>,
     /// Whose daemon it is.
     pub footing: Footing,
@@ -93,12 +95,23 @@ impl Holders {
     /// Asks the kernel.
     pub fn probe(footing: Footing) -> io::Result<Self> {
         let system = rustix::system::sysinfo();
+        let controllers = Controllers::probe(footing)?;
         Ok(Self {
-            controllers: Controllers::probe(footing)?,
+            swap: controllers.swap()?,
+            controllers,
             memory: u64::from(system.mem_unit).saturating_mul(system.totalram),
-            open_files: getrlimit(Rlimits::Nofile).maximum,
+            open_files: most_open_files(footing),
             footing,
         })
+    }
+
+    /// The bound on open files that sessions have where the daemon was given this one.
+    pub(super) fn lowered(&self, given: Rlimit) -> Rlimit {
+        let lower = |limit: Option<u64>| limit.into_iter().chain(self.open_files).min();
+        Rlimit {
+            current: lower(given.current),
+            maximum: lower(given.maximum),
+        }
     }
 
     /// What holds a bound on a whole sandbox, if anything does.
@@ -130,7 +143,7 @@ impl Holders {
             return Err(Unholdable {
                 key: "open_files",
                 mend: format!(
-                    "the daemon itself may have {most} at most: raise that (LimitNOFILE=, ulimit -Hn), or bound them lower"
+                    "sessions may have {most} at most here: raise what the daemon itself may have (LimitNOFILE=, ulimit -Hn), or bound them lower"
                 ),
             });
         }
@@ -171,9 +184,9 @@ impl Holders {
             (sandbox.cpu.is_some(), "cpu", Resource::Cpu),
             (sandbox.cpu_weight.is_some(), "cpu_weight", Resource::Cpu),
         ];
-        let of_sandbox = keys
-            .into_iter()
-            .filter(|(there, _, resource)| *there && self.of_sandbox(*resource).is_none());
+        let of_sandbox = keys.into_iter().filter(|(there, _, resource)| {
+            *there && !self.holds_all_of(*resource, self.of_sandbox(*resource))
+        });
         let keys = [
             (
                 session.processes.is_some(),
@@ -188,16 +201,25 @@ impl Holders {
                 Resource::Cpu,
             ),
         ];
-        let of_session = keys
-            .into_iter()
-            .filter(|(there, _, resource)| *there && self.of_session(*resource).is_none());
+        let of_session = keys.into_iter().filter(|(there, _, resource)| {
+            *there && !self.holds_all_of(*resource, self.of_session(*resource))
+        });
         of_sandbox
             .chain(of_session)
             .map(|(_, key, resource)| Unholdable {
                 key,
-                mend: self.controllers.mend(resource),
+                mend: if self.of_session(resource).is_some() {
+                    Swap::MEND.to_owned()
+                } else {
+                    self.controllers.mend(resource)
+                },
             })
             .collect()
+    }
+
+    /// Memory is held where what it is moved to is held, too.
+    fn holds_all_of(&self, resource: Resource, holder: Option<Holder>) -> bool {
+        holder.is_some() && (resource != Resource::Memory || self.swap == Swap::Held)
     }
 
     /// What groups are held to. One process more where the init is among them.
@@ -212,6 +234,7 @@ impl Holders {
                 .map(|memory| memory.on_host_with(self.memory)),
             cpu: shares.cpu.filter(|_| held(Resource::Cpu)),
             cpu_weight: shares.cpu_weight.filter(|_| held(Resource::Cpu)),
+            swap: self.swap,
         }
     }
 }
@@ -220,6 +243,16 @@ impl Holders {
 enum WithInit {
     Yes,
     No,
+}
+
+/// With one id the kernel counts together what the user's processes have on its way to one another, and lets none send a
+/// descriptor while there are more than its own bound (unix(7), ETOOMANYREFS): sessions stop at half of the monitor's.
+fn most_open_files(footing: Footing) -> Option<u64> {
+    let most = getrlimit(Rlimits::Nofile).maximum;
+    match footing {
+        Footing::OneId => most.map(|most| most / 2),
+        Footing::Root | Footing::Subordinate => most,
+    }
 }
 
 impl ProcessLimits {
@@ -247,5 +280,22 @@ fn fixed(limit: u64) -> Rlimit {
     Rlimit {
         current: Some(limit),
         maximum: Some(limit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_not_held_where_swap_is_not() {
+        let holders = Holders {
+            swap: Swap::Unheld,
+            ..Holders::probe(Footing::Root).unwrap()
+        };
+        let written: Bounds = Bounds::default();
+        let (ceiling, unheld) = holders.settle(&written).unwrap();
+        assert!(unheld.iter().any(|unheld| unheld.key == "memory"));
+        assert_eq!(ceiling.sandbox.swap, Swap::Unheld);
     }
 }

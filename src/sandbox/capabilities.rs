@@ -26,6 +26,10 @@ macro_rules! needed {
 }
 
 /// What the monitor has for as long as it serves. Nothing that it executes gets any of them.
+///
+/// SYS_CHROOT can't be spared where mount namespaces are entered: setns(2) asks for it beside SYS_ADMIN, since the root
+/// directory changes with the namespace (mntns_install in fs/namespace.c). It gives no power over files that
+/// SYS_ADMIN, by mounting, does not.
 pub const MONITOR: [Needed; 9] = needed! {
     SYS_ADMIN: "makes and enters namespaces and mounts",
     SYS_CHROOT: "enters a sandbox's mount namespace (setns(2))",
@@ -38,7 +42,7 @@ pub const MONITOR: [Needed; 9] = needed! {
     DAC_OVERRIDE: "reads keys in homes that are closed to others",
 };
 
-/// What is needed beside them until the three processes stand.
+/// What is needed beside them until all processes stand.
 pub const START: [Needed; 1] = needed! {
     SETPCAP: "gives up all other capabilities",
 };
@@ -165,6 +169,16 @@ pub fn missing(wants: Wants) -> Result<Vec<Needed>, CapabilityError> {
         .collect())
 }
 
+/// What a configuration wants of the monitor that serves, and that was given up when it began.
+pub(crate) fn given_up(wants: Wants) -> Result<Option<Missing>, CapabilityError> {
+    let own = step("read capabilities", rustix::thread::capabilities(None))?;
+    let lacking = wants
+        .lasting()
+        .filter(|needed| !own.effective.contains(needed.set));
+    let lacking: Vec<Needed> = lacking.collect();
+    Ok((!lacking.is_empty()).then_some(Missing(lacking)))
+}
+
 /// Fails by name unless everything that a start needs is there, and drops what is more.
 pub(crate) fn require(wants: Wants) -> Result<(), CapabilityError> {
     let missing = missing(wants)?;
@@ -204,11 +218,12 @@ pub(crate) fn keep_bundlers() -> Result<(), CapabilityError> {
     keep(BUNDLER)
 }
 
-/// Takes one of the monitor's away, for the proof that it is needed.
+/// The monitor's but one, for the proof that it is needed.
 #[cfg(debug_assertions)]
-pub(super) fn keep_monitors_but(name: &str) -> Result<(), CapabilityError> {
+pub(super) fn keep_monitors_but(name: &str, wants: Wants) -> Result<(), CapabilityError> {
     let kept = MONITOR
-        .iter()
+        .into_iter()
+        .chain(wants.lasting())
         .filter(|needed| needed.name != name)
         .fold(CapabilitySet::empty(), |all, needed| all | needed.set);
     bound(CapabilitySet::empty())?;

@@ -16,13 +16,18 @@ use crate::config::Resource;
 mod alarm;
 mod controllers;
 mod limits;
+mod swap;
+mod sweep;
 
 pub(super) use alarm::Alarm;
 pub use controllers::{Controllers, Version, is_delegated};
 pub use limits::Limits;
+pub use swap::Swap;
 
 use controllers::{Separate, is_root, own_directory, separate_directory, unified_path};
 use limits::write_text;
+use swap::Counting;
+use sweep::{claim, clear, raze};
 
 /// The start of the names of our directories below the daemon's own cgroup.
 const PREFIX: &str = "sandgate.";
@@ -31,7 +36,7 @@ const PREFIX: &str = "sandgate.";
 /// processes any more. A killed daemon leaves it; who is started in it works in the group above.
 const DAEMON: &str = "sandgate-daemon";
 
-/// Where a sandbox's init is when the sandbox's cgroup gives controllers to sessions.
+/// Where a sandbox's init is, since its cgroup may give controllers to sessions.
 const INIT: &str = "init";
 
 /// The directory of one daemon. Its lock is held by every process that has this descriptor,
@@ -44,6 +49,7 @@ pub(crate) struct Tree {
     /// What version 2 holds.
     unified: Vec<Resource>,
     separate: Vec<Hierarchy>,
+    counting: Counting,
 }
 
 /// The daemon's directory in a hierarchy of version 1.
@@ -62,8 +68,8 @@ pub(super) struct Group {
     kill: OwnedFd,
     /// From the daemon's directory, in every hierarchy.
     path: String,
-    /// Whether it is there in hierarchies of version 1 too.
-    separate: bool,
+    /// Its `tasks` in the hierarchies of version 1, where it is there too.
+    separate: Vec<OwnedFd>,
     alarm: Option<Alarm>,
 }
 
@@ -89,8 +95,17 @@ impl Tree {
             }
         }
         let hierarchy = |separate| Hierarchy::create(separate, &name);
+        let separate =
+            (controllers.separate.iter().map(hierarchy)).collect::<io::Result<Vec<_>>>()?;
+        // A hierarchy's root of version 2 has no bounds: asked are groups of our own.
+        let has = |resources: &[Resource]| resources.contains(&Resource::Memory);
+        let one = separate.iter().find(|one| has(&one.resources));
+        let one = one.map(|hierarchy| (&hierarchy.directory, Version::One));
+        let two = has(&controllers.unified).then_some((&directory, Version::Two));
+        let memory = two.or(one);
         Ok(Self {
-            separate: (controllers.separate.iter().map(hierarchy)).collect::<io::Result<_>>()?,
+            counting: Counting::of(memory)?,
+            separate,
             unified: controllers.unified.clone(),
             parent,
             name,
@@ -103,69 +118,66 @@ impl Tree {
         Group::create(&self.directory, name.to_owned(), name)
     }
 
-    /// A new child group for a sandbox.
-    pub(super) fn sandbox(&self, name: &str, limits: &Limits) -> io::Result<Group> {
-        let group = self.group(name)?;
-        self.bound(group, limits)
+    /// A new child group for a sandbox, without bounds yet, which the caller removes if it is not made whole; and where
+    /// its own processes go, so that its sessions may have bounds of their own.
+    pub(super) fn sandbox(&self, name: &str) -> io::Result<(Group, Option<Group>)> {
+        let mut group = self.group(name)?;
+        self.spread(&mut group)?;
+        let divisible = !self.unified.is_empty();
+        let cradle = divisible.then(|| group.child(INIT)).transpose()?;
+        Ok((group, cradle))
     }
 
-    /// Where a sandbox's own processes go when its sessions have bounds of their own.
-    pub(super) fn cradle(&self, sandbox: &Group, sessions: &Limits) -> io::Result<Option<Group>> {
+    /// Sets a sandbox's bounds, and lets sessions have theirs.
+    pub(super) fn bound_sandbox(
+        &self,
+        group: &mut Group,
+        limits: &Limits,
+        sessions: &Limits,
+    ) -> io::Result<()> {
+        self.bound(group, limits)?;
         if !sessions.any() || self.unified.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let cradle = sandbox.child(INIT)?;
-        control(&sandbox.directory, '+', &self.unified)?;
-        Ok(Some(cradle))
+        control(&group.directory, '+', &self.unified)
     }
 
-    /// A new group for a session below its sandbox's.
+    /// A new group for a session below its sandbox's, which the caller removes if it is not made whole.
     pub(super) fn session(
         &self,
         sandbox: &Group,
         name: &str,
         limits: &Limits,
     ) -> io::Result<Group> {
-        let group = sandbox.child(name)?;
+        let mut group = sandbox.child(name)?;
         if limits.any() {
-            self.bound(group, limits)
-        } else {
-            Ok(group)
-        }
-    }
-
-    fn bound(&self, mut group: Group, limits: &Limits) -> io::Result<Group> {
-        let mut write = || {
-            limits.write_unified(&group.directory, &self.unified)?;
-            for hierarchy in &self.separate {
-                let directory = &hierarchy.directory;
-                make_directory(directory, &group.path)?;
-                let directory = open_directory(directory, &group.path)?;
-                limits.write_separate(&directory, &hierarchy.resources)?;
-                if limits.memory.is_some() && hierarchy.resources.contains(&Resource::Memory) {
-                    group.alarm = Some(Alarm::of(directory)?);
-                }
-            }
-            group.separate = true;
-            Ok(())
-        };
-        let written: io::Result<()> = write();
-        if let Err(e) = written {
-            self.remove(&group.path)?;
-            return Err(e);
+            self.spread(&mut group)?;
+            self.bound(&mut group, limits)?;
         }
         Ok(group)
     }
 
-    /// What a child that was born into a group of version 2 writes `0` to, to be in the same of version
-    /// 1. Files of threads, `tasks`: that of a process would wait for a grace period of the kernel's.
-    pub(super) fn joins(&self, sandbox: &Group, session: &Group) -> io::Result<Vec<OwnedFd>> {
-        let group = if session.separate { session } else { sandbox };
-        let tasks = format!("{}/tasks", group.path);
-        self.separate
-            .iter()
-            .map(|hierarchy| open_file(&hierarchy.directory, &tasks, OFlags::WRONLY))
-            .collect()
+    /// Makes a group in the hierarchies of version 1, too.
+    fn spread(&self, group: &mut Group) -> io::Result<()> {
+        for Hierarchy { directory, .. } in &self.separate {
+            make_directory(directory, &group.path)?;
+            let tasks = format!("{}/tasks", group.path);
+            let tasks = open_file(directory, &tasks, OFlags::WRONLY)?;
+            group.separate.push(tasks);
+        }
+        Ok(())
+    }
+
+    fn bound(&self, group: &mut Group, limits: &Limits) -> io::Result<()> {
+        limits.write_unified(&group.directory, &self.unified, self.counting)?;
+        for hierarchy in &self.separate {
+            let directory = open_directory(&hierarchy.directory, &group.path)?;
+            limits.write_separate(&directory, &hierarchy.resources, self.counting)?;
+            if limits.memory.is_some() && hierarchy.resources.contains(&Resource::Memory) {
+                group.alarm = Some(Alarm::of(directory)?);
+            }
+        }
+        Ok(())
     }
 
     /// Removes an empty child with its empty children; `false` while something lives in it.
@@ -233,29 +245,6 @@ fn own_name() -> io::Result<String> {
     Ok(format!("{PREFIX}{pid}.{namespace}"))
 }
 
-/// Has dead daemons' directories cleared away, and makes and locks this one's.
-fn claim(
-    parent: &OwnedFd,
-    name: &str,
-    clear_away: impl Fn(&OwnedFd, &str) -> io::Result<()>,
-) -> io::Result<OwnedFd> {
-    // Between making a directory and locking it, it looks like a dead daemon's: one start at a time.
-    let starting = open_directory(parent, ".")?;
-    rustix::fs::flock(&starting, FlockOperation::LockExclusive)?;
-    for name in children(parent)? {
-        if name.starts_with(PREFIX) {
-            // What can't be cleared away now has a name of its own and is no reason not to serve.
-            if let Err(error) = sweep_if_dead(parent, &name, &clear_away) {
-                tracing::warn!(cgroup = name, %error, "not swept");
-            }
-        }
-    }
-    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-    let directory = open_directory(parent, name)?;
-    rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(directory)
-}
-
 fn make_directory(parent: &OwnedFd, path: &str) -> io::Result<()> {
     match rustix::fs::mkdirat(parent, path, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
@@ -281,9 +270,19 @@ impl Group {
             directory,
             kill,
             path,
-            separate: false,
+            separate: Vec::new(),
             alarm: None,
         })
+    }
+
+    /// What a child that was born into a session's group of version 2 writes `0` to, to be in the same of version
+    /// 1, or in its sandbox's. Files of threads: that of a process would wait for a grace period of the kernel's.
+    pub(super) fn joins<'a>(&'a self, sandbox: &'a Self) -> &'a [OwnedFd] {
+        if self.separate.is_empty() {
+            &sandbox.separate
+        } else {
+            &self.separate
+        }
     }
 
     fn child(&self, name: &str) -> io::Result<Self> {
@@ -398,47 +397,11 @@ impl AsFd for Group {
     }
 }
 
-/// A directory whose lock nobody holds belongs to a dead daemon.
-fn sweep_if_dead(
-    parent: &OwnedFd,
-    name: &str,
-    clear_away: impl Fn(&OwnedFd, &str) -> io::Result<()>,
-) -> io::Result<()> {
-    let directory = open_directory(parent, name)?;
-    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            tracing::warn!(cgroup = name, "sweeping what a killed daemon left");
-            clear_away(parent, name)
-        }
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn raze(parent: &OwnedFd, name: &str) -> io::Result<()> {
-    match open_directory(parent, name) {
-        Ok(directory) => {
-            rustix::io::write(open_file(&directory, "cgroup.kill", OFlags::WRONLY)?, b"1")?;
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    }
-    clear(parent, name)
-}
-
-fn clear(parent: &OwnedFd, name: &str) -> io::Result<()> {
-    for _ in 0..400 {
-        if remove_tree(parent, name)? {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    Err(io::Error::other(format!(
-        "cgroup {name} is still populated two seconds after cgroup.kill"
-    )))
-}
-
+/// Looks into it only where something is left in it.
 fn remove_tree(parent: &OwnedFd, name: &str) -> io::Result<bool> {
+    if remove_directory(parent, name)? {
+        return Ok(true);
+    }
     let directory = match open_directory(parent, name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
         other => other?,
@@ -448,6 +411,11 @@ fn remove_tree(parent: &OwnedFd, name: &str) -> io::Result<bool> {
             return Ok(false);
         }
     }
+    remove_directory(parent, name)
+}
+
+/// `false` while there is a process or a group in it.
+fn remove_directory(parent: &OwnedFd, name: &str) -> io::Result<bool> {
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(true),
         Err(rustix::io::Errno::BUSY) => Ok(false),

@@ -39,9 +39,8 @@ impl Channel {
     }
 }
 
-/// What the longest message that there really is takes: two commands (the client's and the one forced on it)
-/// and an environment.
-const LEAST: usize = 384 * 1024;
+/// The size of a socket's buffer that takes the longest message.
+const LEAST: usize = LONGEST + 32;
 
 /// Only root of the host exceeds net.core.wmem_max (socket(7)), of which the kernel counts twice as much.
 fn widen(end: &OwnedFd) -> io::Result<()> {
@@ -52,9 +51,10 @@ fn widen(end: &OwnedFd) -> io::Result<()> {
     }
     sockopt::set_socket_send_buffer_size(end, 4 * LONGEST)?;
     if sockopt::socket_send_buffer_size(end)? < LEAST {
-        return Err(io::Error::other(
-            "net.core.wmem_max is too small for the daemon's messages: sysctl net.core.wmem_max=212992",
-        ));
+        let least = LEAST / 2;
+        return Err(io::Error::other(format!(
+            "net.core.wmem_max is too small for the daemon's messages: sysctl net.core.wmem_max={least}"
+        )));
     }
     Ok(())
 }
@@ -117,5 +117,25 @@ impl From<Channel> for OwnedFd {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_message_fits_where_the_least_buffer_is() {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let (from, to) = pair.unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&from, LEAST / 2).unwrap();
+        let size = rustix::net::sockopt::socket_send_buffer_size(&from).unwrap();
+        assert_eq!(size, LEAST);
+        send(from.as_fd(), &vec![7; LONGEST], &[]).unwrap();
+        let received = receive(to.as_fd(), &mut buffer()).unwrap();
+        assert_eq!(received.bytes.len(), LONGEST);
+        let refused = send(from.as_fd(), &vec![7; LONGEST + 1], &[]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EMSGSIZE));
     }
 }

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use landlock::RulesetCreated;
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -22,6 +23,7 @@ use super::bounds::ProcessLimits;
 use super::errand;
 use super::footing::Footing;
 use super::landlock::{self as map, LandlockError};
+use super::oom;
 use super::privileges::{self, Dropped, PrivilegeError, Rlimit};
 use super::protocol::Errand;
 use super::seccomp::{self, Filter, SeccompError};
@@ -35,8 +37,8 @@ pub(super) struct Prepared<'a> {
     pub(super) entrance: &'a Entrance,
     pub(super) account: Account,
     pub(super) footing: Footing,
-    /// Files by which the groups are joined that hold its bounds (`Tree::joins`).
-    pub(super) joins: Vec<OwnedFd>,
+    /// Files by which the groups are joined that hold its bounds (`Group::joins`).
+    pub(super) joins: &'a [OwnedFd],
     /// The bound on open files that the daemon was started with.
     pub(super) open_files: Rlimit,
     pub(super) limits: ProcessLimits,
@@ -45,8 +47,6 @@ pub(super) struct Prepared<'a> {
     pub(super) stdio: [OwnedFd; 3],
     pub(super) terminal: Terminal,
     pub(super) task: Task,
-    /// Closed without a byte when the task begins, by execve(2) or by hand; what went wrong otherwise.
-    pub(super) report: OwnedFd,
 }
 
 /// What is done in the end.
@@ -90,6 +90,17 @@ const KINDS: [(&str, ThreadNameSpaceType); 6] = [
     ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
 ];
 
+/// The inode of each that is in this directory of /proc (namespaces(7)).
+fn namespaces(directory: &str) -> io::Result<[u64; KINDS.len()]> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    let mut inodes = [0; KINDS.len()];
+    for (inode, (kind, _)) in inodes.iter_mut().zip(KINDS) {
+        *inode = rustix::fs::statat(&directory, kind, AtFlags::empty())?.st_ino;
+    }
+    Ok(inodes)
+}
+
 /// Why a session did not start.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -120,10 +131,7 @@ fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Resul
 impl Entrance {
     /// Notes which namespaces the init `pid` is in; `init` is its pidfd.
     pub(super) fn of(pid: rustix::process::Pid, init: OwnedFd) -> io::Result<Self> {
-        let mut expected = [0; KINDS.len()];
-        for (inode, (kind, _)) in expected.iter_mut().zip(KINDS) {
-            *inode = rustix::fs::stat(format!("/proc/{pid}/ns/{kind}"))?.st_ino;
-        }
+        let expected = namespaces(&format!("/proc/{pid}/ns"))?;
         Ok(Self { init, expected })
     }
 
@@ -133,15 +141,12 @@ impl Entrance {
     }
 }
 
-/// Runs in the child, inside the sandbox's pid namespace; never returns.
-pub(super) fn become_session(prepared: Prepared<'_>) -> Infallible {
-    let mut report = match prepared.report.try_clone() {
-        Ok(fd) => File::from(fd),
-        Err(_) => sys::clone::exit_now(255),
-    };
+/// Runs in the child, inside the sandbox's pid namespace; never returns. `report` is closed without a byte when the task
+/// begins, by execve(2) or by hand; what went wrong otherwise.
+pub(super) fn become_session(prepared: Prepared<'_>, report: OwnedFd) -> Infallible {
     let Err(failure) = start(prepared);
     // The parent reads the reason; should even that fail, it reads the exit status.
-    let told = report.write_all(failure.to_string().as_bytes());
+    let told = File::from(report).write_all(failure.to_string().as_bytes());
     sys::clone::exit_now(if told.is_ok() { 255 } else { 254 })
 }
 
@@ -158,9 +163,8 @@ fn start(prepared: Prepared<'_>) -> Result<Infallible, Failure> {
         stdio,
         terminal,
         task,
-        report: _report,
     } = prepared;
-    let bounded = Bounded::join(&joins, limits, &open_files)?;
+    let bounded = Bounded::join(joins, limits, &open_files)?;
     let detached = bounded.detach(stdio, terminal)?;
     let entered = detached.enter(entrance)?;
     let unprivileged = entered.drop_privileges(account, footing)?;
@@ -197,6 +201,7 @@ impl Bounded {
             step("join cgroup", rustix::io::write(group, b"0"))?;
         }
         privileges::forbid_core_dumps()?;
+        step("oom_score_adj", oom::be_spared_no_more())?;
         step("limit", limits.apply(given))?;
         Ok(Self(()))
     }
@@ -228,13 +233,9 @@ impl Detached {
             "enter",
             move_into_thread_name_spaces(entrance.init.as_fd(), kinds),
         )?;
-        for (expected, (kind, _)) in entrance.expected.iter().zip(KINDS) {
-            let own = step(
-                "read namespace",
-                rustix::fs::stat(format!("/proc/self/ns/{kind}")),
-            )?
-            .st_ino;
-            if own != *expected {
+        let entered = step("read namespaces", namespaces("/proc/self/ns"))?;
+        for ((own, expected), (kind, _)) in entered.iter().zip(&entrance.expected).zip(KINDS) {
+            if own != expected {
                 return Err(Failure::Namespace(kind));
             }
         }

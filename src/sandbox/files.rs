@@ -29,23 +29,72 @@ pub(super) const BUNDLE: &str = "/.sandgate/ca-bundle.pem";
 /// The same for Java, which reads no PEM.
 pub(super) const JAVA_STORE: &str = "/.sandgate/ca-bundle.jks";
 
-/// Writes each file into the tmpfs, or over the one that is there where /etc is shared. The new root is the
-/// process's own, so that links lead nowhere else.
+/// Those that differ from one sandbox to the next of its kind.
+pub(super) const OWN: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/machine-id"];
+
+/// Those that are the same for all of a kind. Where /etc is the host's each lies over the host's own, if that has one.
+pub(super) const COMMON: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/// Writes each file into the tmpfs, or over the one that is there where /etc is shared; of `OWN` only a place to
+/// `cover`. The new root is the process's own, so that links lead nowhere else.
 pub(super) fn synthesize(
     place: &Place,
     blueprint: &Blueprint,
-    account: Account,
     trust: &Trust,
 ) -> Result<(), RootError> {
-    let machine_id = at("read", "random bytes", machine_id())?;
-    let texts = texts(blueprint, account, machine_id);
-    let bundles = [trust.pem.as_bytes(), &trust.java];
-    let contents = texts.iter().map(String::as_bytes).chain(bundles);
-    for (path, content) in SYNTHESIZED.iter().zip(contents) {
-        put(place, Path::new(path), content)?;
+    for path in OWN {
+        let path = Path::new(path);
+        if find(place, path)?.is_none() {
+            make(place, path, b"")?;
+        }
+    }
+    let login = &blueprint.login;
+    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {login}\n");
+    let [hosts_file, hostname, resolver] = COMMON;
+    for (path, text) in [
+        (hosts_file, hosts.as_bytes()),
+        (hostname, format!("{login}\n").as_bytes()),
+        (resolver, RESOLVER.as_bytes()),
+        (BUNDLE, &trust.pem),
+        (JAVA_STORE, &trust.java),
+    ] {
+        let path = Path::new(path);
+        match find(place, path)? {
+            Some(file) => cover_by(place, &file, path, text)?,
+            None => make(place, path, text)?,
+        }
     }
     Ok(())
 }
+
+/// Mounts one of `OWN` where `synthesize` has left its place; a tree of the host that lacks the file has none.
+pub(super) fn cover(place: &Place, path: &Path, file: &OwnedFd) -> Result<(), RootError> {
+    match find(place, path)? {
+        Some(covered) => attach(file, &covered, path),
+        None => Ok(()),
+    }
+}
+
+/// What `OWN` say in a sandbox whose sessions have these ids.
+pub(super) fn own_texts(blueprint: &Blueprint, account: Account) -> Result<[String; 3], RootError> {
+    let Account { uid, gid } = account;
+    let (login, shell) = (&blueprint.login, blueprint.shell.display());
+    // A login named root has the name to itself: programs take the first of two.
+    let (user, group) = match login.as_str() {
+        "root" => ("", ""),
+        _ => ("root:x:0:0:root:/:/usr/sbin/nologin\n", "root:x:0:\n"),
+    };
+    Ok([
+        format!(
+            "{user}{login}:x:{uid}:{gid}::{HOME}:{shell}\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+        ),
+        format!("{group}tty:x:5:\n{login}:x:{gid}:\nnogroup:x:65534:\n"),
+        at("read", "random bytes", machine_id())?,
+    ])
+}
+
+/// Nothing listens there, so that a program that ignores the proxy fails at once.
+const RESOLVER: &str = "# Names are resolved by the proxy; see HTTPS_PROXY.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
 
 /// 128 random bits as machine-id(5) has them: the host's would name it to whoever reads it.
 fn machine_id() -> rustix::io::Result<String> {
@@ -54,31 +103,7 @@ fn machine_id() -> rustix::io::Result<String> {
     Ok(format!("{:032x}\n", u128::from_ne_bytes(bytes)))
 }
 
-fn texts(blueprint: &Blueprint, account: Account, machine_id: String) -> [String; 6] {
-    let Account { uid, gid } = account;
-    let (login, shell) = (&blueprint.login, blueprint.shell.display());
-    // A login named root has the name to itself: programs take the first of two.
-    let (user, group) = match login.as_str() {
-        "root" => ("", ""),
-        _ => ("root:x:0:0:root:/:/usr/sbin/nologin\n", "root:x:0:\n"),
-    };
-    [
-        format!(
-            "{user}{login}:x:{uid}:{gid}::{HOME}:{shell}\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
-        ),
-        format!("{group}tty:x:5:\n{login}:x:{gid}:\nnogroup:x:65534:\n"),
-        format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {login}\n"),
-        format!("{login}\n"),
-        // Nothing listens there, so that a program that ignores the proxy fails at once.
-        "# Names are resolved by the proxy; see HTTPS_PROXY.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
-        machine_id,
-    ]
-}
-
-fn put(place: &Place, path: &Path, text: &[u8]) -> Result<(), RootError> {
-    if let Some(file) = find(place, path)? {
-        return cover(place, &file, path, text);
-    }
+fn make(place: &Place, path: &Path, text: &[u8]) -> Result<(), RootError> {
     let path = final_target(place, path)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     match find(place, parent)? {
@@ -132,7 +157,7 @@ fn normalize(path: &Path) -> PathBuf {
 }
 
 /// Binds a file of ours over the one that is there; the source's name goes, the mount stays.
-fn cover(place: &Place, covered: &OwnedFd, path: &Path, text: &[u8]) -> Result<(), RootError> {
+fn cover_by(place: &Place, covered: &OwnedFd, path: &Path, text: &[u8]) -> Result<(), RootError> {
     let name = OsStr::new(".synthesized");
     place.write(Path::new("/"), name, text)?;
     let source = Path::new("/").join(name);

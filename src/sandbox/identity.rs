@@ -35,6 +35,10 @@ pub(super) struct View<'a> {
 /// How far up ancestors are followed.
 const MOST_ANCESTORS: usize = 64;
 
+/// The bytes of all paths of one answer. Programs choose theirs, up to 4 KiB each: so long a message the kernel may have no
+/// room for (unix(7), ENOBUFS), and all others would wait behind it.
+const MOST_BYTES: usize = 32 * 1024;
+
 /// Names the program among `members` that holds socket `inode`. Several programs holding it at once
 /// are no single owner: a denied one could hide behind an allowed one. But those that descend from one
 /// holder are allowed wherever that one is, by the rule about ancestors, so it may stand for them
@@ -85,11 +89,18 @@ fn name(holders: &[(Pid, PathBuf)], view: View<'_>, session: Option<SessionId>) 
             other.unwrap_or(first).display()
         ));
     };
+    let ancestors = ancestors(*pid, view);
+    let paths = ancestors.iter().chain([binary]);
+    if paths.map(|path| path.as_os_str().len()).sum::<usize>() > MOST_BYTES {
+        return Peer::Unknown(format!(
+            "the paths of the program and its ancestors take more than {MOST_BYTES} bytes"
+        ));
+    }
     Peer::Known(Identity {
         session,
         pid: pid.as_raw_pid().cast_unsigned(),
         binary: binary.clone(),
-        ancestors: ancestors(*pid, view),
+        ancestors,
     })
 }
 

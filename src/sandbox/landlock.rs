@@ -8,17 +8,19 @@ use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::FileType;
 
 use super::blueprint::{Access, Blueprint, HOME};
 use super::files;
+use super::root::Written;
 use crate::config::Gap;
 
 mod carved;
 mod rulesets;
 
-use carved::RootDevice;
+use carved::{RootDevice, Ruled};
 
+pub(super) use carved::CarvedRules;
 pub(super) use rulesets::Rulesets;
 
 /// Why a ruleset could not be made or enforced.
@@ -107,47 +109,66 @@ impl Kernel {
         ruleset.create()
     }
 
-    /// The rules for one sandbox, whose root `root` refers to; nothing of a user's runs in it yet.
+    /// The rules for one sandbox, whose root `root` refers to; nothing of a user's runs in it yet. `prior` are those
+    /// of the root that it is a copy of.
     pub(super) fn sandbox(
         self,
         root: &OwnedFd,
         blueprint: &Blueprint,
+        prior: Option<Prior<'_>>,
     ) -> Result<RulesetCreated, LandlockError> {
-        // Where sessions share a sandbox on purpose, one finds and ends what another left behind; the pid and
-        // network namespaces keep all of it inside.
-        let scopes = if blueprint.scope.is_shared() {
-            Scopes::None
-        } else {
-            Scopes::Session
+        let carved = carved_device(root, blueprint)?;
+        let view = View::of(root, blueprint);
+        let (mut ruleset, known) = match prior {
+            Some(Prior { ruleset, known }) => (ruleset, Some(known)),
+            None => (self.ruleset(Scopes::of(blueprint))?, None),
         };
-        let carved = if blueprint.denied.is_empty() {
-            None
-        } else {
-            let device = RootDevice::of(root)?;
-            device.verify(root, &blueprint.denied)?;
-            Some(device)
-        };
-        let mut rules = Vec::new();
         for (path, grant) in grants(blueprint) {
-            let Some((file, kind)) = open_inside(root, path)? else {
+            let Some((file, kind)) = view.open(path)? else {
                 continue;
             };
+            let mut rules = Vec::new();
             match carved {
-                Some(device) => device.spread((file, kind, grant), path, &mut rules)?,
-                None => rules.push((file, kind, grant)),
+                Some(device) if device.carves(&file, kind, grant, path)? => {
+                    if known.is_some_and(|known| known.of(path).is_some()) {
+                        continue;
+                    }
+                    device.spread((file, kind, grant), path, &mut rules)?;
+                }
+                _ => rules.push((file, kind, grant)),
+            }
+            for rule in &rules {
+                ruleset = self.allow(ruleset, rule)?;
             }
         }
-        let mut ruleset = self.ruleset(scopes)?;
-        for (file, kind, grant) in rules {
-            let rights = grant.rights(self.abi)
-                & if kind.is_dir() {
-                    BitFlags::all()
-                } else {
-                    AccessFs::from_file(self.abi)
-                };
-            ruleset = ruleset.add_rule(PathBeneath::new(file, rights))?;
+        Ok(ruleset)
+    }
+
+    /// A ruleset with what is known beforehand: it can be made while a sandbox still is.
+    pub(super) fn begin(
+        self,
+        blueprint: &Blueprint,
+        known: &CarvedRules,
+    ) -> Result<RulesetCreated, LandlockError> {
+        let mut ruleset = self.ruleset(Scopes::of(blueprint))?;
+        for rule in known.all() {
+            ruleset = self.allow(ruleset, rule)?;
         }
         Ok(ruleset)
+    }
+
+    fn allow(
+        self,
+        ruleset: RulesetCreated,
+        (file, kind, grant): &Ruled,
+    ) -> Result<RulesetCreated, LandlockError> {
+        let rights = grant.rights(self.abi)
+            & if kind.is_dir() {
+                BitFlags::all()
+            } else {
+                AccessFs::from_file(self.abi)
+            };
+        Ok(ruleset.add_rule(PathBeneath::new(file, rights))?)
     }
 
     /// The gate's own rules: it makes unnamed files in its spill directory and opens nothing else.
@@ -172,6 +193,24 @@ impl Kernel {
 enum Scopes {
     Session,
     None,
+}
+
+impl Scopes {
+    /// Where sessions share a sandbox on purpose, one finds and ends what another left behind; the pid and
+    /// network namespaces keep all of it inside.
+    fn of(blueprint: &Blueprint) -> Self {
+        if blueprint.scope.is_shared() {
+            Self::None
+        } else {
+            Self::Session
+        }
+    }
+}
+
+/// A ruleset that has what is known of another root by now.
+pub(super) struct Prior<'a> {
+    pub(super) ruleset: RulesetCreated,
+    pub(super) known: &'a CarvedRules,
 }
 
 /// Proof that a ruleset is in force on this thread.
@@ -240,21 +279,40 @@ fn grants(blueprint: &Blueprint) -> impl Iterator<Item = (&Path, Grant)> {
         })
 }
 
-/// Opens a path as the sandbox sees it; `None` where it has no such path.
-fn open_inside(root: &OwnedFd, path: &Path) -> Result<Option<(OwnedFd, FileType)>, LandlockError> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let wrong = |source: rustix::io::Errno| LandlockError::Path {
-        path: path.display().to_string(),
-        source: source.into(),
-    };
-    match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-        Ok(file) => {
-            let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(wrong)?.st_mode);
-            Ok(Some((file, kind)))
-        }
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
-        Err(e) => Err(wrong(e)),
+/// The file system of carved directories, where some are; that nothing denied has a name was looked for then.
+fn carved_device(
+    root: &OwnedFd,
+    blueprint: &Blueprint,
+) -> Result<Option<RootDevice>, LandlockError> {
+    if blueprint.denied.is_empty() {
+        return Ok(None);
+    }
+    let device = RootDevice::of(root)?;
+    device.verify(root, &blueprint.denied)?;
+    Ok(Some(device))
+}
+
+/// Paths as a sandbox sees them, without the links that sessions may have left where they write: a grant is for what
+/// policy means.
+struct View<'a>(Written<'a>);
+
+impl<'a> View<'a> {
+    fn of(root: &'a OwnedFd, blueprint: &'a Blueprint) -> Self {
+        let own = ["/tmp", "/dev/shm", HOME].map(Path::new);
+        Self(Written::new(root.as_fd(), blueprint.writable().chain(own)))
+    }
+
+    /// `None` where the sandbox has no such path.
+    fn open(&self, path: &Path) -> Result<Option<(OwnedFd, FileType)>, LandlockError> {
+        let wrong = |source: io::Error| LandlockError::Path {
+            path: path.display().to_string(),
+            source,
+        };
+        let Some(found) = self.0.find(path).map_err(wrong)? else {
+            return Ok(None);
+        };
+        let stat = rustix::fs::fstat(&found.file).map_err(|e| wrong(e.into()))?;
+        Ok(Some((found.file, FileType::from_raw_mode(stat.st_mode))))
     }
 }
 

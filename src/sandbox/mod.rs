@@ -17,12 +17,16 @@ mod init;
 mod keys_command;
 mod landlock;
 mod monitor;
+mod mould;
 mod network;
+mod oom;
+mod order;
 mod privileges;
 pub mod protocol;
 mod pty;
 mod rehearsal;
 mod root;
+mod seal;
 mod seccomp;
 mod secret_program;
 mod surroundings;
@@ -39,10 +43,11 @@ pub use capabilities::{
     needed as needed_capabilities,
 };
 pub(crate) use capabilities::{
-    keep_bundlers, keep_keepers, keep_monitors, keep_supervisors, require as require_capabilities,
+    given_up, keep_bundlers, keep_keepers, keep_monitors, keep_supervisors,
+    require as require_capabilities,
 };
 pub(crate) use cgroup::Tree;
-pub use cgroup::{Controllers, Limits, Version, is_delegated};
+pub use cgroup::{Controllers, Limits, Swap, Version, is_delegated};
 pub(crate) use channel::Channel;
 pub use client::{
     Attached, Lease, Lost, Monitor, PathError, Refusal, Renewal, Session, Stdio, Witness,
@@ -70,7 +75,7 @@ pub use protocol::{
 pub use pty::{Break, resize, send_break};
 pub use rehearsal::RehearsalError;
 pub(crate) use rehearsal::rehearse;
-pub(crate) use root::{Claim, Growth, Source, examine_kept, grow_kept, probe_volumes};
-pub(crate) use seccomp::{Filter, SeccompError};
+pub(crate) use root::{Claim, Growth, Source, Unkept, examine_kept, grow_kept, probe_volumes};
+pub(crate) use seccomp::{Filter, MemoryFiles, SeccompError};
 pub(crate) use secret_program::{Running as RunningSecret, SecretProgram};
 pub(crate) use surroundings::cgroup_mend;

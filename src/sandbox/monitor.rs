@@ -1,13 +1,15 @@
 //! The monitor: root, one thread, no network. It answers the table of requests and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 
 use super::blueprint::{Blueprint, KeySources};
@@ -20,23 +22,25 @@ use super::landlock::Kernel;
 use super::privileges::{PrivilegeError, Rlimit, raise_open_files};
 use super::protocol::admin::{AdminAnswer, AdminRequest, Haste, Status};
 use super::protocol::{Answer, Malformed, Message, Numbered, Request};
-use super::seccomp::{Filter, SeccompError, SessionFilters};
+use super::seccomp::{Filter, MemoryFiles, SeccompError, SessionFilters};
 use super::trust::Trust;
 use crate::config::Uids;
 use crate::model::{Kind, LoginName};
-use crate::sys::clone::SingleThreaded;
+use crate::sys::{self, clone::SingleThreaded};
 
 mod bundles;
 mod commands;
 mod desk;
 mod errands;
 mod events;
+mod forsaken;
 mod hold;
 mod keys;
 mod outbox;
 mod remains;
 mod sandboxes;
 mod sessions;
+mod slots;
 mod standing;
 
 pub(super) use commands::MOST as MOST_COMMANDS;
@@ -46,7 +50,8 @@ pub(super) use sessions::read_report;
 use commands::Commands;
 use desk::Desk;
 use errands::Errands;
-use events::{Events, Source};
+use events::{Events, Source, timespec};
+use forsaken::Forsaken;
 use outbox::Outbox;
 use sandboxes::Sandboxes;
 use sessions::Sessions;
@@ -82,10 +87,11 @@ impl From<rustix::io::Errno> for MonitorError {
 #[derive(Debug, Clone)]
 pub(crate) struct Charter {
     pub(crate) logins: BTreeMap<LoginName, KeySources>,
-    pub(crate) blueprints: BTreeMap<Kind, Blueprint>,
+    pub(crate) blueprints: BTreeMap<Kind, Arc<Blueprint>>,
     pub(crate) uids: Uids,
-    /// Sandboxes at once.
+    /// Sandboxes at once, and those that are begun ahead of need.
     pub(crate) sandboxes: usize,
+    pub(crate) blanks: usize,
     /// Errands at once in one sandbox.
     pub(crate) errands: usize,
     pub(crate) kernel: Kernel,
@@ -93,8 +99,21 @@ pub(crate) struct Charter {
     pub(crate) holders: Holders,
     /// Whose daemon this is.
     pub(crate) footing: Footing,
-    /// Whether vm.memfd_noexec exists here.
+    /// Whether vm.memfd_noexec exists here and is ours to set.
     pub(crate) seal_memory_files: bool,
+    /// What sessions' filters ask of memory files beside it.
+    pub(crate) memory_files: MemoryFiles,
+}
+
+impl Charter {
+    /// What sandboxes of any kind may write to, of the host.
+    fn writable(&self) -> BTreeSet<PathBuf> {
+        let of_host = self.blueprints.values().filter(|kind| kind.root.is_none());
+        of_host
+            .flat_map(|kind| kind.writable())
+            .map(Path::to_owned)
+            .collect()
+    }
 }
 
 /// Why everything is read again.
@@ -132,6 +151,7 @@ struct Context {
     tree: Tree,
     events: Events,
     outbox: Outbox,
+    forsaken: Forsaken,
     one_thread: SingleThreaded,
     session_filters: SessionFilters,
     /// The bound on open files that sessions get; the monitor's own is raised.
@@ -139,6 +159,8 @@ struct Context {
     init_filter: Filter,
     /// The certificates that sandboxes trust.
     trust: Trust,
+    /// What sandboxes of any kind may write to, of the host.
+    writable: BTreeSet<PathBuf>,
     /// The monitor's own namespaces, and the inode of its mount namespace.
     own_network: OwnedFd,
     own_pids: OwnedFd,
@@ -173,7 +195,7 @@ pub(crate) struct Lines {
 }
 
 /// Serves the gate until it is gone, once it has said which certificates sandboxes trust; then nothing that
-/// was started is left. With each SIGHUP, which the caller has blocked, `reload` is asked for what is new;
+/// was started is left. With each SIGHUP, which the caller has blocked, `reload` is asked for what is new.
 pub(crate) fn run(
     charter: Charter,
     tree: Tree,
@@ -207,8 +229,8 @@ pub(crate) fn run(
         )
     };
     let context = Context {
-        session_filters: SessionFilters::compile()?,
-        session_files: raise_open_files()?,
+        session_filters: SessionFilters::compile(charter.memory_files)?,
+        session_files: charter.holders.lowered(raise_open_files()?),
         init_filter: Filter::init()?,
         trust,
         one_thread: SingleThreaded::prove()?,
@@ -216,12 +238,14 @@ pub(crate) fn run(
         own_pids: own("pid")?,
         own_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
         outbox: Outbox::new(gate),
+        forsaken: Forsaken::default(),
+        writable: charter.writable(),
         charter,
         tree,
         events,
     };
     let desk = Desk::open(admin, &context)?;
-    let sandboxes = Sandboxes::new(context.charter.uids);
+    let sandboxes = Sandboxes::new(&context)?;
     let mut monitor = Monitor {
         context,
         buffer: channel::buffer(),
@@ -234,6 +258,7 @@ pub(crate) fn run(
         bundle,
         signals,
     };
+    sys::memory::give_back();
     let ended = monitor.serve(&mut reload);
     monitor.context.tree.raze()?;
     ended
@@ -270,15 +295,12 @@ impl Monitor {
                     Some(Source::Errand(id)) => self.errands.ended(&mut self.context, id)?,
                     Some(Source::SandboxAlarm(id)) => self.sandboxes.alarmed(id)?,
                     Some(Source::SessionAlarm(id)) => self.sessions.alarmed(id)?,
+                    Some(Source::Mounts) => self.sandboxes.mounts_changed()?,
                     Some(Source::Desk) => self.desk.receive(&self.context),
                     Some(Source::Caller(id)) => self.advise(id)?,
                     Some(Source::Signal) => {
-                        if self
-                            .signals
-                            .read_signal()
-                            .map_err(io::Error::from)?
-                            .is_some()
-                        {
+                        let signal = self.signals.read_signal().map_err(io::Error::from)?;
+                        if signal.is_some() {
                             self.renew(reload(Occasion::Hangup))?;
                         }
                     }
@@ -291,6 +313,7 @@ impl Monitor {
             }
             self.commands.kill_due(&self.context, now)?;
             self.errands.kill_due(now)?;
+            self.context.forsaken.clear(&self.context.tree)?;
             self.context.outbox.flush()?;
         }
     }
@@ -309,6 +332,7 @@ impl Monitor {
             }
         };
         self.standing.taken();
+        self.sandboxes.begin_anew(&mut self.context)?;
         let old = std::mem::replace(&mut self.context.charter, charter);
         let charter = &mut self.context.charter;
         for (login, sources) in old.logins {
@@ -317,6 +341,8 @@ impl Monitor {
         for (kind, blueprint) in old.blueprints {
             charter.blueprints.entry(kind).or_insert(blueprint);
         }
+        self.context.writable = charter.writable();
+        sys::memory::give_back();
         self.context.outbox.send(&Message::Reloaded, vec![texts])
     }
 
@@ -354,10 +380,11 @@ impl Monitor {
     fn time_to_next(&self) -> Option<Duration> {
         let due = [
             self.sessions.next_due(),
-            self.sandboxes.next_due(),
+            self.sandboxes.next_due(&self.context),
             self.commands.next_due(),
             self.errands.next_due(),
             self.context.outbox.next_due(),
+            self.context.forsaken.next_due(),
         ];
         due.into_iter()
             .flatten()
@@ -389,6 +416,7 @@ impl Monitor {
 
     /// The whole table.
     fn answer(&mut self, Numbered { number, request }: Numbered) -> Result<(), MonitorError> {
+        self.sandboxes.wait_for_calm();
         let context = &mut self.context;
         match request {
             Request::AuthorizedKeys { login } => {
@@ -461,13 +489,6 @@ impl Monitor {
             }
         }
         Ok(())
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().cast_signed(),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 

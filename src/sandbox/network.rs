@@ -1,8 +1,9 @@
 //! A sandbox's network namespace: loopback up, the proxy's listener in it, and who owns a connection.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -14,6 +15,7 @@ use netlink_packet_sock_diag::inet::{
 };
 use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
+use nix::sched::CloneFlags;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::blueprint::PROXY;
@@ -23,6 +25,7 @@ use crate::model::Connection;
 mod given;
 
 pub(crate) use given::Given;
+use given::is_same;
 
 /// The monitor's handles into one sandbox's network namespace.
 #[derive(Debug)]
@@ -56,38 +59,43 @@ fn within<T>(
     result
 }
 
+/// Puts this process, a sandbox's init, into a network namespace of its own with `lo` up, and opens the proxy's
+/// listener there.
+pub(super) fn make() -> io::Result<OwnedFd> {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|e| failed("make a network namespace", e))?;
+    raise_loopback()?;
+    listen(PROXY, PROXY_BACKLOG, Reuse::Never)
+}
+
+/// The same for one that was given, which stays as it is.
+pub(super) fn enter(given: &Given) -> io::Result<OwnedFd> {
+    given.enter()?;
+    require_loopback(given)?;
+    listen(PROXY, PROXY_BACKLOG, Reuse::AfterTheLast).map_err(|e| occupied(given, &e))
+}
+
+fn failed(what: &str, errno: nix::Error) -> io::Error {
+    let error = io::Error::from(errno);
+    io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+}
+
 impl Network {
-    /// Opens the proxy's listener in the namespace `sandbox`, which has to be the one that was `given`, if one
-    /// was, or is new; `own` is the monitor's. In a new one `lo` is brought up; a given one stays as it is.
-    pub(super) fn prepare(
-        own: &OwnedFd,
-        sandbox: OwnedFd,
-        given: Option<&Given>,
-    ) -> io::Result<(Self, TcpListener)> {
-        if let Some(given) = given
-            && !given.holds(&sandbox)?
-        {
+    /// Of the namespace `sandbox`, which has to be the one that was `given`, if one was, and never the monitor's,
+    /// which is `own`.
+    pub(super) fn of(own: &OwnedFd, sandbox: OwnedFd, given: Option<&Given>) -> io::Result<Self> {
+        let settled = match given {
+            None => !is_same(own, &sandbox)?,
+            Some(given) => given.holds(&sandbox)?,
+        };
+        if !settled {
             return Err(io::Error::other("it is in another network namespace"));
         }
-        let (diagnosis, listener) = within(own, &sandbox, || {
-            let listener = match given {
-                None => {
-                    raise_loopback()?;
-                    listen(PROXY, PROXY_BACKLOG, Reuse::Never)?
-                }
-                Some(given) => {
-                    require_loopback(given)?;
-                    listen(PROXY, PROXY_BACKLOG, Reuse::AfterTheLast)
-                        .map_err(|e| occupied(given, &e))?
-                }
-            };
-            Ok((socket(NETLINK_SOCK_DIAG)?, listener))
-        })?;
-        let network = Self {
+        let diagnosis = within(own, &sandbox, || socket(NETLINK_SOCK_DIAG))?;
+        Ok(Self {
             namespace: sandbox,
             diagnosis,
-        };
-        Ok((network, listener.into()))
+        })
     }
 
     /// A TCP socket in the namespace. It stays there wherever its descriptor goes.
@@ -129,30 +137,12 @@ impl Network {
     }
 
     fn lookup(&self, family: u8, connection: &Connection) -> io::Result<Option<Owner>> {
-        let place = |address: SocketAddr| match (family, address.ip()) {
-            (AF_INET6, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
-            (_, ip) => ip,
-        };
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::all(),
-            socket_id: SocketId {
-                source_address: place(connection.client),
-                source_port: connection.client.port(),
-                destination_address: place(connection.proxy),
-                destination_port: connection.proxy.port(),
-                interface_id: 0,
-                cookie: [0xff; 8],
-            },
-        };
-        let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
-        match exchange(&self.diagnosis, &mut message, NLM_F_REQUEST)? {
+        let mut question = question(family, connection);
+        match exchange(&self.diagnosis, &mut question, NLM_F_REQUEST)? {
             // Without an established match the kernel looks for a listener on the port: that is somebody else.
             Some(SockDiagMessage::InetResponse(response))
                 if response.header.state != TCP_LISTEN
-                    && response.header.socket_id.destination_port == connection.proxy.port() =>
+                    && joins(&response.header.socket_id, connection) =>
             {
                 let cgroup = response.nlas.iter().find_map(cgroup_id);
                 Ok(Some(Owner {
@@ -163,6 +153,37 @@ impl Network {
             _ => Ok(None),
         }
     }
+}
+
+/// Which socket is the program's end of a connection.
+fn question(family: u8, connection: &Connection) -> NetlinkMessage<SockDiagMessage> {
+    let place = |address: SocketAddr| match (family, address.ip()) {
+        (AF_INET6, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        (_, ip) => ip,
+    };
+    let request = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all(),
+        socket_id: SocketId {
+            source_address: place(connection.client),
+            source_port: connection.client.port(),
+            destination_address: place(connection.proxy),
+            destination_port: connection.proxy.port(),
+            interface_id: 0,
+            cookie: [0xff; 8],
+        },
+    };
+    NetlinkMessage::from(SockDiagMessage::InetRequest(request))
+}
+
+/// Whether a socket is the program's end of a connection; one of IPv6 may have addresses of IPv4.
+fn joins(socket: &SocketId, connection: &Connection) -> bool {
+    let end = |address: IpAddr, port| (address.to_canonical(), port);
+    let wanted = |end: SocketAddr| (end.ip().to_canonical(), end.port());
+    end(socket.source_address, socket.source_port) == wanted(connection.client)
+        && end(socket.destination_address, socket.destination_port) == wanted(connection.proxy)
 }
 
 /// include/net/tcp_states.h.
@@ -197,7 +218,11 @@ fn socket(protocol: isize) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sends one request and reads its answer; ENOENT is an answer too.
+/// Numbers requests, which their answers repeat (netlink(7)).
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// Sends one request and reads its answer; ENOENT is an answer too. One that came too late for an earlier request is
+/// passed over: it tells of somebody else's socket.
 fn exchange<T>(
     socket: &Socket,
     message: &mut NetlinkMessage<T>,
@@ -208,17 +233,23 @@ where
         + netlink_packet_core::NetlinkDeserializable
         + std::fmt::Debug,
 {
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    message.header.sequence_number = number;
     message.header.flags = flags;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
-    let mut answer = Vec::with_capacity(8192);
-    socket.recv(&mut answer, 0)?;
-    match NetlinkMessage::<T>::deserialize(&answer)
-        .map_err(io::Error::other)?
-        .payload
-    {
+    let mut buffer = Vec::with_capacity(8192);
+    let answer = loop {
+        buffer.clear();
+        socket.recv(&mut buffer, 0)?;
+        let answer = NetlinkMessage::<T>::deserialize(&buffer).map_err(io::Error::other)?;
+        if answer.header.sequence_number == number {
+            break answer;
+        }
+    };
+    match answer.payload {
         NetlinkPayload::InnerMessage(inner) => Ok(Some(inner)),
         NetlinkPayload::Error(error) => match error.code {
             None => Ok(None),
@@ -313,4 +344,66 @@ fn stream_socket(family: Family) -> io::Result<OwnedFd> {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a connection to oneself is what is asked about"
+)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn connect(listener: &TcpListener) -> (TcpStream, Connection, u64) {
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = Connection {
+            client: stream.local_addr().unwrap(),
+            proxy: stream.peer_addr().unwrap(),
+        };
+        let inode = rustix::fs::fstat(&stream).unwrap().st_ino;
+        (stream, connection, inode)
+    }
+
+    fn network() -> Network {
+        Network {
+            namespace: std::fs::File::open("/proc/self/ns/net").unwrap().into(),
+            diagnosis: socket(NETLINK_SOCK_DIAG).unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_nobody_read_is_not_the_next_ones() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (_one, first, _) = connect(&listener);
+        let (_other, second, inode) = connect(&listener);
+        let network = network();
+        let mut late = question(AF_INET, &first);
+        late.header.flags = NLM_F_REQUEST;
+        late.header.sequence_number = LAST.fetch_add(1, Ordering::Relaxed);
+        late.finalize();
+        let mut bytes = vec![0; late.buffer_len()];
+        late.serialize(&mut bytes);
+        network.diagnosis.send(&bytes, 0).unwrap();
+        let owner = network.owner(&second).unwrap().unwrap();
+        assert_eq!(u64::from(owner.inode), inode);
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_may_hold_a_connection_of_ipv4() {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = TcpStream::connect(("::ffff:127.0.0.1", port)).unwrap();
+        let v4 = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        let connection = Connection {
+            client: v4(stream.local_addr().unwrap()),
+            proxy: v4(stream.peer_addr().unwrap()),
+        };
+        let owner = network().owner(&connection).unwrap().unwrap();
+        assert_eq!(
+            u64::from(owner.inode),
+            rustix::fs::fstat(&stream).unwrap().st_ino
+        );
+    }
 }

@@ -318,8 +318,10 @@ pub struct Malformed;
 /// (execve(2), `MAX_ARG_STRLEN`).
 pub const LONGEST_COMMAND: usize = 128 * 1024 - 1;
 
-/// The longest message in bytes: a command of 128 KiB and 128 variables, with room.
-pub const LONGEST: usize = 512 * 1024;
+/// The longest message in bytes: what the buffer of a socket holds that has `net.core.wmem_max` as Linux sets it, of
+/// which the kernel counts twice as much and keeps 32 for itself (`unix_dgram_sendmsg`). Longer ones would be refused
+/// by the kernel, which ends the one who sends them; so they are by whoever makes them.
+pub const LONGEST: usize = 2 * 212_992 - 32;
 
 /// The largest file of keys, in bytes: the gate reads it whole.
 pub const LARGEST_KEYS: u64 = 1 << 20;
@@ -438,7 +440,8 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, Malformed> {
     }
 }
 
-fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Malformed> {
+/// What `encode` made, and nothing after it.
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Malformed> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         _ => Err(Malformed),

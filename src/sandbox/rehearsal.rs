@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -17,6 +18,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::init::NAMESPACES;
 use super::root::{Guarded, READ_ONLY, WORKPLACE};
+use super::seal;
 use super::surroundings::{Attempt, Surroundings};
 use crate::sys::clone::{self, SingleThreaded};
 use crate::sys::mount::{Depth, add_attributes};
@@ -113,6 +115,8 @@ fn end(outcome: io::Result<()>) -> Infallible {
 /// What `init` and the monitor do for each sandbox, in init's order. `host` is the inode of the host's mount
 /// namespace.
 fn act(script: &Script<'_>, host: u64) -> io::Result<()> {
+    script.next("unshare")?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
     script.next("setns")?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let network = rustix::fs::open("/proc/self/ns/net", flags, Mode::empty())?;
@@ -121,6 +125,9 @@ fn act(script: &Script<'_>, host: u64) -> io::Result<()> {
     keyring::join_fresh_session()?;
     script.next("sethostname")?;
     nix::unistd::sethostname("sandgate")?;
+    script.next("unshare")?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let mounts = rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty())?;
     let _guarded = Guarded::check(host).map_err(io::Error::other)?;
     script.next("mount")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -132,12 +139,15 @@ fn act(script: &Script<'_>, host: u64) -> io::Result<()> {
     rustix::process::pivot_root(".", ".")?;
     script.next("umount2")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    script.next("setns")?;
+    move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    script.next("unshare")?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
     script.next("close_range")?;
     descriptors::close_range(u32::MAX - 1, u32::MAX)?;
     script.next("write to /proc/sys/vm/memfd_noexec")?;
-    let seal = Path::new("/proc/sys/vm/memfd_noexec");
-    if seal.exists() {
-        std::fs::write(seal, "1")?;
+    if Path::new(seal::SETTING).exists() {
+        seal::seal_memory_files()?;
     }
     Ok(())
 }

@@ -7,12 +7,17 @@ use seccompiler::{
     SeccompRule, TargetArch, sock_filter,
 };
 
-use crate::config::Allow;
+use crate::config::{Allow, Scope};
 
 mod calls;
+mod memory_files;
+mod scheduling;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod thinkers;
 
+pub(crate) use memory_files::MemoryFiles;
 pub(crate) use sessions::SessionFilters;
 
 /// Why a filter could not be built or put in force.
@@ -24,6 +29,9 @@ pub(crate) enum SeccompError {
     /// The kernel refused the filter.
     #[error("seccomp: {0}")]
     Apply(#[from] seccompiler::Error),
+    /// A jump of the Berkeley Packet Filter is of one byte.
+    #[error("seccomp: too many calls are listed")]
+    TooFar,
     /// Filters are written for x86-64 and 64-bit ARM.
     #[error("seccomp: no filter is written for this processor")]
     Architecture,
@@ -41,13 +49,15 @@ type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
 
 impl Filter {
     /// For sessions: what Docker's default profile allows, less what could reach around the other layers, and
-    /// what the operator allows beside it.
-    pub(crate) fn session(allow: Allow) -> Result<Self, SeccompError> {
+    /// what the operator allows beside it. Where nobody shares a sandbox its sessions are kept from each other's
+    /// schedules.
+    pub(crate) fn session(allow: Allow, scope: Scope) -> Result<Self, SeccompError> {
         let given = |granted, calls| if granted { calls } else { &[][..] };
-        let conditions = session_conditions(allow)?;
+        let conditions = session_conditions(allow, scope)?;
         let always = [
             calls::SESSION,
             calls::SESSION_LEGACY,
+            given(scope.is_shared(), calls::SCHEDULING),
             given(allow.user_namespaces, calls::NESTING),
             given(allow.ptrace, calls::TRACING),
         ];
@@ -76,7 +86,7 @@ impl Filter {
     /// For the keeper, whose programs inherit it: what sessions may, clone3(2), which is how it starts them in their
     /// cgroups, and a keyring of their own. They get the sessions' filter on top.
     pub(crate) fn keeper() -> Result<Self, SeccompError> {
-        let conditions = session_conditions(Allow::default())?;
+        let conditions = session_conditions(Allow::default(), Scope::Connection)?;
         let always = [calls::SESSION, calls::SESSION_LEGACY, calls::KEEPER];
         let always = always.into_iter().flatten();
         let otherwise = SeccompAction::Errno(libc::EPERM.cast_unsigned());
@@ -106,28 +116,26 @@ fn compile<'a>(
         SeccompAction::Allow,
         architecture,
     )?;
-    let mut program = by_number(always);
+    let mut program = by_number(always)?;
     program.extend(BpfProgram::try_from(conditional)?);
     Ok(Filter(program))
 }
 
 /// Foreign architectures and x32 kill. clone3, whose flags lie in memory out of a filter's sight, unless it is
 /// listed, and calls newer than the list answer ENOSYS, on which C libraries fall back to what they used before. What is
-/// always allowed is allowed by ranges: when a filter is put in force the kernel runs it once for every
+/// always allowed is looked for among ranges, by halves: when a filter is put in force the kernel runs it once for every
 /// call number, and seccompiler's five instructions for each allowed call cost a session 0.7 ms.
-fn by_number<'a>(always: impl Iterator<Item = &'a libc::c_long>) -> BpfProgram {
+fn by_number<'a>(
+    always: impl Iterator<Item = &'a libc::c_long>,
+) -> Result<BpfProgram, SeccompError> {
     // linux/bpf_common.h, linux/seccomp.h: load the architecture or the call's number; jump; return.
     const LOAD: u16 = 0x20;
     const NUMBER: u32 = 0;
     const ARCHITECTURE: u32 = 4;
-    const JUMP_EQ: u16 = 0x15;
-    const JUMP_GT: u16 = 0x25;
-    const JUMP_GE: u16 = 0x35;
     const RETURN: u16 = 0x06;
     const KILL_PROCESS: u32 = 0x8000_0000;
     const ERRNO: u32 = 0x0005_0000;
     const ALLOW: u32 = 0x7fff_0000;
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
     let mut program = vec![
         step(LOAD, 0, 0, ARCHITECTURE),
         step(JUMP_EQ, 1, 0, calls::AUDIT_ARCHITECTURE),
@@ -138,18 +146,99 @@ fn by_number<'a>(always: impl Iterator<Item = &'a libc::c_long>) -> BpfProgram {
         step(JUMP_GE, 0, 1, number(calls::FIRST_UNKNOWN)),
         step(RETURN, 0, 0, ERRNO | libc::ENOSYS.cast_unsigned()),
     ];
-    for (first, last) in ranges(always) {
-        program.extend([
-            step(JUMP_GT, 2, 0, last),
-            step(JUMP_GE, 0, 1, first),
-            step(RETURN, 0, 0, ALLOW),
-        ]);
-    }
+    program.extend(search(&ranges(always))?);
     program.extend([
+        step(RETURN, 0, 0, ALLOW),
         step(JUMP_EQ, 0, 1, number(libc::SYS_clone3)),
         step(RETURN, 0, 0, ERRNO | libc::ENOSYS.cast_unsigned()),
     ]);
-    program
+    Ok(program)
+}
+
+// linux/bpf_common.h: how the accumulator is compared.
+const JUMP_EQ: u16 = 0x15;
+const JUMP_GT: u16 = 0x25;
+const JUMP_GE: u16 = 0x35;
+
+fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// A comparison of the call's number, and where it leads.
+struct Comparison {
+    code: u16,
+    with: u32,
+    holds: Aim,
+    fails: Aim,
+}
+
+#[derive(Clone, Copy)]
+enum Aim {
+    /// Another comparison, by its place.
+    At(usize),
+    /// Right behind all of them: it is in a range.
+    Found,
+    /// One instruction further on.
+    Missed,
+}
+
+/// Whether the number is in one of these ranges, which ascend.
+fn search(ranges: &[(u32, u32)]) -> Result<BpfProgram, SeccompError> {
+    let first = ranges.first().map_or(u32::MAX, |(first, _)| *first);
+    let mut comparisons = vec![Comparison {
+        code: JUMP_GE,
+        with: first,
+        holds: if ranges.is_empty() {
+            Aim::Missed
+        } else {
+            Aim::At(1)
+        },
+        fails: Aim::Missed,
+    }];
+    halve(ranges, &mut comparisons);
+    let behind = comparisons.len();
+    let jump = |from: usize, aim: Aim| {
+        let to = match aim {
+            Aim::At(place) => place,
+            Aim::Found => behind,
+            Aim::Missed => behind + 1,
+        };
+        u8::try_from(to - from - 1).map_err(|_| SeccompError::TooFar)
+    };
+    let program = comparisons.iter().enumerate().map(|(at, one)| {
+        let (holds, fails) = (jump(at, one.holds)?, jump(at, one.fails)?);
+        Ok(step(one.code, holds, fails, one.with))
+    });
+    program.collect()
+}
+
+/// For a number that is not below the first of them.
+fn halve(ranges: &[(u32, u32)], comparisons: &mut Vec<Comparison>) {
+    let (lower, upper) = ranges.split_at(ranges.len() / 2);
+    match (lower, upper) {
+        (_, []) => {}
+        ([], [(_, last), ..]) => comparisons.push(Comparison {
+            code: JUMP_GT,
+            with: *last,
+            holds: Aim::Missed,
+            fails: Aim::Found,
+        }),
+        (_, [(first, _), ..]) => {
+            let here = comparisons.len();
+            comparisons.push(Comparison {
+                code: JUMP_GE,
+                with: *first,
+                holds: Aim::Missed,
+                fails: Aim::At(here + 1),
+            });
+            halve(lower, comparisons);
+            let there = comparisons.len();
+            if let Some(comparison) = comparisons.get_mut(here) {
+                comparison.holds = Aim::At(there);
+            }
+            halve(upper, comparisons);
+        }
+    }
 }
 
 /// The numbers in as few ranges as they form, ascending.
@@ -170,7 +259,7 @@ fn number(call: libc::c_long) -> u32 {
     u32::try_from(call).unwrap_or(u32::MAX - 1)
 }
 
-fn session_conditions(allow: Allow) -> Result<Rules, SeccompError> {
+fn session_conditions(allow: Allow, scope: Scope) -> Result<Rules, SeccompError> {
     use calls::{MFD_EXEC, PARENT, SHARED_FILES, THREAD, UNSHARE_FILES};
     let namespaces = if allow.user_namespaces {
         0
@@ -213,6 +302,9 @@ fn session_conditions(allow: Allow) -> Result<Rules, SeccompError> {
             personalities.collect::<Result<_, _>>()?,
         ),
     ];
+    if !scope.is_shared() {
+        rules.extend(scheduling::own()?);
+    }
     if allow.user_namespaces {
         // Root of a user namespace may say which program it is, and that of whom it shares its memory with, by
         // /proc/PID/exe (PR_SET_MM_MAP): policy would take its word.
@@ -291,188 +383,4 @@ fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompCondition, Secco
         SeccompCmpOp::MaskedEq(mask),
         value,
     )?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs a program as the kernel would, for the instructions that these programs use.
-    fn answer(program: &[sock_filter], data: &[u32; 16]) -> u32 {
-        let (mut at, mut accumulator) = (0, 0);
-        loop {
-            let sock_filter { code, jt, jf, k } = program[at].clone();
-            let jump = |taken: bool| at + 1 + usize::from(if taken { jt } else { jf });
-            at = match code {
-                0x20 => {
-                    accumulator = data[k as usize / 4];
-                    at + 1
-                }
-                0x54 => {
-                    accumulator &= k;
-                    at + 1
-                }
-                0x05 => at + 1 + k as usize,
-                0x15 => jump(accumulator == k),
-                0x25 => jump(accumulator > k),
-                0x35 => jump(accumulator >= k),
-                0x06 => return k,
-                other => panic!("instruction {other:#x}"),
-            };
-        }
-    }
-
-    fn judge(filter: &Filter, architecture: u32, call: u32, arguments: &[u32]) -> u32 {
-        // struct seccomp_data: number, architecture, instruction pointer, six 64-bit arguments.
-        let mut data = [0; 16];
-        (data[0], data[1]) = (call, architecture);
-        for (index, argument) in arguments.iter().enumerate() {
-            data[4 + 2 * index] = *argument;
-        }
-        answer(&filter.0, &data)
-    }
-
-    const ALLOW: u32 = 0x7fff_0000;
-    const KILL: u32 = 0x8000_0000;
-    const EPERM: u32 = 0x0005_0001;
-    const ENOSYS: u32 = 0x0005_0026;
-
-    #[test]
-    fn exactly_the_listed_calls_are_allowed_whatever_their_arguments() {
-        let filter = Filter::session(Allow::default()).unwrap();
-        let listed: BTreeSet<u32> = calls::SESSION
-            .iter()
-            .chain(calls::SESSION_LEGACY)
-            .map(|&call| number(call))
-            .collect();
-        let conditional: BTreeSet<u32> = session_conditions(Allow::default())
-            .unwrap()
-            .iter()
-            .map(|(call, _)| number(*call))
-            .collect();
-        for call in (0..number(calls::FIRST_UNKNOWN)).filter(|call| !conditional.contains(call)) {
-            let expected = match call {
-                call if call == number(libc::SYS_clone3) => ENOSYS,
-                call if listed.contains(&call) => ALLOW,
-                _ => EPERM,
-            };
-            let got = judge(&filter, calls::AUDIT_ARCHITECTURE, call, &[]);
-            assert_eq!(got, expected, "call {call}: {got:#x}");
-        }
-        assert!(
-            conditional.is_disjoint(&listed),
-            "a listed call's conditions would never be asked"
-        );
-    }
-
-    #[test]
-    fn what_is_foreign_or_newer_is_no_call_of_ours() {
-        let filter = Filter::session(Allow::default()).unwrap();
-        let own = calls::AUDIT_ARCHITECTURE;
-        assert_eq!(
-            judge(&filter, own, number(calls::FIRST_UNKNOWN), &[]),
-            ENOSYS
-        );
-        // read(2) by x32, and by the 32-bit x86 table (AUDIT_ARCH_I386).
-        assert_eq!(judge(&filter, own, 0x4000_0000, &[]), KILL);
-        assert_eq!(judge(&filter, 0x4000_0003, 3, &[]), KILL);
-    }
-
-    #[test]
-    fn what_is_allowed_by_a_word_is_allowed_by_no_other() {
-        let allow = |user_namespaces, ptrace| Allow {
-            user_namespaces,
-            ptrace,
-        };
-        let answers = |call, first: libc::c_int| {
-            [(false, false), (false, true), (true, false), (true, true)].map(|(nest, trace)| {
-                let filter = Filter::session(allow(nest, trace)).unwrap();
-                let arguments = [first.cast_unsigned()];
-                judge(&filter, calls::AUDIT_ARCHITECTURE, number(call), &arguments)
-            })
-        };
-        for call in calls::TRACING {
-            assert_eq!(answers(*call, 0), [EPERM, ALLOW, EPERM, ALLOW], "{call}");
-        }
-        for call in calls::NESTING {
-            assert_eq!(answers(*call, 0), [EPERM, EPERM, ALLOW, ALLOW], "{call}");
-        }
-        for call in [libc::SYS_clone, libc::SYS_unshare] {
-            let user = answers(call, libc::CLONE_NEWUSER);
-            assert_eq!(user, [EPERM, EPERM, ALLOW, ALLOW], "{call}");
-        }
-        let everywhere = [EPERM; 4];
-        assert_eq!(answers(libc::SYS_clone, libc::CLONE_PARENT), everywhere);
-        assert_eq!(answers(libc::SYS_unshare, libc::CLONE_FILES), everywhere);
-        assert_eq!(answers(libc::SYS_pidfd_getfd, 0), everywhere);
-        assert_eq!(answers(libc::SYS_clone3, 0), [ENOSYS; 4]);
-        let memory_map = calls::SET_MEMORY_MAP.cast_signed();
-        let forging = answers(libc::SYS_prctl, memory_map);
-        assert_eq!(forging, [ALLOW, ALLOW, EPERM, EPERM]);
-        assert_eq!(answers(libc::SYS_prctl, 38), [ALLOW; 4]);
-    }
-
-    #[test]
-    fn the_keeper_may_what_its_programs_may_and_start_them() {
-        let (keeper, session) = (
-            Filter::keeper().unwrap(),
-            Filter::session(Allow::default()).unwrap(),
-        );
-        let own = [libc::SYS_clone3, libc::SYS_keyctl].map(number);
-        for call in 0..number(calls::FIRST_UNKNOWN) {
-            let [keepers, sessions] =
-                [&keeper, &session].map(|of| judge(of, calls::AUDIT_ARCHITECTURE, call, &[]));
-            let expected = if own.contains(&call) { ALLOW } else { sessions };
-            assert_eq!(keepers, expected, "call {call}: {keepers:#x}");
-        }
-        for call in [
-            libc::SYS_mount,
-            libc::SYS_setns,
-            libc::SYS_ptrace,
-            libc::SYS_process_vm_readv,
-            libc::SYS_open_by_handle_at,
-            libc::SYS_bpf,
-            libc::SYS_init_module,
-        ] {
-            let answer = judge(&keeper, calls::AUDIT_ARCHITECTURE, number(call), &[]);
-            assert_eq!(answer, EPERM, "{call}");
-        }
-    }
-
-    #[test]
-    fn arguments_decide_where_they_must() {
-        let filter = Filter::session(Allow::default()).unwrap();
-        let ask = |call, arguments: &[u32]| {
-            judge(&filter, calls::AUDIT_ARCHITECTURE, number(call), arguments)
-        };
-        let flags = |flags: libc::c_int| flags.cast_unsigned();
-        assert_eq!(ask(libc::SYS_clone, &[flags(libc::SIGCHLD)]), ALLOW);
-        assert_eq!(ask(libc::SYS_clone, &[flags(libc::CLONE_NEWUSER)]), EPERM);
-        assert_eq!(ask(libc::SYS_clone, &[flags(libc::CLONE_PARENT)]), EPERM);
-        assert_eq!(
-            ask(
-                libc::SYS_clone,
-                &[flags(libc::CLONE_THREAD | libc::CLONE_FILES)]
-            ),
-            ALLOW
-        );
-        assert_eq!(ask(libc::SYS_clone, &[flags(libc::CLONE_THREAD)]), EPERM);
-        assert_eq!(ask(libc::SYS_ioctl, &[0, 0x5412]), EPERM);
-        assert_eq!(ask(libc::SYS_ioctl, &[0, 0x5413]), ALLOW);
-        assert_eq!(ask(libc::SYS_prlimit64, &[0, 0, 1]), ALLOW);
-        assert_eq!(ask(libc::SYS_prlimit64, &[7, 0, 0]), ALLOW);
-        assert_eq!(ask(libc::SYS_prlimit64, &[7, 0, 1]), EPERM);
-        let tcp = flags(libc::SOCK_STREAM | libc::SOCK_CLOEXEC);
-        assert_eq!(
-            ask(libc::SYS_socket, &[flags(libc::AF_INET), tcp, 0]),
-            ALLOW
-        );
-        assert_eq!(
-            ask(
-                libc::SYS_socket,
-                &[flags(libc::AF_INET), flags(libc::SOCK_RAW), 1]
-            ),
-            EPERM
-        );
-    }
 }

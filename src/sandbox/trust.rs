@@ -8,13 +8,15 @@ use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// The certificates that sandboxes trust.
-#[derive(Debug, Default)]
+use crate::sys::memory::Constant;
+
+/// The certificates that sandboxes trust, of which no session's fork has to copy half a megabyte.
+#[derive(Debug)]
 pub(super) struct Trust {
-    pub(super) pem: String,
+    pub(super) pem: Constant,
     /// A key store of Java's (JKS, version 2). PKCS #12, its newer form, is read without a password since
     /// Java 18 alone.
-    pub(super) java: Vec<u8>,
+    pub(super) java: Constant,
 }
 
 impl Trust {
@@ -24,12 +26,19 @@ impl Trust {
         if pem.is_empty() {
             return Ok(None);
         }
+        Self::of(&pem).map(Some)
+    }
+
+    /// These.
+    pub(super) fn of(pem: &str) -> io::Result<Self> {
         let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
         let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| {
             io::Error::other(format!("what sandboxes should trust is no PEM: {error}"))
         })?;
-        let java = store(&certificates);
-        Ok(Some(Self { pem, java }))
+        Ok(Self {
+            pem: Constant::copy_of(pem.as_bytes())?,
+            java: Constant::copy_of(&store(&certificates))?,
+        })
     }
 }
 

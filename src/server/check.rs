@@ -1,13 +1,13 @@
 //! Everything that can be checked before a process, a socket or a thread exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bundle::BundleTrouble;
 use super::judge;
 use super::texts::Texts;
-use crate::config::{Config, Gap, Inspection, Login, PolicySource, TEXT_BYTES};
+use crate::config::{Config, Gap, Inspection, Login, PolicySource, TEXT_BYTES, Uids};
 use crate::egress::{InspectError, Parent, ParentError};
 use crate::model::{Generation, Kind, LoginName};
 use crate::policy::bundle::Contents;
@@ -15,11 +15,13 @@ use crate::policy::{LoadError, Operator, Rules, Snapshot};
 use crate::sandbox::{Ceiling, Charter, Footing, Holders, Kernel, LandlockError, Unholdable};
 
 mod blueprint;
+mod memory;
 mod outside;
 mod rootless;
 
 pub(super) use blueprint::keep_apart;
 use blueprint::{blueprint, key_sources, missing_paths};
+use memory::Seal;
 
 /// Why serving would be refused.
 #[derive(Debug, thiserror::Error)]
@@ -32,18 +34,16 @@ pub enum CheckError {
     Landlock(#[from] LandlockError),
     /// What this kernel can't enforce and the operator has not accepted.
     #[error(
-        "{}: {who} can't enforce {missing}; {mend}, or accept it by `accept_weaker: [{missing}]`",
+        "{}: this kernel can't enforce {missing}; run a newer one, or accept it by `{consent}`",
         source_file.display()
     )]
     Weaker {
         /// The configuration.
         source_file: PathBuf,
-        /// Who can't.
-        who: &'static str,
-        /// What would let them.
-        mend: &'static str,
-        /// Names for `accept_weaker`.
+        /// What, by the names of `accept_weaker`.
         missing: String,
+        /// What to write or type.
+        consent: String,
     },
     /// What a server proves itself with; nothing is left of it.
     #[error("no hostkeys available: {0}")]
@@ -141,6 +141,8 @@ pub struct Checked {
     charter: Charter,
     texts: Texts,
     warnings: Vec<String>,
+    /// Kinds of sandboxes whose login keeps something that has come to harm.
+    damaged: BTreeSet<Kind>,
 }
 
 impl Checked {
@@ -174,6 +176,29 @@ impl Checked {
     pub(super) fn charter(&self) -> &Charter {
         &self.charter
     }
+
+    /// What is served, and by what: without the policies, which the monitor does not judge by.
+    pub(super) fn into_parts(self) -> (Config, Charter) {
+        (self.config, self.charter)
+    }
+
+    /// The same, served with some of its ids.
+    pub(super) fn with_uids(mut self, uids: Uids) -> Self {
+        self.config.uids = uids;
+        self.charter.uids = uids;
+        self
+    }
+
+    /// Whether sandboxes of this kind can be made, as far as what their login keeps has a part in it.
+    pub(super) fn is_whole(&self, kind: &Kind) -> bool {
+        !self.damaged.contains(kind)
+    }
+
+    /// The same, and that these can't either.
+    pub(super) fn without(mut self, damaged: BTreeSet<Kind>) -> Self {
+        self.damaged.extend(damaged);
+        self
+    }
 }
 
 /// Loads what the configuration names and asks the kernel what it can enforce.
@@ -193,15 +218,10 @@ pub(super) fn check_with(
     bundle: Option<&Contents>,
 ) -> Result<Checked, CheckError> {
     let kernel = Kernel::probe()?;
-    let host = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").ok();
-    let seal_memory_files = host.is_some() && holders.footing == Footing::Root;
-    // A user's sandboxes have what the host has (the sysctl is root's to write): 1 and 2 are inherited.
-    let sealed = seal_memory_files || host.is_some_and(|value| value.trim() != "0");
-    let mut gaps = kernel.gaps();
-    if !sealed {
-        gaps.push(Gap::MemfdExec);
-    }
-    let mut warnings = accept_gaps(&config, gaps, holders.footing)?;
+    let mut warnings = accept_gaps(&config, kernel.gaps())?;
+    let sysctl = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").ok();
+    let seal = Seal::find(&config, holders.footing, sysctl.as_deref());
+    warnings.extend(seal.warning);
     check_paths(&config)?;
     check_egress(&config)?;
     warnings.extend(super::bundle::warning(&config));
@@ -226,9 +246,6 @@ pub(super) fn check_with(
     let mut blueprints = BTreeMap::new();
     for (kind, login) in config.kinds() {
         let (snapshot, text) = policy(&login, (&config, bundle), &rules)?;
-        if let Some(text) = text {
-            texts.policies.insert(kind.clone(), text);
-        }
         let snapshot = snapshot.below(&operator);
         warnings.extend(
             snapshot
@@ -242,20 +259,27 @@ pub(super) fn check_with(
         warnings.extend(super::files::check(&kind.login, &blueprint)?);
         warnings.extend(missing_paths(&blueprint)?);
         warnings.extend(outside::check(&kind, &blueprint, kernel)?);
-        blueprints.insert(kind.clone(), blueprint);
+        if let Some((file, text)) = text {
+            outside::fixed(&kind, &blueprint, (&file, &text))?;
+            texts.policies.insert(kind.clone(), text);
+        }
+        blueprints.insert(kind.clone(), Arc::new(blueprint));
         policies.insert(kind, Arc::new(snapshot));
     }
-    warnings.extend(super::keeps::check(&blueprints)?);
+    let kept = super::keeps::check(&blueprints)?;
+    warnings.extend(kept.warnings);
     let charter = Charter {
         logins,
         blueprints,
         uids: config.uids,
         sandboxes: config.limits.sandboxes,
+        blanks: config.blanks,
         errands: config.limits.channels,
         kernel,
         footing: holders.footing,
         holders,
-        seal_memory_files,
+        seal_memory_files: seal.by_namespace,
+        memory_files: seal.by_filter,
     };
     Ok(Checked {
         config,
@@ -263,15 +287,16 @@ pub(super) fn check_with(
         charter,
         texts,
         warnings,
+        damaged: kept.damaged,
     })
 }
 
-/// The policy of a kind of sandboxes, and its text where it is not the built-in one.
+/// The policy of a kind of sandboxes, and its name and text where it is not the built-in one.
 fn policy(
     login: &Login,
     (config, bundle): (&Config, Option<&Contents>),
     rules: &Rules,
-) -> Result<(Snapshot, Option<String>), CheckError> {
+) -> Result<(Snapshot, Option<(String, String)>), CheckError> {
     let Some(source) = &login.policy else {
         return Ok((Snapshot::builtin(Generation(1), rules)?, None));
     };
@@ -280,7 +305,7 @@ fn policy(
     let own = login.sandbox.providers.iter();
     let own = own.filter_map(|name| Some((name, &config.providers.get(name)?.places)));
     snapshot.require_inspection((&file, &text), own)?;
-    Ok((snapshot, Some(text)))
+    Ok((snapshot, Some((file, text))))
 }
 
 /// A policy's name in messages, and its text.
@@ -337,32 +362,15 @@ fn shown(key: &'static str, path: Option<&Path>) -> Result<Option<String>, Check
 }
 
 /// A gap that the operator has accepted is a warning; any other is a refusal.
-fn accept_gaps(
-    config: &Config,
-    gaps: Vec<Gap>,
-    footing: Footing,
-) -> Result<Vec<String>, CheckError> {
+fn accept_gaps(config: &Config, gaps: Vec<Gap>) -> Result<Vec<String>, CheckError> {
     let (accepted, missing): (Vec<Gap>, Vec<Gap>) = gaps
         .into_iter()
-        .partition(|gap| config.accept_weaker.contains(gap));
+        .partition(|gap| config.accept_weaker.has(*gap));
     if !missing.is_empty() {
-        let missing = missing
-            .iter()
-            .map(Gap::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-        let (who, mend) = match footing {
-            Footing::Root => ("this kernel", "run a newer one"),
-            Footing::Subordinate | Footing::OneId => (
-                "an ordinary user",
-                "run a kernel of 6.12 or later with sysctl vm.memfd_noexec=1",
-            ),
-        };
         return Err(CheckError::Weaker {
-            who,
-            mend,
             source_file: config.source.clone(),
-            missing,
+            consent: config.consent(&missing),
+            missing: crate::config::list_gaps(&missing),
         });
     }
     Ok(accepted
@@ -429,16 +437,15 @@ mod tests {
 
     #[test]
     fn a_gap_is_a_refusal_until_the_operator_names_it() {
-        let gaps = vec![Gap::LandlockScopes, Gap::MemfdExec];
-        let refused = accept_gaps(&config("memfd_exec"), gaps.clone(), Footing::Root)
+        let gaps = vec![Gap::LandlockScopes, Gap::LandlockIoctl];
+        let refused = accept_gaps(&config("landlock_ioctl"), gaps.clone())
             .unwrap_err()
             .to_string();
         assert!(
             refused.contains("`accept_weaker: [landlock_scopes]`"),
             "{refused}"
         );
-        let accepted =
-            accept_gaps(&config("memfd_exec, landlock_scopes"), gaps, Footing::Root).unwrap();
+        let accepted = accept_gaps(&config("landlock_ioctl, landlock_scopes"), gaps).unwrap();
         assert_eq!(accepted.len(), 2);
     }
 }

@@ -217,7 +217,7 @@ async fn serve(
     } = Monitor::attach(ends.channel)?;
     let mut lost = tokio::spawn(lost);
     monitor
-        .fill_pools(pools(config))
+        .fill_pools(pools(config).filter(|(kind, _)| checked.is_whole(kind)))
         .await
         .map_err(|refusal| GateError::Monitor(refusal.to_string()))?;
     let trail = Arc::new(opened.trail);

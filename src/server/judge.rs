@@ -48,7 +48,7 @@ pub(super) fn run(
     supervisor: Pid,
 ) -> Result<(), JudgeError> {
     let proof = SingleThreaded::prove()?;
-    sys::descriptors::close_all_but(gate.as_fd(), 3)?;
+    sys::descriptors::close_all_but([gate.as_fd()], 3)?;
     sandbox::forbid_core_dumps()?;
     sandbox::drop_to(account, footing)?;
     supervisor::die_with(supervisor)?;
@@ -178,7 +178,7 @@ pub fn beside(rules: Rules, memory: u64) -> io::Result<(Rules, Beside)> {
     let (near, far) = UnixStream::pair()?;
     let (child, (near, _)) = fork_with(&proof, 0, (near, far), |(_, far)| {
         supervisor::begin_child(c"sg-judge", &[]);
-        let begun = sys::descriptors::close_all_but(far.as_fd(), 3)
+        let begun = sys::descriptors::close_all_but([far.as_fd()], 3)
             .and_then(|()| sandbox::forbid_core_dumps().map_err(io::Error::other))
             .and_then(|()| confine());
         match begun {

@@ -1,37 +1,47 @@
 //! What logins keep on this host: that each is one thing of one size, that it can be held, and its growth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::check::{CheckError, Checked};
 use super::files::{directory, refuse};
 use crate::config::{Extent, Keep};
 use crate::model::{Kind, LoginName};
-use crate::sandbox::{self, Blueprint, Claim, Growth};
+use crate::sandbox::{self, Blueprint, Claim, Growth, Unkept};
 
 const HOME: &str = "home.keep";
 const CHANGES: &str = "root.keep";
 
 /// What is kept of the logins of these blueprints, each once for each that keeps it.
 fn all(
-    blueprints: &BTreeMap<Kind, Blueprint>,
+    blueprints: &BTreeMap<Kind, Arc<Blueprint>>,
 ) -> impl Iterator<Item = (&LoginName, &'static str, &Keep)> {
-    blueprints.values().flat_map(|blueprint| {
-        let changes = blueprint
-            .root
-            .as_ref()
-            .and_then(|root| root.changes.as_ref());
-        let kept = [(HOME, blueprint.home.keep.as_ref()), (CHANGES, changes)];
-        let kept = kept
-            .into_iter()
-            .filter_map(|(key, keep)| Some((key, keep?)));
-        kept.map(|(key, keep)| (&blueprint.login, key, keep))
-    })
+    (blueprints.values())
+        .flat_map(|blueprint| kept(blueprint).map(|(key, keep)| (&blueprint.login, key, keep)))
 }
 
-/// Refuses what can't be, and gives warnings of what nothing bounds and of what the host has no room for.
-pub(super) fn check(blueprints: &BTreeMap<Kind, Blueprint>) -> Result<Vec<String>, CheckError> {
+fn kept(blueprint: &Blueprint) -> impl Iterator<Item = (&'static str, &Keep)> {
+    let root = blueprint.root.as_ref();
+    let changes = root.and_then(|root| root.changes.as_ref());
+    let kept = [(HOME, blueprint.home.keep.as_ref()), (CHANGES, changes)];
+    let kept = kept.into_iter();
+    kept.filter_map(|(key, keep)| Some((key, keep?)))
+}
+
+/// What may be served, though not all of it is as it should be.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// What nothing bounds, what the host has no room for, and what has come to harm.
+    pub(super) warnings: Vec<String>,
+    /// Of which nothing can be made until what their login keeps is mended.
+    pub(super) damaged: BTreeSet<Kind>,
+}
+
+/// Refuses what can't be.
+pub(super) fn check(blueprints: &BTreeMap<Kind, Arc<Blueprint>>) -> Result<Survey, CheckError> {
+    let mut damaged = Vec::new();
     let mut places: BTreeMap<(&LoginName, &Path), (&str, Extent)> = BTreeMap::new();
     let mut warnings = Vec::new();
     let mut claims = Claims::default();
@@ -53,7 +63,16 @@ pub(super) fn check(blueprints: &BTreeMap<Kind, Blueprint>) -> Result<Vec<String
             None => {}
         }
         sound(key, store)?;
-        let warning = match examine(key, keep, login)? {
+        let claim = match examine(keep, login) {
+            Ok(claim) => claim,
+            Err(Unkept::Wrong(problem)) => return refuse(key, store, &problem),
+            Err(Unkept::Damaged(problem)) => {
+                warnings.push(refused_until_mended(login, key, &problem));
+                damaged.push((login, store));
+                continue;
+            }
+        };
+        let warning = match claim {
             None => "by the operator's word nothing bounds what is kept in",
             Some(claim) => {
                 claims.add(key, store, claim.bytes)?;
@@ -67,19 +86,44 @@ pub(super) fn check(blueprints: &BTreeMap<Kind, Blueprint>) -> Result<Vec<String
         warnings.push(format!("login {login}: {key}: {warning} {directory}"));
     }
     warnings.extend(claims.warnings());
-    Ok(warnings)
+    Ok(Survey {
+        warnings,
+        damaged: (damaged.into_iter())
+            .flat_map(|(login, store)| having(blueprints, login, store))
+            .collect(),
+    })
+}
+
+/// One login's harm is no reason to keep others out.
+fn refused_until_mended(login: &LoginName, key: &str, problem: &str) -> String {
+    format!("login {login}: {key}: {problem}; until then its sandboxes are refused")
+}
+
+/// The kinds of sandboxes that have what a login keeps in a store.
+fn having<'a>(
+    blueprints: &'a BTreeMap<Kind, Arc<Blueprint>>,
+    login: &'a LoginName,
+    store: &'a Path,
+) -> impl Iterator<Item = Kind> {
+    let has = move |blueprint: &Blueprint| {
+        let kept = kept(blueprint).any(|(_, keep)| keep.directory == store);
+        kept && blueprint.login == *login
+    };
+    let found = blueprints
+        .iter()
+        .filter(move |(_, blueprint)| has(blueprint));
+    found.map(|(kind, _)| kind.clone())
 }
 
 /// What one login keeps may take yet; `None` is without bound.
-fn examine(key: &'static str, keep: &Keep, login: &LoginName) -> Result<Option<Claim>, CheckError> {
-    let store = &keep.directory;
+fn examine(keep: &Keep, login: &LoginName) -> Result<Option<Claim>, Unkept> {
     if keep.extent != Extent::Unlimited
         && let Err(problem) = sandbox::probe_volumes()
     {
         let problem = format!("this host can't bound it: {problem}; or write `size: unlimited`");
-        return refuse(key, store, &problem);
+        return Err(Unkept::Wrong(problem));
     }
-    sandbox::examine_kept(keep, login).or_else(|problem| refuse(key, store, &problem))
+    sandbox::examine_kept(keep, login)
 }
 
 /// What is claimed of file systems of the host, by their devices.
@@ -140,9 +184,11 @@ fn sound(key: &'static str, store: &Path) -> Result<(), CheckError> {
 }
 
 /// Lets what is kept have the size that is written now, before anybody can have it. A check of each file system that
-/// grows comes first, which takes its time.
-pub(super) fn grow(checked: &Checked) -> Result<(), CheckError> {
-    for (login, key, keep) in all(&checked.charter().blueprints) {
+/// grows comes first, which takes its time. Gives the kinds of which nothing can be made then.
+pub(super) fn grow(checked: &Checked) -> Result<BTreeSet<Kind>, CheckError> {
+    let blueprints = &checked.charter().blueprints;
+    let mut damaged = BTreeSet::new();
+    for (login, key, keep) in all(blueprints) {
         let directory = keep.directory.display();
         match sandbox::grow_kept(keep, login) {
             Ok(Growth::None) => {}
@@ -150,8 +196,12 @@ pub(super) fn grow(checked: &Checked) -> Result<(), CheckError> {
             Ok(Growth::InUse) => {
                 tracing::warn!(%login, key, %directory, "it is in use, and keeps the size that it has");
             }
-            Err(problem) => return refuse(key, &keep.directory, &problem),
+            Err(Unkept::Wrong(problem)) => return refuse(key, &keep.directory, &problem),
+            Err(Unkept::Damaged(problem)) => {
+                tracing::error!("{}", refused_until_mended(login, key, &problem));
+                damaged.extend(having(blueprints, login, &keep.directory));
+            }
         }
     }
-    Ok(())
+    Ok(damaged)
 }

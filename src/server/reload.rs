@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::check::{CheckError, Checked, check_with};
+use super::check::{CheckError, check_with};
 use super::notify::{Notifier, State};
 use super::texts::{Texts, from_memory};
 use crate::config::{self, Config, ConfigError, OnFailure, Source};
 use crate::model::{ProviderName, SecretKey};
 use crate::policy::bundle::Contents;
-use crate::sandbox::{Footing, Occasion, Reload, Reloaded};
+use crate::sandbox::{
+    self, CapabilityError, Footing, Holders, Missing, Occasion, Reload, Reloaded,
+};
+use crate::sys;
 
 /// Why the running configuration stays.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,10 @@ pub(super) enum ReloadError {
         key: SecretKey,
         name: String,
     },
+    #[error("sandboxes would want {0}, which the monitor gave up when it began; restart")]
+    GivenUp(Missing),
+    #[error("capabilities: {0}")]
+    Capabilities(#[from] CapabilityError),
     #[error("the bundle: {0}")]
     Spoilt(String),
     #[error("cannot read what was offered: {0}")]
@@ -49,7 +56,8 @@ pub(super) enum ReloadError {
 
 /// The monitor's side, which may open files.
 pub(super) struct Reloader<'a> {
-    running: &'a Checked,
+    running: Config,
+    holders: Holders,
     notifier: &'a Notifier,
     /// The bundle that is in force.
     bundle: Option<Contents>,
@@ -59,12 +67,13 @@ pub(super) struct Reloader<'a> {
 
 impl<'a> Reloader<'a> {
     pub(super) fn new(
-        running: &'a Checked,
+        (running, holders): (Config, Holders),
         notifier: &'a Notifier,
         bundle: Option<Contents>,
     ) -> Self {
         Self {
             running,
+            holders,
             notifier,
             bundle,
             spoilt: None,
@@ -76,13 +85,16 @@ impl<'a> Reloader<'a> {
         self.notifier.tell(State::Reloading);
         let reloaded = self.read(occasion);
         self.notifier.tell(State::Ready);
-        tell(reloaded)
+        let reloaded = tell(reloaded);
+        sys::memory::give_back();
+        reloaded
     }
 
     fn read(&mut self, occasion: Occasion) -> Result<Option<Reload>, ReloadError> {
         match occasion {
             Occasion::Hangup => {
-                read_again(self.running, self.bundle.as_ref(), self.spoilt.as_deref())
+                let spoilt = self.spoilt.as_deref();
+                read_again((&self.running, &self.holders), self.bundle.as_ref(), spoilt)
             }
             Occasion::Spoilt(reason) => {
                 self.spoilt = Some(reason.clone());
@@ -90,7 +102,7 @@ impl<'a> Reloader<'a> {
             }
             Occasion::Offer(memory) => {
                 let offered: Contents = from_memory(memory).map_err(ReloadError::Bundle)?;
-                let reloaded = read_again(self.running, Some(&offered), None);
+                let reloaded = read_again((&self.running, &self.holders), Some(&offered), None);
                 match &reloaded {
                     Ok(_) => (self.bundle, self.spoilt) = (Some(offered), None),
                     Err(error) => self.spoilt = Some(super::explain(error)),
@@ -115,13 +127,11 @@ fn tell(reloaded: Result<Option<Reload>, ReloadError>) -> Reloaded {
 
 /// By this bundle, where policies come from one; `spoilt` says why a later one is bad.
 fn read_again(
-    running: &Checked,
+    (running, holders): (&Config, &Holders),
     bundle: Option<&Contents>,
     spoilt: Option<&str>,
 ) -> Result<Option<Reload>, ReloadError> {
-    let holders = running.charter().holders.clone();
     let footing = holders.footing;
-    let running = running.config();
     let path = &running.source;
     if running.client_key.is_some() || running.logins.values().any(|login| login.policy.is_none()) {
         tracing::warn!("there is no configuration file; only keys are read afresh");
@@ -138,7 +148,10 @@ fn read_again(
         return Err(ReloadError::Spoilt(reason.to_owned()));
     }
     set_aside(running, &config)?;
-    let checked = check_with(config, holders, bundle)?;
+    let checked = check_with(config, holders.clone(), bundle)?;
+    if let Some(missing) = sandbox::given_up(super::wants(checked.config(), true))? {
+        return Err(ReloadError::GivenUp(missing));
+    }
     for warning in checked.warnings() {
         tracing::warn!("{warning}");
     }
@@ -191,6 +204,7 @@ pub(super) fn renewed(
     if let Some(rules) = running.rules.as_ref().filter(|rules| rules.fixed) {
         config.rules = Some(rules.clone());
     }
+    config.accept_weaker = config.accept_weaker.spoken_as(&running.accept_weaker);
     let mut fixed = Vec::new();
     macro_rules! keep {
         ($($name:literal: $($field:ident).+),+ $(,)?) => {$(
@@ -215,7 +229,6 @@ pub(super) fn renewed(
         "inspection": inspection,
         "reload.watch": reloading.watch,
         "egress.upstream_proxy": egress.upstream_proxy,
-        "rootless": rootless,
         "bundle": bundle,
     }
     let (kinds, pool, sandboxes) = (config.kinds().len(), config.pool, config.limits.sandboxes);

@@ -7,13 +7,16 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Gid, Uid, WaitId, WaitIdOptions};
 
 use super::launch::signpost;
-use crate::config::{Activation, Config, Network, OneUid, Provider, Source, Uids};
+use crate::config::{Activation, Config, Gap, Network, Provider, Source, Uids};
 use crate::sandbox::{Account, Footing, is_delegated};
 use crate::sys::clone::{SingleThreaded, exit_now, fork, fork_with};
 
 mod subids;
 
 use subids::Ids;
+
+/// Keys for some hundreds of sandboxes and sessions.
+const ENOUGH_KEYS: u32 = 2000;
 
 /// The one id that there is, as it is called inside.
 pub(super) const ONE: Account = Account {
@@ -34,11 +37,13 @@ pub enum RootlessError {
     },
     /// There is one id for everything.
     #[error(
-        "{why}; without subordinate ids the gate and all sandboxes have your own: give ids by `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap), or accept that by `rootless: {{one_uid: accept}}`"
+        "{why}; without subordinate ids the gate and all sandboxes have your own: give ids by `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap), or accept that by `{consent}`"
     )]
     OneId {
         /// Why there are no others.
         why: String,
+        /// What to write or type.
+        consent: String,
     },
     /// A port that is kept for root.
     #[error(
@@ -47,9 +52,9 @@ pub enum RootlessError {
     Port(SocketAddr, u16),
     /// No cgroup of the user's own.
     #[error(
-        "your cgroup is not yours to divide, and sandboxes are made and ended by theirs: start it by `systemd-run --user --scope -p Delegate=yes sandgate serve …`"
+        "your cgroup is not yours to divide, and sandboxes are made and ended by theirs: start it by `systemd-run --user --scope -p Delegate=yes {0}`"
     )]
-    Cgroup,
+    Cgroup(String),
     /// There is no place for the socket.
     #[error(
         "XDG_RUNTIME_DIR is not set: name a place for the socket of `sandgate sandboxes` by `admin`"
@@ -105,9 +110,12 @@ impl Rootless {
         try_namespaces()?;
         let ids = step("look up your ids", subids::find())?;
         if let Ids::One { why } = &ids
-            && config.rootless.one_uid == OneUid::Refuse
+            && !config.accept_weaker.has(Gap::OneUid)
         {
-            return Err(RootlessError::OneId { why: why.clone() });
+            return Err(RootlessError::OneId {
+                why: why.clone(),
+                consent: config.consent(&[Gap::OneUid]),
+            });
         }
         let first = first_port();
         let low = |address: &&SocketAddr| address.port() != 0 && address.port() < first;
@@ -140,7 +148,7 @@ impl Rootless {
             }
         }
         if !step("look at cgroups", is_delegated())? {
-            return Err(RootlessError::Cgroup);
+            return Err(RootlessError::Cgroup(config.command()));
         }
         Ok(Self { ids })
     }
@@ -159,6 +167,7 @@ impl Rootless {
             "monitor and supervisor are the user's: who leaves a sandbox for one of them is the user, whose files and programs have no other wall".to_owned(),
             "bounds of memory and processors are held only by controllers of cgroup v2 that the user was given; those of version 1 are not used".to_owned(),
         ];
+        weaker.extend(few_keys());
         if let Ids::One { why } = &self.ids {
             weaker.push(format!("one id for all ({why}): gate, monitor and sandboxes are the user to the kernel, and sandboxes may what the user may in every listed path; namespaces, Landlock and seccomp alone keep them apart"));
             weaker.push("sessions keep the user's supplementary groups, which the kernel lets nobody drop here".to_owned());
@@ -298,6 +307,15 @@ fn forbidden(errno: i32) -> RootlessError {
         source: io::Error::from_raw_os_error(errno),
         mend,
     }
+}
+
+/// Keyrings of sandboxes and sessions are quickly more than a user may have (keyrings(7), /proc/sys/kernel/keys).
+fn few_keys() -> Option<String> {
+    let most = std::fs::read_to_string("/proc/sys/kernel/keys/maxkeys").ok()?;
+    let most: u32 = most.trim().parse().ok()?;
+    (most < ENOUGH_KEYS).then(|| {
+        format!("each sandbox and each session has a keyring, and the user may have {most} keys in all, so that what comes beyond is refused; sysctl kernel.keys.maxkeys={ENOUGH_KEYS} kernel.keys.maxbytes=200000")
+    })
 }
 
 /// The first port that is not root's (ip(7)).

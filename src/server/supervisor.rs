@@ -1,4 +1,4 @@
-//! The process that was started: it waits for the other two and leaves nothing behind.
+//! The process that was started: it waits for the others and leaves nothing behind.
 
 use std::convert::Infallible;
 use std::ffi::CStr;
@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
@@ -64,7 +64,7 @@ impl Family {
     }
 }
 
-/// How the other two processes ended, as far as they have.
+/// How gate and monitor ended, as far as they have.
 #[derive(Debug, Default)]
 struct Ended {
     gate: Option<WaitIdStatus>,
@@ -81,7 +81,8 @@ impl Supervisor {
         ]
         .into_iter()
         .collect();
-        signals.thread_block()?;
+        // Not SigSet::thread_block: pthread_sigmask(3) returns its error, and nix looks for it in errno.
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
         // What a killed monitor leaves is reaped here; an init elsewhere might not.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self { signals, life })

@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::MemfdFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Kind;
 use crate::policy::Rules;
+use crate::sys;
 
 /// Texts as they were found good.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -43,12 +44,7 @@ impl Texts {
 /// Writes a value into memory that a descriptor names.
 pub(super) fn to_memory(name: &CStr, value: &impl Serialize) -> io::Result<OwnedFd> {
     let bytes = postcard::to_allocvec(value).map_err(io::Error::other)?;
-    // Before Linux 6.3 the seal is unknown; where vm.memfd_noexec asks for it, it is known.
-    let memory = match memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
-        Err(rustix::io::Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC),
-        other => other,
-    };
-    let mut file = File::from(memory?);
+    let mut file = File::from(sys::memory::new(name, MemfdFlags::empty())?);
     file.write_all(&bytes)?;
     file.rewind()?;
     Ok(file.into())

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::visit::Route;
 use super::wire::NOWHERE;
+use crate::sandbox::protocol::{LONGEST, LONGEST_COMMAND};
 
 /// What every login accepts; a trailing `*` matches a prefix.
 const BUILT_IN: [&str; 5] = ["LANG", "LC_*", "TERM", "COLORTERM", "GIT_PROTOCOL"];
@@ -16,6 +17,10 @@ const BYTES: usize = 32 * 1024;
 
 /// The most bytes of all of them: they wait in memory, and a request to the monitor has to hold them.
 const TOGETHER: usize = 256 * 1024;
+
+// The longest command, all variables with the lengths of their parts, a terminal's modes and the rest fit into one
+// request. With a forced command in its place the client's comes as one variable more; what is too long then is refused.
+const _: () = assert!(LONGEST_COMMAND + TOGETHER + 16 * 1024 <= LONGEST);
 
 /// What a client set before its program started, later ones replacing earlier ones of the same name.
 #[derive(Debug, Default)]

@@ -158,6 +158,7 @@ impl Place {
     }
 
     async fn settle(&self, monitor: &Monitor, gateway: &Gateway) -> Result<Sandbox, StartError> {
+        let asked = Instant::now();
         let mut lease = monitor.lease(&self.kind).await.map_err(StartError::Lease)?;
         let listener = lease
             .take_listener()
@@ -168,6 +169,8 @@ impl Place {
         let proxy = gateway
             .start_proxy(subject, listener)
             .map_err(StartError::Proxy)?;
+        let microseconds = asked.elapsed().as_micros();
+        tracing::debug!(sandbox = %lease.id(), microseconds, "sandbox ready");
         Ok(Sandbox {
             lease,
             roster,

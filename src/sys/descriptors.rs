@@ -35,13 +35,22 @@ pub fn take_inherited(first: RawFd, count: u32) -> io::Result<Vec<OwnedFd>> {
     (first..last).map(take).collect()
 }
 
-/// Closes every descriptor from `first` up but `kept`: see `close_range`.
-pub fn close_all_but(kept: BorrowedFd<'_>, first: u32) -> io::Result<()> {
-    let kept = kept.as_raw_fd().cast_unsigned();
-    if kept > first {
-        close_range(first, kept - 1)?;
+/// Closes every descriptor from `first` up but those `kept`: see `close_range`.
+pub fn close_all_but<'a>(
+    kept: impl IntoIterator<Item = BorrowedFd<'a>>,
+    first: u32,
+) -> io::Result<()> {
+    let kept = kept.into_iter().map(|one| one.as_raw_fd().cast_unsigned());
+    let mut kept: Vec<u32> = kept.filter(|number| *number >= first).collect();
+    kept.sort_unstable();
+    let mut next = first;
+    for number in kept {
+        if number > next {
+            close_range(next, number - 1)?;
+        }
+        next = number + 1;
     }
-    close_range(first.max(kept + 1), u32::MAX)
+    close_range(next, u32::MAX)
 }
 
 /// Closes every descriptor from `first` to `last`, whoever owns it: for a child that keeps none of

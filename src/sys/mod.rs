@@ -6,6 +6,7 @@ pub mod environment;
 pub mod frames;
 pub mod keyring;
 pub mod loop_device;
+pub mod memory;
 pub mod mount;
 pub mod namespaces;
 pub mod reactor;

@@ -23,6 +23,17 @@ pub fn add_attributes(mount: BorrowedFd<'_>, attributes: u64, depth: Depth) -> i
     set(mount, &arguments, depth)
 }
 
+/// Lets device nodes work on the mount that `mount` refers to.
+pub fn admit_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let arguments = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: libc::MOUNT_ATTR_NODEV,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    set(mount, &arguments, Depth::One)
+}
+
 /// Maps the ids of a mount that is in no tree yet as the user namespace `namespace` maps them.
 pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
     let arguments = libc::mount_attr {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use nix::sys::signal::SigmaskHow;
+
 /// Gives every signal its default action and blocks none. What is ignored survives execve(2), and
 /// the Rust runtime ignores SIGPIPE.
 pub fn reset() -> io::Result<()> {
@@ -29,7 +31,9 @@ pub fn reset_but_block(blocked: &[nix::sys::signal::Signal]) -> io::Result<()> {
         }
     }
     let mask: nix::sys::signal::SigSet = blocked.iter().copied().collect();
-    mask.thread_set_mask().map_err(io::Error::from)
+    // Not SigSet::thread_set_mask: pthread_sigmask(3) returns its error, and nix looks for it in errno.
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+    Ok(())
 }
 
 /// Ignores SIGCHLD: the kernel then reaps children by itself (sigaction(2), SA_NOCLDWAIT).

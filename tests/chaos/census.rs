@@ -1,13 +1,13 @@
 //! Everything that a daemon with these residents holds of the system, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::support::{Daemon, World, cgroups_below, run, threads, wait_until};
+use super::support::{Daemon, Process, World, cgroups_below, children, run, threads, wait_until};
 
 /// The time for which a count has to stand still to be believed.
 const STILL: Duration = Duration::from_millis(300);
@@ -22,8 +22,14 @@ impl Census {
         let mut count = |what: String, number: usize| {
             *counts.entry(what).or_default() += number;
         };
-        for process in daemon.processes() {
+        let processes = daemon.processes();
+        let judges = judges(daemon);
+        // Jurors come and go with the questions that there are.
+        for process in processes.iter().filter(|one| !judges.contains(&one.pid)) {
             count(format!("process {}", process.name), 1);
+        }
+        for (kind, number) in namespaces(&processes) {
+            count(format!("{kind} namespaces"), number);
         }
         let gate = daemon.gate();
         let halves = [
@@ -43,6 +49,7 @@ impl Census {
         let world = daemon.world;
         count("cgroups".into(), cgroups_below(&world.cgroup).len());
         count("mounts".into(), mounts(world));
+        count("loop devices".into(), loop_devices(world));
         count("links of the host's network".into(), links(world));
         count("sockets that listen on the host".into(), listeners(gate));
         for name in files(world) {
@@ -87,18 +94,29 @@ impl Census {
     }
 }
 
-/// The descriptors of a process by what they lead to, without what tells two of a kind apart.
+/// The descriptors of a process by what they lead to, without what tells two of a kind apart, and without moulds: each is a
+/// mount namespace, its root and its mountinfo, and goes when anything is mounted on this host. So do the rulesets of Landlock that
+/// are begun for copies of it, as many as blanks.
 fn descriptors(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
     let links = entries.into_iter().flatten().flatten();
+    let links = links.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let links: Vec<_> = links
+        .map(|link| link.to_string_lossy().into_owned())
+        .collect();
+    let is_namespace = |link: &String| link.starts_with("mnt:[");
+    let mut moulds = links.iter().filter(|link| is_namespace(link)).count();
     links
-        .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .map(|link| {
-            let text = link.to_string_lossy().into_owned();
-            match text.split_once(":[") {
-                Some((kind, _)) => kind.to_owned(),
-                None => text.chars().filter(|c| !c.is_ascii_digit()).collect(),
-            }
+        .into_iter()
+        .filter(|link| {
+            let is_root = link == "/" && moulds > 0;
+            moulds -= usize::from(is_root);
+            let is_moulds = is_root || is_namespace(link) || link.ends_with("/mountinfo");
+            !is_moulds && !link.contains("[landlock-ruleset]")
+        })
+        .map(|text| match text.split_once(":[") {
+            Some((kind, _)) => kind.to_owned(),
+            None => text.chars().filter(|c| !c.is_ascii_digit()).collect(),
         })
         .collect()
 }
@@ -107,6 +125,44 @@ fn descriptors(pid: u32) -> Vec<String> {
 fn mounts(world: &World) -> usize {
     let text = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     text.lines().filter(|line| line.contains(&world.id)).count()
+}
+
+/// Those that show a file of the world's.
+fn loop_devices(world: &World) -> usize {
+    let devices = fs::read_dir("/sys/block").expect("/sys/block").flatten();
+    let shown = devices
+        .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    shown.filter(|file| file.contains(&world.id)).count()
+}
+
+/// How many of each kind processes are in, or have open; without moulds.
+fn namespaces(processes: &[Process]) -> BTreeMap<String, usize> {
+    let mut names = BTreeSet::new();
+    for process in processes {
+        for directory in ["ns", "fd"] {
+            let entries = fs::read_dir(format!("/proc/{}/{directory}", process.pid));
+            let links = entries.into_iter().flatten().flatten();
+            let links = links.filter_map(|entry| fs::read_link(entry.path()).ok());
+            let links = links.map(|link| link.to_string_lossy().into_owned());
+            names.extend(links.filter(|link| directory == "ns" || !link.starts_with("mnt:")));
+        }
+    }
+    let mut kinds = BTreeMap::new();
+    for name in names {
+        if let Some((kind, _)) = name.split_once(":[4026") {
+            *kinds.entry(kind.to_owned()).or_default() += 1;
+        }
+    }
+    kinds
+}
+
+/// The jurors of the chambers of the judge.
+fn judges(daemon: &Daemon<'_>) -> Vec<u32> {
+    let judge = children(daemon.id());
+    let judge = judge.iter().filter(|child| child.name == "sg-judge");
+    let chambers = judge.flat_map(|judge| children(judge.pid));
+    let jurors = chambers.flat_map(|chamber| children(chamber.pid));
+    jurors.map(|juror| juror.pid).collect()
 }
 
 fn links(world: &World) -> usize {
@@ -128,7 +184,12 @@ fn listeners(gate: u32) -> usize {
             .filter_map(|line| line.split_whitespace().nth(3));
         std::iter::from_fn(|| states.find(|state| *state == "0A")).count()
     };
-    tcp("tcp") + tcp("tcp6")
+    // include/uapi/linux/net.h: 10000 is __SO_ACCEPTCON. The doors are the clients' own.
+    let unix = table("unix");
+    let unix = unix.lines().filter(|line| {
+        line.split_whitespace().nth(3) == Some("00010000") && !line.contains("/door")
+    });
+    tcp("tcp") + tcp("tcp6") + unix.count()
 }
 
 /// Names in the world's directory, and what belongs to its uids in the directories for temporary files.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,11 +28,26 @@ pub(crate) enum Kind {
     Terminal,
     Sftp,
     Forward,
+    /// Asks an upstream through the proxy, by rules of the operator's own, whenever it is asked.
+    Egress,
+    /// In the sandbox of a login that shares one.
+    Shared,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Command, Self::Terminal, Self::Sftp, Self::Forward];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Command,
+        Self::Terminal,
+        Self::Sftp,
+        Self::Forward,
+        Self::Egress,
+        Self::Shared,
+    ];
 }
+
+/// Says again what it is told, once the upstream has answered: while nobody judges, it is denied.
+const FETCH: &str = "while read -r token; do \
+    until curl -sf -m 5 -o /dev/null http://20.30.40.10:8080/; do sleep 0.05; done; echo $token; done";
 
 /// Echoes what comes to 127.0.0.1:7000 of the sandbox.
 const ECHO: &str = "exec /usr/bin/python3 -Iuc '
@@ -44,6 +59,30 @@ while True:
     while part := c.recv(65536): c.sendall(part)
     c.close()
 '";
+
+/// The same, of /tmp/echo.
+const ECHO_AT_A_PATH: &str = "exec /usr/bin/python3 -Iuc '
+import socket
+s = socket.socket(socket.AF_UNIX)
+s.bind(\"/tmp/echo\")
+s.listen()
+print(\"up\")
+while True:
+    c = s.accept()[0]
+    while part := c.recv(65536): c.sendall(part)
+    c.close()
+'";
+
+/// What comes back through a door.
+fn ask(door: &Path, token: &str) -> std::io::Result<String> {
+    let mut door = UnixStream::connect(door)?;
+    door.set_read_timeout(Some(ANSWER))?;
+    door.write_all(token.as_bytes())?;
+    door.shutdown(std::net::Shutdown::Write)?;
+    let mut echoed = String::new();
+    door.read_to_string(&mut echoed)?;
+    Ok(echoed)
+}
 
 /// A client that stays, in a sandbox of its own.
 pub(crate) struct Resident {
@@ -73,7 +112,8 @@ impl Resident {
         let door = daemon.world.dir.join(format!("door{token}"));
         let ssh = daemon.ssh().seconds(3600);
         let mut command = match kind {
-            Kind::Command => ssh.command(),
+            Kind::Command | Kind::Egress => ssh.command(),
+            Kind::Shared => ssh.user("shared").command(),
             Kind::Terminal => ssh.option("-tt").command(),
             Kind::Sftp => ssh.client("/usr/bin/sftp"),
             Kind::Forward => {
@@ -84,7 +124,10 @@ impl Resident {
         // Each says by its first line where it lives; what sftp says of itself comes from /proc, too.
         let say = "readlink /proc/self/ns/pid; exec cat";
         match kind {
-            Kind::Command => command.arg("--").arg(say),
+            Kind::Command | Kind::Shared => command.arg("--").arg(say),
+            Kind::Egress => command
+                .arg("--")
+                .arg(format!("readlink /proc/self/ns/pid; {FETCH}")),
             Kind::Terminal => command.arg("--").arg(format!("stty -echo; {say}")),
             Kind::Sftp => command.arg("127.0.0.1"),
             Kind::Forward => command
@@ -166,13 +209,7 @@ impl Resident {
             "no echo: {}",
             self.client.errors()
         );
-        let mut door = UnixStream::connect(&self.door)?;
-        door.set_read_timeout(Some(ANSWER))?;
-        door.write_all(token.as_bytes())?;
-        door.shutdown(std::net::Shutdown::Write)?;
-        let mut echoed = String::new();
-        door.read_to_string(&mut echoed)?;
-        Ok(echoed)
+        ask(&self.door, token)
     }
 
     /// Its client ends by itself, and not as if all were well.
@@ -207,6 +244,17 @@ impl Resident {
     }
 }
 
+/// What a program said, without the notice to terminals of a daemon that drains.
+fn its_own(said: &str) -> String {
+    match said.split_once("\r\n*** sandgate: ") {
+        Some((before, rest)) => {
+            let (_notice, after) = rest.split_once("\r\n").unwrap_or_default();
+            format!("{before}{after}")
+        }
+        None => said.to_owned(),
+    }
+}
+
 /// Logins of every kind at once, each done within a second or so.
 pub(crate) struct Burst {
     logins: Vec<(Running, &'static str)>,
@@ -221,9 +269,29 @@ impl Burst {
             let ssh = daemon.ssh().seconds(60).option(option);
             (ssh.start(line), said)
         };
-        Self {
-            logins: [exec, terminal, late].map(start).into(),
-        }
+        let mut logins: Vec<_> = [exec, terminal, late].map(start).into();
+        let shared = daemon.ssh().seconds(60).user("shared");
+        logins.push((shared.start("sleep 0.2; echo ours"), "ours\n"));
+        Self { logins }
+    }
+
+    /// A client that goes to a socket by its path, twice. Says whether `killed` says so, in between: then it had no answer
+    /// the first time; it has one the second.
+    #[track_caller]
+    pub(crate) fn through_a_path(daemon: &Daemon<'_>, killed: impl FnOnce() -> bool) -> bool {
+        let token = TOKENS.fetch_add(1, Ordering::Relaxed);
+        let door = daemon.world.dir.join(format!("door{token}"));
+        let ssh = daemon.ssh().seconds(60).option("-L");
+        let ssh = ssh.option(format!("{}:/tmp/echo", door.display()));
+        let client = ssh.start(ECHO_AT_A_PATH);
+        client.expect_output("up");
+        let first = ask(&door, "first");
+        let killed = killed();
+        assert_eq!(first.is_ok_and(|said| said == "first"), !killed);
+        assert_eq!(ask(&door, "second").ok().as_deref(), Some("second"));
+        drop(client);
+        drop(fs::remove_file(door));
+        killed
     }
 
     /// Waits for all of them: how many were served, and how many cut off. Nobody is served half.
@@ -237,7 +305,7 @@ impl Burst {
             });
             let end = login.finish();
             if end.code() == 0 {
-                assert_eq!(end.out(), said, "a success that is none: {end}");
+                assert_eq!(its_own(&end.out()), said, "a success that is none: {end}");
                 finished += 1;
             } else {
                 cut += 1;

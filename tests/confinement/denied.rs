@@ -265,6 +265,97 @@ fn a_link_left_in_a_writable_tree_shows_nothing_more_of_the_host() {
     fs::remove_dir_all(beside).unwrap();
 }
 
+/// A login writes to a tree, and leaves a link where the policy of another lists a directory.
+#[test]
+fn a_link_left_by_another_login_shows_nothing_more_of_the_host() {
+    let world = World::new();
+    let project = Project::new(&world, "shared");
+    let beside = PathBuf::from(format!("/srv/{}-besides", world.id));
+    fs::create_dir_all(&beside).unwrap();
+    fs::write(beside.join("main"), "of the host").unwrap();
+    let alias = PathBuf::from(format!("/srv/{}-alias", world.id));
+    symlink(&project.0, &alias).unwrap();
+    let listed = |access: &str, path: PathBuf| {
+        let list = format!("{access}: [");
+        policy_with("").replace(&list, &format!("{list}{}, ", path.display()))
+    };
+    let setup = |policy: String, second: Option<&str>| Setup {
+        policy,
+        login: second.map_or(String::new(), |policy| {
+            format!("  second:\n    authorized_keys: [authorized_keys]\n    policy: {policy}\n")
+        }),
+        ..Setup::closed()
+    };
+    let show = |daemon: &Daemon<'_>, path: PathBuf| {
+        let line = format!("cat {}/main 2>&1", path.display());
+        let out = daemon.ssh().user("second").run(line).out();
+        out.trim_end().rsplit(": ").next().unwrap().to_owned()
+    };
+    fs::remove_dir_all(project.path("src")).unwrap();
+    let daemon = Daemon::start(
+        &world,
+        &setup(listed("read_write", project.0.clone()), None),
+    );
+    let plant = format!(
+        "ln -s {} {}",
+        beside.display(),
+        project.path("src").display()
+    );
+    daemon.ssh().run(plant).expect_code(0);
+    drop(daemon);
+    for path in [project.path("src"), alias.join("src")] {
+        let second = listed("read_write", path.clone());
+        fs::write(world.dir.join("second.yaml"), second).unwrap();
+        let first = listed("read_write", project.0.clone());
+        let daemon = Daemon::start(&world, &setup(first, Some("second.yaml")));
+        assert_eq!(show(&daemon, path), ABSENT);
+    }
+    // The control: nobody writes there by this daemon's policies.
+    let path = project.path("src");
+    fs::write(
+        world.dir.join("second.yaml"),
+        listed("read_only", path.clone()),
+    )
+    .unwrap();
+    let first = listed("read_only", project.0.clone());
+    let daemon = Daemon::start(&world, &setup(first, Some("second.yaml")));
+    assert_eq!(show(&daemon, path), "of the host");
+    drop(daemon);
+    fs::remove_file(alias).unwrap();
+    fs::remove_dir_all(beside).unwrap();
+}
+
+/// The mounts leave such a path out; Landlock must not grant what a link there leads to.
+#[test]
+fn a_link_left_where_something_is_listed_for_writing_grants_nothing() {
+    let world = World::new();
+    let project = Project::new(&world, "granted");
+    let home = "cd / && echo 1 > /sandbox/new";
+    let run = |more: &str| {
+        let list = format!(
+            "read_write: [{}, {}, {more}",
+            project.0.display(),
+            project.path("src").display()
+        );
+        let policy = policy_with("")
+            .replace("read_write: [/sandbox, ", &list)
+            .replace("include_workdir: true", "include_workdir: false");
+        let daemon = Daemon::start(
+            &world,
+            &Setup {
+                policy,
+                ..Setup::closed()
+            },
+        );
+        daemon.ssh().run(home).code()
+    };
+    assert_ne!(run(""), 0, "nothing grants it");
+    fs::remove_dir_all(project.path("src")).unwrap();
+    symlink("/", project.path("src")).unwrap();
+    assert_ne!(run(""), 0, "a link grants it");
+    assert_eq!(run("/sandbox, "), 0, "the control");
+}
+
 #[test]
 fn what_cannot_be_denied_is_an_error_and_what_is_odd_a_warning() {
     let world = World::new();

@@ -1,6 +1,6 @@
 //! One sandbox that takes all it can get, while another works beside it.
 
-use super::support::{Daemon, Setup, World, wait_until};
+use super::support::{Daemon, Setup, World, cgroups_below, wait_until};
 use std::time::{Duration, Instant};
 
 /// A neighbour's login and command still work, in a time that a person would not notice.
@@ -76,4 +76,46 @@ time.sleep(60)'";
     taking.expect_output("256 28");
     let there = daemon.ssh().option("-tt").run("tty");
     assert!(there.out().starts_with("/dev/pts/"), "{there}");
+}
+
+#[test]
+fn sessions_that_cannot_start_leave_no_group_behind() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &Setup::closed());
+    let master = daemon.ssh().master();
+    let take = "/usr/bin/python3 -I -c '
+import os, time
+held = []
+try:
+    while True: held.append(os.openpty())
+except OSError as e:
+    print(len(held), e.errno, flush=True)
+time.sleep(60)'";
+    let taking = master.ssh().start(format!("ulimit -n 4096; {take}"));
+    taking.expect_output("256 28");
+    // `nN` is a session's, below its sandbox's.
+    let of_sessions = || {
+        let groups = cgroups_below(&world.cgroup);
+        let names = groups
+            .iter()
+            .filter_map(|group| group.file_name()?.to_str());
+        names.filter(|name| name.starts_with('n')).count()
+    };
+    // The control: a session that starts has one, which goes with the next.
+    master.ssh().run("true").expect_code(0);
+    let before = of_sessions();
+    assert!((1..=2).contains(&before), "{before} groups");
+    for _ in 0..12 {
+        let refused = master.ssh().option("-tt").run("true");
+        assert_ne!(refused.code(), 0, "{refused}");
+    }
+    let after = of_sessions();
+    assert!(after <= before, "{before} groups, and then {after}");
+    assert!(
+        daemon.stderr().contains("cannot start a session"),
+        "{}",
+        daemon.stderr()
+    );
+    // Others have their terminals.
+    daemon.ssh().option("-tt").run("true").expect_code(0);
 }

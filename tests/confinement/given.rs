@@ -55,7 +55,7 @@ impl Given {
 
     /// What is in it: links, addresses, routes, sockets.
     fn state(&self) -> String {
-        let look = "ip -o addr | sed 's/ valid_lft.*//'; ip route show table all; ss -Hlntup";
+        let look = "ip -o addr | sed 's/ valid_lft.*//; s/ tentative//'; ip route show table all; ss -Hlntup";
         let mut command = Command::new("/usr/bin/nsenter");
         command.arg(format!("--net={}", self.path().display()));
         run(command.args(["/bin/sh", "-c", look]), 20)

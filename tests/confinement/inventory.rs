@@ -4,58 +4,8 @@
 
 mod granted;
 
-use Control::{Ablated, Differs, Gate, Host, Nobody, Root, Shown};
-
-/// One attempt.
-pub(crate) struct Attempt {
-    /// A verb of programs/attack.c and its argument, in which names in braces stand for what the suite
-    /// has set up (`Stage` in suite.rs); or, for `Shown`, what is done.
-    pub(crate) attack: &'static str,
-    /// What it would give.
-    pub(crate) tries: &'static str,
-    /// What stops it; each of them alone would.
-    pub(crate) by: &'static str,
-    /// Where it succeeds.
-    pub(crate) control: Control,
-    /// The answers that count as stopped.
-    pub(crate) stopped: &'static [&'static str],
-}
-
-/// Where an attempt succeeds, so that its failure in a sandbox means something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Control {
-    /// Outside, by an ordinary user without any capability: only the sandbox is missing.
-    Nobody,
-    /// Outside, by root in namespaces that are thrown away.
-    Root,
-    /// Outside, by root in the system's namespaces, on the very same target.
-    Host,
-    /// In the network namespace of the gate.
-    Gate,
-    /// In a sandbox without some layers (tests/layers.rs).
-    Ablated(&'static str),
-    /// On some kernels only: root in fresh namespaces is let in, or gets this answer. That it is another
-    /// one inside shows that the sandbox answers, before what is missing or malformed is seen.
-    Differs(&'static [&'static str]),
-    /// In a test of its own, which has a control of its own: file, function.
-    Shown(&'static str, &'static str),
-}
-
-/// The sandbox in which attempts are made, by what its definition allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inside {
-    Plain,
-    Nesting,
-    Tracing,
-    Both,
-}
-
-/// The attempts of one area.
-pub(crate) struct Area {
-    pub(crate) name: &'static str,
-    pub(crate) inside: Inside,
-    pub(crate) attempts: &'static [Attempt],
-}
+use super::attempt::Control::{self, Ablated, Differs, Gate, Held, Host, Nobody, Root, Shown};
+use super::attempt::{Area, Attempt, Inside};
 
 const fn attempt(
     attack: &'static str,
@@ -253,6 +203,7 @@ const DIRECT: &[Attempt] = &[
     attempt("tcp-connect:100.64.9.9,80", "an address behind a carrier's NAT", "net", Gate, UNREACHABLE),
     attempt("tcp-connect:169.254.169.254,80", "the cloud's metadata", "net", Gate, UNREACHABLE),
     attempt("tcp-connect:fd00:ec2::254,80", "the cloud's metadata by IPv6", "net", Gate, UNREACHABLE),
+    attempt("tcp-connect:20.30.40.10,53", "a resolver by TCP", "net", Gate, UNREACHABLE),
     attempt("tcp-connect:20.30.40.1,8080", "a service of the gate's own host", "net", Gate, UNREACHABLE),
     attempt("tcp-connect:127.0.0.1,8080", "a service of the host's loopback", "net", Gate, &["ECONNREFUSED"]),
     attempt("tcp-connect:::1,8080", "a service of the host's IPv6 loopback", "net", Gate, &["ECONNREFUSED"]),
@@ -264,21 +215,21 @@ const DIRECT: &[Attempt] = &[
     attempt("udp-send:10.9.9.9,53", "a datagram to a private address", "net", Gate, UNREACHABLE),
     attempt("udp-send:169.254.169.254,53", "a datagram to the metadata's resolver", "net", Gate, UNREACHABLE),
     attempt("udp-send:20.30.40.255,9", "a broadcast", "net", Gate, UNREACHABLE),
-    attempt("`curl` without the proxy's variables, nine addresses and names", "past the proxy", "net", Shown("tests/egress/direct.rs", "without_the_proxy_variables_there_is_no_way_out"), &[]),
-    attempt("`getent hosts`", "a name's address; a question is a message to whoever answers", "net, mnt", Shown("tests/egress/direct.rs", "names_do_not_resolve_inside"), &[]),
-    attempt("`curl` to a name that no rule has", "by the proxy", "policy", Shown("tests/egress/denied.rs", "a_host_that_no_rule_names_is_denied_unresolved"), &[]),
-    attempt("`curl` by another program than the rule's", "by the proxy", "policy", Shown("tests/egress/denied.rs", "a_binary_that_no_rule_names_is_denied"), &[]),
-    attempt("an allowed name with a private address", "the network behind the gate", "vetting", Shown("tests/egress/denied.rs", "names_of_private_addresses_are_denied_below_a_wildcard"), &[]),
-    attempt("an allowed name with the address of loopback or metadata", "the gate's host, the cloud's keys", "vetting", Shown("tests/egress/denied.rs", "loopback_and_link_local_are_denied_even_by_name"), &[]),
-    attempt("CONNECT to loopback, metadata, 0.0.0.0", "the same by address", "vetting", Shown("tests/egress/denied.rs", "loopback_metadata_and_unspecified_are_denied_even_as_named_addresses"), &[]),
-    attempt("the proxy's port bound again, with each option of reuse", "other programs' requests", "the listener", Shown("tests/confinement/neighbours.rs", "the_proxys_port_cannot_be_taken_over"), &[]),
+    attempt("`curl` without the proxy's variables, nine addresses and names", "past the proxy", "net", Shown("tests/egress/direct.rs", "without_the_proxy_variables_there_is_no_way_out", "in the gate's network"), &[]),
+    attempt("`getent hosts`", "a name's address; a question is a message to whoever answers", "net, mnt", Shown("tests/egress/direct.rs", "names_do_not_resolve_inside", "in the gate's network"), &[]),
+    attempt("`curl` to a name that no rule has", "by the proxy", "policy", Shown("tests/egress/denied.rs", "a_host_that_no_rule_names_is_denied_unresolved", "in the gate's network"), &[]),
+    attempt("`curl` by another program than the rule's", "by the proxy", "policy", Shown("tests/egress/denied.rs", "a_binary_that_no_rule_names_is_denied", "in the gate's network"), &[]),
+    attempt("an allowed name with a private address", "the network behind the gate", "vetting", Shown("tests/egress/denied.rs", "names_of_private_addresses_are_denied_below_a_wildcard", "in the gate's network"), &[]),
+    attempt("an allowed name with the address of loopback or metadata", "the gate's host, the cloud's keys", "vetting", Shown("tests/egress/denied.rs", "loopback_and_link_local_are_denied_even_by_name", "in the gate's network"), &[]),
+    attempt("CONNECT to loopback, metadata, 0.0.0.0", "the same by address", "vetting", Shown("tests/egress/denied.rs", "loopback_metadata_and_unspecified_are_denied_even_as_named_addresses", "in the gate's network"), &[]),
+    attempt("the proxy's port bound again, with each option of reuse", "other programs' requests", "the listener", Shown("tests/confinement/neighbours.rs", "the_proxys_port_cannot_be_taken_over", "on another port"), &[]),
 ];
 
 #[rustfmt::skip]
 const HOST_SOCKETS: &[Attempt] = &[
     attempt("unix-connect:{socket}", "a service of the host by its path", "mnt", Nobody, ABSENT),
     attempt("abstract-connect:{abstract}", "a service of the host by its abstract name", "net, landlock", Nobody, &["ECONNREFUSED", "EPERM"]),
-    attempt("abstract-listen", "an abstract name of one session from another", "landlock", Shown("tests/confinement/neighbours.rs", "an_abstract_socket_of_another_session_is_out_of_reach"), &[]),
+    attempt("abstract-listen", "an abstract name of one session from another", "landlock", Shown("tests/confinement/neighbours.rs", "an_abstract_socket_of_another_session_is_out_of_reach", "in the session itself"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -294,7 +245,7 @@ const NAMESPACES: &[Attempt] = &[
     attempt("share-root", "has mounts spread to elsewhere", "seccomp, privileges, landlock", Root, EPERM),
     attempt("umount-proc", "uncovers what a mount hides", "seccomp, privileges, landlock", Root, EPERM),
     attempt("chroot", "a root of its own", "seccomp, privileges", Root, EPERM),
-    attempt("pivot-root", "another root for everybody", "seccomp, privileges, landlock", Differs(&["EINVAL", "EBUSY"]), EPERM),
+    attempt("pivot-root", "another root for everybody", "seccomp, privileges, landlock", Root, EPERM),
     attempt("open-tree", "a copy of a mount, as a descriptor", "seccomp, privileges", Root, EPERM),
     attempt("fsopen", "a file system, as a descriptor", "seccomp, privileges", Root, EPERM),
     attempt("fspick", "a mounted file system, to be set otherwise", "seccomp, privileges", Root, EPERM),
@@ -327,14 +278,14 @@ const NAMESPACES: &[Attempt] = &[
     attempt("setns-pidfd:1", "joins by a pidfd", "seccomp, privileges, landlock", Root, EPERM),
     attempt("sethostname", "names the host", "seccomp, privileges", Root, EPERM),
     attempt("setdomainname", "names its domain", "seccomp, privileges", Root, EPERM),
-    attempt("attach-segment", "System V memory of the host", "ipc", Shown("tests/layers.rs", "the_ipc_namespace_holds_shared_memory"), &[]),
-    attempt("host-is-named", "the host's name", "uts", Shown("tests/layers.rs", "the_uts_namespace_holds_the_hosts_name"), &[]),
+    attempt("attach-segment", "System V memory of the host", "ipc", Shown("tests/layers.rs", "the_ipc_namespace_holds_shared_memory", "in a sandbox without it"), &[]),
+    attempt("host-is-named", "the host's name", "uts", Shown("tests/layers.rs", "the_uts_namespace_holds_the_hosts_name", "in a sandbox without it"), &[]),
 ];
 
 #[rustfmt::skip]
 const CALLS: &[Attempt] = &[
     attempt("io-uring", "a ring whose requests no filter sees", "seccomp", Nobody, EPERM),
-    attempt("io-uring-enter", "a ring that somebody else made", "seccomp", Differs(&["EBADF", "EOPNOTSUPP"]), EPERM),
+    attempt("io-uring-enter", "a ring that is there already", "seccomp", Nobody, EPERM),
     attempt("bpf", "a map in the kernel", "seccomp, privileges", Root, EPERM),
     attempt("bpf-program", "a program in the kernel", "seccomp, privileges", Root, EPERM),
     attempt("userfaultfd", "stops the kernel in the middle of a copy", "seccomp", Nobody, EPERM),
@@ -342,14 +293,14 @@ const CALLS: &[Attempt] = &[
     attempt("keyctl", "joins a keyring", "seccomp", Nobody, EPERM),
     attempt("add-key", "leaves something in a keyring", "seccomp", Nobody, EPERM),
     attempt("request-key", "searches keyrings, and runs /sbin/request-key", "seccomp", Nobody, EPERM),
-    attempt("session-key", "a key of the keyring that the daemon was started with", "keyring, seccomp", Shown("tests/layers.rs", "keyring_and_seccomp_hold_the_daemons_keys"), &[]),
+    attempt("session-key", "a key of the keyring that the daemon was started with", "keyring, seccomp", Shown("tests/layers.rs", "keyring_and_seccomp_hold_the_daemons_keys", "in a sandbox without both"), &[]),
     attempt("x32", "the other numbers of the same calls", "seccomp", Differs(&["ENOSYS"]), SIGSYS),
     attempt("int80", "the calls of 32-bit programs", "seccomp", Nobody, SIGSYS),
     attempt("personality:400000", "data that may be executed", "seccomp", Nobody, EPERM),
     attempt("personality:40000", "addresses that are not random", "seccomp", Nobody, EPERM),
     attempt("modify-ldt", "segments of its own", "seccomp", Nobody, EPERM),
     attempt("move-pages", "moves memory between nodes", "seccomp", Nobody, EPERM),
-    attempt("migrate-pages", "moves a process's memory between nodes", "seccomp", Differs(&["EINVAL"]), EPERM),
+    attempt("migrate-pages", "moves a process's memory between nodes", "seccomp", Nobody, EPERM),
     attempt("memfd-secret", "memory that the kernel itself cannot read", "seccomp", Differs(&["ENOSYS"]), EPERM),
     attempt("trace-me", "asks to be traced, to come past a filter's decisions", "seccomp", Nobody, EPERM),
     attempt("adjtimex", "the clock's rate", "seccomp", Nobody, EPERM),
@@ -364,11 +315,10 @@ const CALLS: &[Attempt] = &[
     attempt("delete-module", "a kernel module less", "seccomp, privileges", Differs(&["ENOSYS", "ENOENT"]), EPERM),
     attempt("kexec", "another kernel", "seccomp, privileges", Differs(&["ENOSYS"]), EPERM),
     attempt("kexec-file", "another kernel, from a file", "seccomp, privileges", Differs(&["ENOSYS", "EBADF"]), EPERM),
-    attempt("reboot", "a restart", "seccomp, privileges", Differs(&["EINVAL"]), EPERM),
+    attempt("reboot", "a restart of its pid namespace, outside of the first", "seccomp, privileges", Root, EPERM),
     attempt("ioperm", "ports of the hardware", "seccomp, privileges", Differs(&["ENOSYS"]), EPERM),
     attempt("iopl", "all ports of the hardware", "seccomp, privileges", Differs(&["ENOSYS"]), EPERM),
     attempt("file-getattr:/usr", "a call that is newer than the filter: missing, not forbidden", "seccomp", Differs(&["EOPNOTSUPP"]), ENOSYS),
-    attempt("unknown-call", "a call that does not exist yet", "-", Differs(&["ENOSYS"]), ENOSYS),
 ];
 
 #[rustfmt::skip]
@@ -393,9 +343,20 @@ const SESSIONS: &[Attempt] = &[
     attempt("sigqueue:{session}", "a signal with a value", "landlock", Nobody, EPERM),
     attempt("tkill:{session}", "a signal to a thread", "landlock", Nobody, EPERM),
     attempt("prlimit:{session}", "a bound on its processor time, which ends it by SIGKILL", "seccomp", Nobody, EPERM),
+    attempt("nice:{session}", "has it run after all others", "seccomp", Nobody, EPERM),
+    attempt("nice-group:{session}", "the same for its process group", "seccomp", Nobody, EPERM),
+    attempt("nice-user", "the same for all that has the sandbox's account", "seccomp", Nobody, EPERM),
+    attempt("scheduler:{session}", "has it run when nothing else does", "seccomp", Nobody, EPERM),
+    attempt("sched-attr:{session}", "the same by the newer call", "seccomp", Nobody, EPERM),
+    attempt("affinity:{session}", "has it run where it keeps a processor busy", "seccomp", Nobody, EPERM),
+    attempt("ioprio:{session}", "has it wait at the disk", "seccomp", Nobody, EPERM),
+    attempt("ioprio-user", "the same for all that has the sandbox's account", "seccomp", Nobody, EPERM),
+    attempt("signal-group:{session}", "a signal to its process group", "landlock", Nobody, EPERM),
+    attempt("`kill(-PGID)` and `kill(-1)`, by its effect", "its end", "landlock", Shown("tests/confinement/signals.rs", "no_signal_goes_to_another_session_by_whatever_way", "where sessions share a sandbox"), &[]),
+    attempt("F_SETOWN, F_SETOWN_EX: the kernel's signal for a descriptor", "its end by a signal that nobody sent", "landlock", Shown("tests/confinement/signals.rs", "no_signal_goes_to_another_session_by_whatever_way", "where sessions share a sandbox"), &[]),
     attempt("proc-write:{session}/oom_score_adj", "has the kernel end it first", "landlock with hidepid", Nobody, ABSENT),
     attempt("proc-write:{session}/clear_refs", "watches which memory it uses", "landlock with hidepid", Nobody, ABSENT),
-    attempt("SSH_AUTH_SOCK of another session", "its client's keys", "the monitor's witness", Shown("tests/ssh/agent.rs", "another_session_does_not_reach_it_of_the_same_sandbox_or_of_another"), &[]),
+    attempt("SSH_AUTH_SOCK of another session", "its client's keys", "the monitor's witness", Shown("tests/ssh/agent.rs", "another_session_does_not_reach_it_of_the_same_sandbox_or_of_another", "in the session itself"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -410,8 +371,12 @@ const NEIGHBOURS: &[Attempt] = &[
     attempt("steal-descriptor:{neighbour}", "its descriptors, by pidfd_getfd", "pid, seccomp, landlock, privileges", Host, NOBODY_THERE),
     attempt("probe:{neighbour}", "a signal", "pid, landlock, privileges", Host, NOBODY_THERE),
     attempt("pidfd-signal:{neighbour}", "a signal by a pidfd", "pid, landlock, privileges", Host, NOBODY_THERE),
-    attempt("its port on 127.0.0.1", "its services", "net", Shown("tests/egress/direct.rs", "the_namespace_has_a_loopback_of_its_own_and_nothing_else"), &[]),
-    attempt("its files in /sandbox and /tmp", "its files", "mnt", Shown("tests/confinement/neighbours.rs", "sandboxes_do_not_see_each_other"), &[]),
+    attempt("nice:{neighbour}", "has it run after all others", "pid, seccomp, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("affinity:{neighbour}", "has it run where it keeps a processor busy", "pid, seccomp, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("ioprio:{neighbour}", "has it wait at the disk", "pid, seccomp, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("`/dev/pts/N` of another sandbox", "what is typed there", "mnt", Shown("tests/confinement/signals.rs", "a_terminal_is_its_connections_own_and_no_other_sandboxes", "from beside it"), &[]),
+    attempt("its port on 127.0.0.1", "its services", "net", Shown("tests/egress/direct.rs", "the_namespace_has_a_loopback_of_its_own_and_nothing_else", "from beside it"), &[]),
+    attempt("its files in /sandbox and /tmp", "its files", "mnt", Shown("tests/confinement/neighbours.rs", "sandboxes_do_not_see_each_other", "from beside it"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -430,6 +395,29 @@ const DAEMON: &[Attempt] = &[
     attempt("steal-descriptor:{monitor}", "the same, by pidfd_getfd", "pid, seccomp, landlock, privileges", Host, NOBODY_THERE),
     attempt("probe:{monitor}", "a signal to the monitor", "pid, landlock, privileges", Host, NOBODY_THERE),
     attempt("prlimit:{monitor}", "the monitor's bounds", "pid, seccomp, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("affinity:{monitor}", "where the monitor runs", "pid, seccomp, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("ptrace:{supervisor}", "the supervisor, which is root and reads the configuration", "pid, seccomp, landlock, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("read-memory:{supervisor}", "its memory", "pid, seccomp, landlock, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("proc:{supervisor}/mem", "the same, by /proc", "pid, landlock, privileges", Host, ABSENT),
+    attempt("environ:{supervisor}", "its environment", "pid, landlock, privileges", Host, ABSENT),
+    attempt("proc-link:{supervisor}/fd/0", "its descriptors", "pid, landlock, privileges", Host, ABSENT),
+    attempt("steal-descriptor:{supervisor}", "the same, by pidfd_getfd", "pid, seccomp, landlock, privileges", Host, NOBODY_THERE),
+    attempt("probe:{supervisor}", "a signal to it", "pid, landlock, privileges", Host, NOBODY_THERE),
+    attempt("ptrace:{keeper}", "the keeper, which has every secret", "pid, seccomp, landlock, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("read-memory:{keeper}", "its memory", "pid, seccomp, landlock, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("proc:{keeper}/mem", "the same, by /proc", "pid, landlock, privileges", Host, ABSENT),
+    attempt("environ:{keeper}", "its environment", "pid, landlock, privileges", Host, ABSENT),
+    attempt("proc-link:{keeper}/fd/0", "its descriptors", "pid, landlock, privileges", Host, ABSENT),
+    attempt("steal-descriptor:{keeper}", "the same, by pidfd_getfd", "pid, seccomp, landlock, privileges", Host, NOBODY_THERE),
+    attempt("probe:{keeper}", "a signal to it", "pid, landlock, privileges", Host, NOBODY_THERE),
+    attempt("ptrace:{judge}", "the judge, which decides", "pid, seccomp, landlock, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("read-memory:{judge}", "its memory", "pid, seccomp, landlock, privileges", Host, &["ESRCH", "EPERM"]),
+    attempt("proc:{judge}/mem", "the same, by /proc", "pid, landlock, privileges", Host, ABSENT),
+    attempt("environ:{judge}", "its environment", "pid, landlock, privileges", Host, ABSENT),
+    attempt("proc-link:{judge}/fd/0", "its descriptors", "pid, landlock, privileges", Host, ABSENT),
+    attempt("steal-descriptor:{judge}", "the same, by pidfd_getfd", "pid, seccomp, landlock, privileges", Host, NOBODY_THERE),
+    attempt("probe:{judge}", "a signal to it", "pid, landlock, privileges", Host, NOBODY_THERE),
+    attempt("steal-descriptor:{init}", "its own init's descriptors, of which it has none", "seccomp, landlock", Host, EPERM),
     attempt("probe:{init}", "a signal to its own init", "landlock", Host, EPERM),
     attempt("ptrace:{init}", "its own init", "seccomp, landlock", Host, EPERM),
     attempt("environ:{init}", "its own init's environment, which was the daemon's", "landlock, hidepid", Host, ABSENT),
@@ -452,7 +440,6 @@ const PRIVILEGES: &[Attempt] = &[
     attempt("capset", "a capability", "privileges", Root, EPERM),
     attempt("ambient", "a capability that lasts through execve", "privileges", Root, EPERM),
     attempt("securebits", "the rules by which capabilities are given", "privileges", Root, EPERM),
-    attempt("clear-no-new-privs", "takes back the promise that execve gives nothing", "the kernel", Differs(&["EINVAL"]), &["EINVAL"]),
     attempt("execute:{programs}/setuid,--uid", "a setuid program of root's", "privileges, mnt", Nobody, EPERM),
     attempt("execute:{programs}/setgid,--gid", "a setgid program", "privileges, mnt", Nobody, EPERM),
     attempt("execute:{programs}/capable,--capability", "a program with capabilities on its file", "privileges, mnt", Nobody, EPERM),
@@ -460,7 +447,7 @@ const PRIVILEGES: &[Attempt] = &[
     attempt("raise-priority", "goes before others", "privileges", Root, REFUSED),
     attempt("real-time", "runs before all others", "privileges", Root, EPERM),
     attempt("real-time-io", "goes before others at the disk", "privileges", Root, EPERM),
-    attempt("`su`, `passwd` and all that is setuid in /usr/bin", "root", "privileges, mnt", Shown("tests/confinement/privileges.rs", "setuid_programs_give_nothing"), &[]),
+    attempt("`id`, set-user-ID and set-group-ID root: the ids that it says", "root", "privileges, mnt", Shown("tests/confinement/privileges.rs", "setuid_programs_give_nothing", "outside, as an ordinary user"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -473,8 +460,9 @@ const TERMINALS: &[Attempt] = &[
     attempt("write:{pts}", "a terminal of the host", "mnt, landlock", Host, ABSENT),
     attempt("write:/dev/console", "the host's console", "mnt, landlock", Host, ABSENT),
     attempt("read:/dev/tty0", "the host's foreground terminal", "mnt, landlock", Host, ABSENT),
-    attempt("inherited-descriptors", "what the daemon had open", "close_range", Shown("tests/confinement/privileges.rs", "no_descriptor_is_inherited"), &[]),
-    attempt("TIOCSTI into the terminal that the daemon was started from", "its operator", "setsid, seccomp", Shown("tests/layers.rs", "session_and_seccomp_hold_the_terminal_of_whoever_started_the_daemon"), &[]),
+    attempt("`/dev/pts/N` of another session of the same connection", "what is typed there; not stopped: one account and one client", "-", Shown("tests/confinement/signals.rs", "a_terminal_is_its_connections_own_and_no_other_sandboxes", "there"), &[]),
+    attempt("inherited-descriptors", "what the daemon had open", "close_range", Shown("tests/confinement/privileges.rs", "no_descriptor_is_inherited", "outside, with one too many"), &[]),
+    attempt("TIOCSTI into the terminal that the daemon was started from", "its operator", "setsid, seccomp", Shown("tests/layers.rs", "session_and_seccomp_hold_the_terminal_of_whoever_started_the_daemon", "in a sandbox without both"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -508,7 +496,7 @@ const READ_ONLY: &[Attempt] = &[
     attempt("exchange:{rw}/way,{rw}/other", "another directory in the place of the one on the way", "mnt", Nobody, &["EBUSY"]),
     attempt("read:{ro}/file", "reading works, or all of these would prove nothing", "-", Nobody, &["ok"]),
     attempt("list:{ro}", "listing works", "-", Nobody, &["ok"]),
-    attempt("the parent of a read-only directory renamed for the next login", "what is read-only, later", "mnt", Shown("tests/confinement/files.rs", "the_way_to_a_read_only_directory_stays_for_the_next_login"), &[]),
+    attempt("the parent of a read-only directory renamed for the next login", "what is read-only, later", "mnt", Shown("tests/confinement/files.rs", "the_way_to_a_read_only_directory_stays_for_the_next_login", "where policy does not list it"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -527,11 +515,16 @@ const UNLISTED: &[Attempt] = &[
     attempt("through-dots:{hidden}/file", "above the root", "mnt, landlock", Nobody, ABSENT),
     attempt("read:/proc/self/root{hidden}/file", "by its own root", "mnt, landlock", Nobody, ABSENT),
     attempt("read:/proc/{gate}/root{hidden}/file", "by the gate's root", "pid, landlock, privileges", Host, ABSENT),
-    attempt("a denied path by links, moves, mounts of its parent", "what is denied inside of what is listed", "mnt", Shown("tests/confinement/denied.rs", "no_trick_of_a_session_leads_to_a_denied_path"), &[]),
-    attempt("a denied path that is made later", "the same, by waiting for it", "mnt", Shown("tests/confinement/denied.rs", "what_the_host_makes_later_is_denied_too"), &[]),
-    attempt("a link left where the next sandbox looks", "what it leads to on the host", "mnt", Shown("tests/confinement/denied.rs", "a_link_left_in_a_writable_tree_shows_nothing_more_of_the_host"), &[]),
-    attempt("a device that another login's definition lists", "the device", "mnt, landlock", Shown("tests/confinement/roots.rs", "a_listed_device_is_there_for_sessions_and_no_other"), &[]),
-    attempt("the host's keys, /etc/shadow, /root and fourteen more", "the host's secrets", "mnt, landlock", Shown("tests/confinement/namespaces.rs", "the_hosts_files_are_not_there"), &[]),
+    attempt("a denied path by links, moves, mounts of its parent", "what is denied inside of what is listed", "mnt", Shown("tests/confinement/denied.rs", "no_trick_of_a_session_leads_to_a_denied_path", "outside, as an ordinary user"), &[]),
+    attempt("a denied path that is made later", "the same, by waiting for it", "mnt", Shown("tests/confinement/denied.rs", "what_the_host_makes_later_is_denied_too", "where nothing is denied"), &[]),
+    attempt("a link left where the next sandbox looks", "what it leads to on the host", "mnt", Shown("tests/confinement/denied.rs", "a_link_left_in_a_writable_tree_shows_nothing_more_of_the_host", "by the operator's own link"), &[]),
+    attempt("a device that another login's definition lists", "the device", "mnt, landlock", Shown("tests/confinement/devices.rs", "a_listed_device_is_there_for_sessions_and_no_other", "where the definition lists it"), &[]),
+    attempt("overlay-mark:trusted.overlay.redirect,/usr,{rw}/other", "shows another directory of an overlay in this one's place", "privileges", Root, EPERM),
+    attempt("overlay-mark:trusted.overlay.opaque,y,{rw}/other", "hides what is below", "privileges", Root, EPERM),
+    attempt("mknod-whiteout:{rw}/other/gone", "what overlayfs takes for a removed file", "landlock", Nobody, REFUSED),
+    attempt("`user.overlay.*`, whiteouts, opaque directories, redirects in an operator's root", "what the overlay hides, or another tree in its place", "overlayfs without userxattr, privileges, landlock", Shown("tests/confinement/overlay.rs", "what_overlayfs_goes_by_is_not_for_sessions_to_write", "on overlays of root's, outside"), &[]),
+    attempt("a copy-up by each way to change a file, through hard links of the operator's and of its own", "the operator's files", "overlayfs", Shown("tests/confinement/overlay.rs", "copies_go_up_and_nothing_goes_down", "outside, as an ordinary user"), &[]),
+    attempt("the host's keys, /etc/shadow, /root and fourteen more", "the host's secrets", "mnt, landlock", Shown("tests/confinement/namespaces.rs", "the_hosts_files_are_not_there", "outside"), &[]),
 ];
 
 #[rustfmt::skip]
@@ -558,59 +551,78 @@ const MEMORY: &[Attempt] = &[
 
 #[rustfmt::skip]
 const FORWARDING: &[Attempt] = &[
-    attempt("`ssh -W`, `-L` to the host's loopback and addresses", "the host's services", "the monitor's sockets", Shown("tests/ssh/forwarding.rs", "the_hosts_own_loopback_is_not_reached"), &[]),
-    attempt("`ssh -W` to the outside", "a way out past policy", "policy", Shown("tests/ssh/forwarding.rs", "the_outside_is_judged_and_written_down"), &[]),
-    attempt("`ssh -W` to the sandbox's proxy", "a program's rights for a client", "the gate", Shown("tests/ssh/forwarding.rs", "the_proxy_is_not_for_clients"), &[]),
-    attempt("`ssh -D`, SOCKS 4 and 5", "a way out past policy", "policy", Shown("tests/ssh/outbound.rs", "what_is_for_clients_is_not_for_programs_and_the_other_way_round"), &[]),
-    attempt("`ssh -W` to metadata, loopback and private addresses by name", "the network behind the gate", "vetting", Shown("tests/ssh/outbound.rs", "each_refusal_has_its_reason_on_the_clients_terminal"), &[]),
-    attempt("`ssh -R` without the operator's leave", "a way out that policy does not see", "the gate", Shown("tests/ssh/forwarding.rs", "a_way_out_that_policy_does_not_see_is_refused_unless_the_operator_allows_it"), &[]),
-    attempt("`ssh -R` on the proxy's port, low ports, foreign addresses", "other programs' requests", "the monitor", Shown("tests/ssh/forwarding.rs", "ports_that_cannot_be_listened_on_are_refused"), &[]),
-    attempt("`ssh -L SOCKET` to sockets of the host and of others", "the host's services by path", "a session's rights", Shown("tests/ssh/sockets.rs", "sockets_of_others_are_as_far_as_they_are_for_a_program"), &[]),
-    attempt("`ssh -R SOCKET` where the session may not write", "a socket in the host's directories", "a session's rights", Shown("tests/ssh/sockets.rs", "a_listener_needs_a_place_that_the_session_may_write"), &[]),
-    attempt("`ssh -A` without the operator's leave", "the client's keys", "the gate", Shown("tests/ssh/agent.rs", "without_the_operators_leave_there_is_no_agent_and_the_client_hears_why"), &[]),
-    attempt("`ssh -X`, `-w`", "a display, a tunnel device", "the gate", Shown("tests/ssh/outbound.rs", "displays_and_tunnels_are_refused_with_a_reason"), &[]),
+    attempt("`ssh -W`, `-L` to the host's loopback and addresses", "the host's services", "the monitor's sockets", Shown("tests/ssh/forwarding.rs", "the_hosts_own_loopback_is_not_reached", "in the gate's network"), &[]),
+    attempt("`ssh -W` to the outside", "a way out past policy", "policy", Shown("tests/ssh/forwarding.rs", "the_outside_is_judged_and_written_down", "in the gate's network"), &[]),
+    attempt("`ssh -W` to the sandbox's proxy", "a program's rights for a client", "the gate", Shown("tests/ssh/forwarding.rs", "the_proxy_is_not_for_clients", "for a program"), &[]),
+    attempt("`ssh -D`, SOCKS 4 and 5", "a way out past policy", "policy", Shown("tests/ssh/outbound.rs", "what_is_for_clients_is_not_for_programs_and_the_other_way_round", "for whom the rule is"), &[]),
+    attempt("`ssh -W` to metadata, loopback and private addresses by name", "the network behind the gate", "vetting", Shown("tests/ssh/outbound.rs", "each_refusal_has_its_reason_on_the_clients_terminal", "by a name that is allowed"), &[]),
+    attempt("`ssh -R` without the operator's leave", "a way out that policy does not see", "the gate", Shown("tests/ssh/forwarding.rs", "a_way_out_that_policy_does_not_see_is_refused_unless_the_operator_allows_it", "with it"), &[]),
+    attempt("`ssh -R` on the proxy's port, low ports, foreign addresses", "other programs' requests", "the monitor", Shown("tests/ssh/forwarding.rs", "ports_that_cannot_be_listened_on_are_refused", "on a port of its own"), &[]),
+    attempt("`ssh -L SOCKET` to sockets of the host and of others", "the host's services by path", "a session's rights", Shown("tests/ssh/sockets.rs", "sockets_of_others_are_as_far_as_they_are_for_a_program", "for a socket that it may reach"), &[]),
+    attempt("`ssh -R SOCKET` where the session may not write", "a socket in the host's directories", "a session's rights", Shown("tests/ssh/sockets.rs", "a_listener_needs_a_place_that_the_session_may_write", "where it may"), &[]),
+    attempt("`ssh -A` without the operator's leave", "the client's keys", "the gate", Shown("tests/ssh/agent.rs", "without_the_operators_leave_there_is_no_agent_and_the_client_hears_why", "with it"), &[]),
+    attempt("`ssh -X`, `-w`", "a display, a tunnel device", "the gate", Held("tests/ssh/outbound.rs", "displays_and_tunnels_are_refused_with_a_reason"), &[]),
 ];
 
 #[rustfmt::skip]
 const BOMBS: &[Attempt] = &[
-    attempt("a fork bomb", "the host's processes", "bounds", Shown("tests/bounds.rs", "a_fork_bomb_stops_at_the_sandboxes_bound"), &[]),
-    attempt("a memory bomb", "the host's memory", "bounds", Shown("tests/bounds.rs", "a_memory_bomb_ends_its_sandbox_and_only_that"), &[]),
-    attempt("a memory bomb in one session of two", "the other's memory", "bounds", Shown("tests/bounds.rs", "a_session_out_of_memory_ends_whole_and_alone"), &[]),
-    attempt("a full disk", "the neighbours' files", "bounds", Shown("tests/bounds.rs", "a_full_disk_is_full_for_its_sandbox_alone"), &[]),
-    attempt("files without end, all empty", "the kernel's memory", "bounds", Shown("tests/bounds.rs", "files_are_counted"), &[]),
-    attempt("open files and one long file", "the host's tables, its disk", "bounds", Shown("tests/bounds.rs", "open_files_and_long_files_are_bounded"), &[]),
-    attempt("a processor kept busy", "the neighbours' time", "bounds", Shown("tests/bounds.rs", "processor_time_is_bounded"), &[]),
-    attempt("700 processes that do not hang up", "the daemon's descriptors", "the monitor", Shown("tests/confinement/exhaustion.rs", "more_processes_than_the_daemon_has_descriptors_end_nobody_else"), &[]),
-    attempt("7,200 descriptors, 200 questions of the proxy", "the monitor's time", "bounds on the search", Shown("tests/confinement/exhaustion.rs", "a_crowd_of_descriptors_and_questions_does_not_stop_the_monitor"), &[]),
-    attempt("every terminal", "the kernel's terminals", "devpts' max", Shown("tests/confinement/exhaustion.rs", "terminals_of_one_sandbox_leave_some_for_others"), &[]),
-    attempt("connections without a login", "the gate's descriptors", "startups", Shown("tests/ssh/limits.rs", "a_flood_past_the_descriptor_limit_does_not_end_the_server"), &[]),
-    attempt("channels without end", "the gate's and the sandbox's", "limits.channels", Shown("tests/ssh/limits.rs", "channels_are_counted_for_each_connection"), &[]),
-    attempt("forwarded connections without end", "the same", "limits.channels", Shown("tests/ssh/forwarding.rs", "forwarded_connections_are_counted"), &[]),
+    attempt("a fork bomb", "the host's processes", "bounds", Shown("tests/bounds.rs", "a_fork_bomb_stops_at_the_sandboxes_bound", "without the bound"), &[]),
+    attempt("a memory bomb", "the host's memory", "bounds", Shown("tests/bounds.rs", "a_memory_bomb_ends_its_sandbox_and_only_that", "without the bound, in the next test"), &[]),
+    attempt("a memory bomb in one session of two", "the other's memory", "bounds", Held("tests/bounds.rs", "a_session_out_of_memory_ends_whole_and_alone"), &[]),
+    attempt("a full disk", "the neighbours' files", "bounds", Shown("tests/bounds.rs", "a_full_disk_is_full_for_its_sandbox_alone", "up to a larger bound"), &[]),
+    attempt("files without end, all empty", "the kernel's memory", "bounds", Shown("tests/bounds.rs", "files_are_counted", "up to a larger bound"), &[]),
+    attempt("open files and one long file", "the host's tables, its disk", "bounds", Shown("tests/bounds.rs", "open_files_and_long_files_are_bounded", "up to a larger bound"), &[]),
+    attempt("a processor kept busy", "the neighbours' time", "bounds", Shown("tests/bounds.rs", "processor_time_is_bounded", "without the bound"), &[]),
+    attempt("700 processes that do not hang up", "the daemon's descriptors", "the monitor", Held("tests/confinement/exhaustion.rs", "more_processes_than_the_daemon_has_descriptors_end_nobody_else"), &[]),
+    attempt("inotify instances", "the kernel's memory", "fs.inotify.max_user_instances of the account", Shown("tests/confinement/bombs.rs", "inotify_instances_are_the_accounts_own", "up to the bound"), &[]),
+    attempt("System V memory and semaphores", "identifiers of the host", "ipc", Shown("tests/confinement/bombs.rs", "system_v_ipc_is_the_sandboxs_own", "up to the namespace's bound"), &[]),
+    attempt("POSIX message queues", "the kernel's memory", "landlock, RLIMIT_MSGQUEUE of the account", Shown("tests/confinement/bombs.rs", "message_queues_are_refused_or_the_accounts_own", "up to the bound, where Landlock holds no paths"), &[]),
+    attempt("full pipes", "the kernel's memory", "fs.pipe-user-pages-soft of the account, open files", Shown("tests/confinement/bombs.rs", "pipes_are_bounded_by_the_account_and_its_descriptors", "up to the bound"), &[]),
+    attempt("full sockets", "the kernel's memory", "net.core.wmem_default, open files", Shown("tests/confinement/bombs.rs", "socket_buffers_are_bounded_by_descriptors", "up to the bound"), &[]),
+    attempt("queued signals, timers", "the kernel's memory", "RLIMIT_SIGPENDING of the account", Shown("tests/confinement/bombs.rs", "queued_signals_and_timers_are_the_accounts_own", "up to the bound"), &[]),
+    attempt("user namespaces in one another", "the kernel's memory", "the kernel's 33 levels", Shown("tests/confinement/bombs.rs", "user_namespaces_nest_to_the_kernels_depth", "up to the bound"), &[]),
+    attempt("open files of many processes", "the host's table of files", "processes, open files", Shown("tests/confinement/bombs.rs", "open_files_of_all_processes_are_bounded", "up to the bound"), &[]),
+    attempt("7,200 descriptors, 200 questions of the proxy", "the monitor's time", "bounds on the search", Held("tests/confinement/exhaustion.rs", "a_crowd_of_descriptors_and_questions_does_not_stop_the_monitor"), &[]),
+    attempt("every terminal", "the kernel's terminals", "devpts' max", Shown("tests/confinement/exhaustion.rs", "terminals_of_one_sandbox_leave_some_for_others", "up to the bound"), &[]),
+    attempt("sandboxes without end", "the host's processes and memory", "limits.sandboxes", Shown("tests/confinement/bombs.rs", "sandboxes_of_one_login_are_counted", "up to the bound"), &[]),
+    attempt("connections without a login", "the gate's descriptors", "startups", Held("tests/ssh/limits.rs", "a_flood_past_the_descriptor_limit_does_not_end_the_server"), &[]),
+    attempt("channels without end", "the gate's and the sandbox's", "limits.channels", Shown("tests/ssh/limits.rs", "channels_are_counted_for_each_connection", "up to the bound"), &[]),
+    attempt("forwarded connections without end", "the same", "limits.channels", Shown("tests/ssh/forwarding.rs", "forwarded_connections_are_counted", "up to the bound"), &[]),
 ];
 
 #[rustfmt::skip]
 const CRASHES: &[Attempt] = &[
-    attempt("SIGKILL to the gate", "something left, or confined less", "docs/processes.md", Shown("tests/crash.rs", "a_killed_gate_takes_everything_with_it"), &[]),
-    attempt("SIGKILL to the monitor", "the same", "docs/processes.md", Shown("tests/crash.rs", "a_killed_monitor_takes_everything_with_it"), &[]),
-    attempt("SIGKILL to gate and monitor at once", "the same", "docs/processes.md", Shown("tests/crash.rs", "a_killed_gate_and_monitor_take_everything_with_them"), &[]),
-    attempt("SIGKILL to the supervisor", "the same", "docs/processes.md", Shown("tests/crash.rs", "a_killed_supervisor_takes_every_process_with_it"), &[]),
-    attempt("SIGKILL to all three", "the same", "docs/processes.md", Shown("tests/crash.rs", "all_three_killed_leave_no_process"), &[]),
-    attempt("SIGSTOP to the monitor, SIGKILL to the gate", "the same", "docs/processes.md", Shown("tests/crash.rs", "a_stopped_monitor_does_not_outlive_its_gate"), &[]),
-    attempt("SIGKILL to any of them, an init or a session, at random, under load", "the same", "docs/processes.md", Shown("tests/chaos/main.rs", "what_is_killed_takes_its_own_with_it_and_nothing_else"), &[]),
-    attempt("each mount of a sandbox failing", "a session that is confined less", "the init's report", Shown("tests/faults.rs", "no_failed_mount_leaves_a_weaker_session"), &[]),
-    attempt("each change of ids and rights failing", "the same", "confine's proofs", Shown("tests/faults.rs", "no_failed_change_of_rights_leaves_a_weaker_session"), &[]),
-    attempt("each rule of Landlock and seccomp failing", "the same", "confine's proofs", Shown("tests/faults.rs", "no_failed_rule_leaves_a_weaker_session"), &[]),
-    attempt("each pipe, descriptor and fork failing", "the same", "confine's proofs", Shown("tests/faults.rs", "no_failed_supply_leaves_a_weaker_session"), &[]),
+    attempt("SIGKILL to the gate", "something left, or confined less", "docs/processes.md", Held("tests/crash.rs", "a_killed_gate_takes_everything_with_it"), &[]),
+    attempt("SIGKILL to the monitor", "the same", "docs/processes.md", Held("tests/crash.rs", "a_killed_monitor_takes_everything_with_it"), &[]),
+    attempt("SIGKILL to gate and monitor at once", "the same", "docs/processes.md", Held("tests/crash.rs", "a_killed_gate_and_monitor_take_everything_with_them"), &[]),
+    attempt("SIGKILL to the supervisor", "the same", "docs/processes.md", Held("tests/crash.rs", "a_killed_supervisor_takes_every_process_with_it"), &[]),
+    attempt("SIGKILL to all three", "the same", "docs/processes.md", Held("tests/crash.rs", "all_three_killed_leave_no_process"), &[]),
+    attempt("SIGSTOP to the monitor, SIGKILL to the gate", "the same", "docs/processes.md", Held("tests/crash.rs", "a_stopped_monitor_does_not_outlive_its_gate"), &[]),
+    attempt("SIGKILL to any of them, an init or a session, at random, under load", "the same", "docs/processes.md", Held("tests/chaos/main.rs", "what_is_killed_takes_its_own_with_it_and_nothing_else"), &[]),
+    attempt("SIGKILL to keeper, judge, a chamber, a juror, an errand's child; to any of them at the start, a reload or a drain", "the same", "docs/processes.md", Held("tests/chaos/main.rs", "what_is_killed_takes_its_own_with_it_and_nothing_else"), &[]),
+    attempt("SIGKILL to an init or a session's child before any of its system calls", "the same", "docs/processes.md", Held("tests/faults/main.rs", "whoever_is_killed_on_the_way_to_a_session_leaves_nothing"), &[]),
+    attempt("the same while a volume is made", "a loop device left", "devices that end with their mounts", Held("tests/faults/main.rs", "whoever_is_killed_while_a_volume_is_made_leaves_no_device"), &[]),
+    attempt("each call of an init failing", "a session that is confined less", "the init's report", Held("tests/faults/main.rs", "no_failed_step_of_an_init_leaves_a_weaker_session"), &[]),
+    attempt("each call of a session's child failing", "the same", "confine's proofs", Held("tests/faults/main.rs", "no_failed_step_of_a_session_leaves_a_weaker_one"), &[]),
+    attempt("each call of the monitor failing", "the same", "the monitor", Held("tests/faults/main.rs", "no_failed_step_of_the_monitor_leaves_a_weaker_session"), &[]),
+    attempt("each call of an init that copies a root failing", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_of_a_copied_root_leaves_a_weaker_session"), &[]),
+    attempt("each of these with a terminal", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_leaves_a_weaker_terminal"), &[]),
+    attempt("… with sftp", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_leaves_a_weaker_server_of_files"), &[]),
+    attempt("… with denied paths, a kept home, a device", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_of_a_carved_root_leaves_a_weaker_session"), &[]),
+    attempt("… with a volume that is made anew", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_of_a_kept_volume_leaves_a_weaker_session"), &[]),
+    attempt("… over an operator's root filesystem", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_over_an_operators_root_leaves_a_weaker_session"), &[]),
+    attempt("… with `allow: {user_namespaces: true}`", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_leaves_a_weaker_session_that_may_nest"), &[]),
+    attempt("… in a sandbox that is shared", "the same", "the same", Held("tests/faults/main.rs", "no_failed_step_leaves_a_weaker_session_in_a_shared_sandbox"), &[]),
 ];
 
 #[rustfmt::skip]
 const ONE_ID: &[Attempt] = &[
-    attempt("signals to gate, monitor, supervisor, another program of the user's", "their end", "pid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
-    attempt("ptrace, process_vm_readv and its twin, /proc/PID/{mem,fd,environ,root}, pidfd_getfd, setns on them and on the sandbox's init", "the host keys, every session, the user's programs", "pid, seccomp, landlock, hidepid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
-    attempt("the user's keys, the configuration, the audit trail, the daemon's cgroup", "what is the user's by its id", "mnt", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
-    attempt("sockets of the user's programs, by path and by abstract name", "a bus that runs programs for the user", "mnt, net, landlock", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
-    attempt("`kill -9 -1`", "everything that has the id", "pid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it"), &[]),
-    attempt("the daemon's own socket, which policy lists", "a list of sandboxes, their end", "the monitor's look at the caller's pid", Shown("tests/rootless/attacks.rs", "sessions_ask_the_daemon_nothing_whatever_their_id"), &[]),
-    attempt("$XDG_RUNTIME_DIR, which policy lists", "the user's service manager and bus", "`check`, `serve`", Shown("tests/rootless/attacks.rs", "the_users_runtime_directory_is_not_shown_to_sessions_with_the_users_id"), &[]),
-    attempt("a program in memory, under an allowed one's name", "that one's rights by policy", "the name that the kernel gives it", Shown("tests/rootless/attacks.rs", "code_from_memory_gets_nothing_out"), &[]),
+    attempt("signals to gate, monitor, supervisor, another program of the user's", "their end", "pid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it", "outside, as the same user"), &[]),
+    attempt("ptrace, process_vm_readv and its twin, /proc/PID/{mem,fd,environ,root}, pidfd_getfd, setns on them and on the sandbox's init", "the host keys, every session, the user's programs", "pid, seccomp, landlock, hidepid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it", "outside, as the same user"), &[]),
+    attempt("the user's keys, the configuration, the audit trail, the daemon's cgroup", "what is the user's by its id", "mnt", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it", "outside, as the same user"), &[]),
+    attempt("sockets of the user's programs, by path and by abstract name", "a bus that runs programs for the user", "mnt, net, landlock", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it", "outside, as the same user"), &[]),
+    attempt("`kill -9 -1`", "everything that has the id", "pid", Shown("tests/rootless/attacks.rs", "a_session_with_the_users_one_id_reaches_nothing_else_that_has_it", "outside, as the same user"), &[]),
+    attempt("the daemon's own socket, which policy lists", "a list of sandboxes, their end", "the monitor's look at the caller's pid", Shown("tests/rootless/attacks.rs", "sessions_ask_the_daemon_nothing_whatever_their_id", "outside, as the same user"), &[]),
+    attempt("$XDG_RUNTIME_DIR, which policy lists", "the user's service manager and bus", "`check`, `serve`", Shown("tests/rootless/attacks.rs", "the_users_runtime_directory_is_not_shown_to_sessions_with_the_users_id", "for what is beside it"), &[]),
+    attempt("a program in memory", "code that is on no path", "the filter, which asks memfd_create(2) for sealed files, or vm.memfd_noexec", Shown("tests/rootless/memory.rs", "no_program_runs_from_memory_unless_the_operator_does_without", "by the operator's word"), &[]),
 ];

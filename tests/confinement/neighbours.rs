@@ -184,12 +184,17 @@ fn the_proxys_port_cannot_be_taken_over() {
         \x20   for option in (None, socket.SO_REUSEADDR, socket.SO_REUSEPORT):\n\
         \x20       s = socket.socket()\n\
         \x20       if option: s.setsockopt(socket.SOL_SOCKET, option, 1)\n\
-        \x20       try: s.bind((address, 3128)); s.listen(); print('taken', address, option)\n\
+        \x20       try: s.bind((address, NUMBER)); s.listen(); print('taken')\n\
         \x20       except OSError: pass\n\
         print('end')";
-    let session = daemon
-        .ssh()
-        .run(format!("/usr/bin/python3 -I -c \"{bind}\""))
-        .expect_code(0);
-    assert_eq!(session.out(), "end\n", "{session}");
+    let taken = |port: &str| {
+        let line = format!(
+            "/usr/bin/python3 -I -c \"{}\"",
+            bind.replace("NUMBER", port)
+        );
+        daemon.ssh().run(line).expect_code(0).out()
+    };
+    assert_eq!(taken("3128"), "end\n");
+    // The control: any other port is a program's to take, each of these ways.
+    assert_eq!(taken("3129"), "taken\n".repeat(6) + "end\n");
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::homes::Store;
 use super::support::{Daemon, Finished, Setup, World, policy_with, run, run_with_input, sandgate};
 
 /// Definitions `plain` and `nesting`, and a login of each beside the usual one.
@@ -194,4 +195,51 @@ fn check_says_what_it_costs() {
     );
     assert!(said.contains(&warned), "{told}");
     assert!(!said.contains("login sandbox"), "{told}");
+}
+
+/// A mount keeps its place in the namespaces that have it alone.
+#[test]
+fn nothing_is_held_inside_of_what_who_may_mount_writes() {
+    let world = World::new();
+    let store = Store::new(&world);
+    fs::create_dir(store.0.join("held")).unwrap();
+    let tree = store.0.to_str().unwrap();
+    let written = policy_with("").replacen("read_write: [", &format!("read_write: [{tree}, "), 1);
+    let within = format!("read_only: [{tree}/held, ");
+    let policy = written.replacen("read_only: [", &within, 1);
+    let checked = |setup: &Setup, code| {
+        let config = setup.write(&world);
+        let arguments = ["check", "--config", config.to_str().unwrap()];
+        run(&mut sandgate(&world, setup, &arguments), 20).expect_code(code)
+    };
+    let told = checked(&setup(policy.clone()), 1);
+    let line = policy.lines().position(|line| line.contains(&within));
+    let place = format!(
+        "policy.yaml:{}:15: filesystem_policy.read_only",
+        line.unwrap() + 1
+    );
+    let problem = format!("lies in {tree}, which may be written");
+    assert!(
+        told.err().contains(&place) && told.err().contains(&problem),
+        "{told}"
+    );
+    let denying = |allow: &str| Setup {
+        top: format!(
+            "sandboxes:\n  plain: {{}}\n  nesting: {{{allow}files: {{deny: [{tree}/held]}}}}\n"
+        ),
+        ..setup(written.clone())
+    };
+    let told = checked(&denying("allow: {user_namespaces: true}, "), 1);
+    let problem = format!("files.deny: {tree}/held lies in {tree}");
+    assert!(
+        told.err().contains("login nesting") && told.err().contains(&problem),
+        "{told}"
+    );
+    // The control: where nobody mounts both hold, and are taken.
+    checked(&denying(""), 0);
+    let nobody = Setup {
+        top: "sandboxes: {plain: {}, nesting: {}}\n".to_owned(),
+        ..setup(policy)
+    };
+    checked(&nobody, 0);
 }

@@ -1,7 +1,11 @@
 //! Privileges are gone and do not come back.
 
-use super::arena::install;
-use super::support::{Daemon, Setup, World};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::arena::{install, nobody};
+use super::support::{Daemon, Setup, World, policy_with, run};
 
 #[test]
 fn every_process_of_a_session_is_stripped() {
@@ -52,27 +56,49 @@ fn every_process_of_a_session_is_stripped() {
     assert!(!own.contains("CapEff:\t0000000000000000"));
 }
 
+/// `id` as root's, with the bits that make it root's for whoever runs it.
+struct Programs(PathBuf);
+
+impl Programs {
+    fn new(world: &World) -> Self {
+        let place = PathBuf::from(format!("/srv/{}-privileged", world.id));
+        fs::create_dir_all(&place).unwrap();
+        for (name, mode) in [("plain", 0o755), ("setuid", 0o4755), ("setgid", 0o2755)] {
+            fs::copy("/usr/bin/id", place.join(name)).unwrap();
+            fs::set_permissions(place.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        Self(place)
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
 #[test]
 fn setuid_programs_give_nothing() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
-    // su, passwd and mount are setuid on every Debian.
-    let find = "find /usr/bin -perm -4000 2>/dev/null | head -3";
-    let found = daemon.ssh().run(find).expect_code(0).out();
-    let outside = world.outside(find).expect_code(0).out();
-    assert!(!outside.is_empty(), "the system has setuid programs");
-    for program in found.lines() {
-        let line = format!("{program} --version >/dev/null 2>&1 & wait; id -u");
-        let session = daemon.ssh().run(line);
-        assert_ne!(session.out().trim(), "0");
-    }
-    // A setuid program that would say who it is: its own copy cannot be made setuid for another,
-    // and the system's `su` asks a question that nobody can answer.
-    let su = daemon
-        .ssh()
-        .run("su -c 'id -u' root </dev/null; echo status $?");
-    assert!(!su.out().contains("status 0"), "{su}");
-    assert!(!su.out().lines().any(|line| line == "0"), "{su}");
+    let programs = Programs::new(&world);
+    let place = programs.0.display();
+    let setup = Setup {
+        policy: policy_with("").replace("read_only: [", &format!("read_only: [{place}, ")),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
+    let master = daemon.ssh().master();
+    let own = master.ssh().run("id -u; id -g").expect_code(0).out();
+    // `id` says the effective ids.
+    let line = format!("{place}/setuid -u; {place}/setgid -g");
+    let inside = master.ssh().run(&line).expect_code(0);
+    assert_eq!(inside.out(), own, "{inside}");
+
+    // The control: an ordinary user outside becomes root, and one of root's group.
+    let outside = run(&mut nobody(&world, &["/bin/sh", "-c", &line]), 20).expect_code(0);
+    assert_eq!(outside.out(), "0\n0\n", "{outside}");
+    let plain = run(&mut nobody(&world, &[&format!("{place}/plain"), "-u"]), 20);
+    assert_ne!(plain.out(), "0\n", "{plain}");
 }
 
 #[test]

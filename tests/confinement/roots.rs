@@ -1,4 +1,4 @@
-//! An operator's root filesystem under a scratch layer, an unpacked image, devices, and files that are made.
+//! An operator's root filesystem under a scratch layer, an unpacked image, and files that are made.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -322,52 +322,70 @@ fn an_unpacked_image_says_where_its_root_is_whose_it_is_and_its_variables() {
     );
 }
 
+/// All that a sandbox changes and nobody keeps is on one disk, with /tmp and the home; the neighbours have theirs.
 #[test]
-fn a_listed_device_is_there_for_sessions_and_no_other() {
+fn changes_fill_the_sandboxes_own_disk_and_no_other() {
     let world = World::new();
-    let device = |files: &str| Setup {
-        login: format!("    sandbox: {{files: {{{files}}}}}\n"),
-        ..Setup::closed()
+    let tree = Tree::new(&world);
+    // To change a file of the root's is to copy it.
+    fs::write(tree.path("data/large"), vec![7; 6 << 20]).unwrap();
+    fs::set_permissions(tree.path("data/large"), fs::Permissions::from_mode(0o666)).unwrap();
+    let of_bounds = |bounds: &str| {
+        let mut setup = of(&tree.0, "");
+        setup.login = setup
+            .login
+            .replace("sandbox: {", &format!("sandbox: {{bounds: {{{bounds}}}, "));
+        setup
     };
-    // FUSE_DEV_IOC_CLONE of no connection at all reaches the driver: Landlock would answer EACCES.
-    let line = "python3 -c 'import os, fcntl, struct\n\
-        fd = os.open(\"/dev/fuse\", os.O_RDWR)\n\
-        try: fcntl.ioctl(fd, 0x8004e500, struct.pack(\"i\", -1))\n\
-        except OSError as e: print(e.strerror)'";
-    let daemon = Daemon::start(&world, &device("devices: [/dev/fuse]"));
-    let master = daemon.ssh().master();
-    assert_eq!(say(&master, line), "Invalid argument\n");
-    let uid = say(&master, "id -u");
-    let stat = say(&master, "stat -c '%u %t:%T' /dev/fuse && ls /dev");
-    assert!(
-        stat.starts_with(&format!("{} a:e5\n", uid.trim())),
-        "{stat}"
+    let fill = "busybox dd if=/dev/zero of=/data/filler bs=64k count=512 2>&1 | grep -c 'No space'; \
+        stat -c %s /data/filler";
+    let many = "cd /data; n=0; while test $n -lt 300 && mkdir d$n 2> /dev/null; do n=$((n+1)); done; \
+        echo $n; mkdir d$n 2>&1 | grep -c 'No space'";
+    let numbers = |master: &Master, line: &str| -> [u64; 2] {
+        let said = master.ssh().run(line).out();
+        let numbers: Vec<u64> = said.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.try_into().unwrap_or_else(|_| panic!("{said}"))
+    };
+
+    let daemon = Daemon::start(&world, &of_bounds("disk: 8MiB"));
+    let (one, two) = (daemon.ssh().master(), daemon.ssh().master());
+    let [stopped, filled] = numbers(&one, fill);
+    assert!((7 << 20..=8 << 20).contains(&filled), "{filled} bytes");
+    assert_eq!(stopped, 1, "ENOSPC");
+    // It is the same disk for the rest of the sandbox, and for what would be copied to be changed.
+    for line in [
+        "echo more > /sandbox/more",
+        "echo more > /tmp/more",
+        "echo more >> /data/large",
+    ] {
+        let refused = one.ssh().run(line);
+        assert!(refused.err().contains("No space left"), "{line}: {refused}");
+    }
+    // The neighbour has one of its own, and the operator's file is whole.
+    assert_eq!(
+        say(&two, "echo more >> /data/large && stat -c %s /data/large"),
+        "6291461\n"
     );
-    for change in [
-        "rm /dev/fuse",
-        "chmod 666 /dev/fuse",
-        "mknod /dev/mem c 1 1",
-        "mknod m c 1 1",
-    ] {
-        assert!(master.ssh().run(change).code() != 0, "{change}");
-    }
-    drop((master, daemon));
-    let daemon = Daemon::start(&world, &Setup::closed());
-    let said = daemon.ssh().run(line);
-    assert!(said.err().contains("No such file"), "{said}");
-    for wrong in [
-        "devices: [/dev/stdout]",
-        "devices: [/dev/disk]",
-        "devices: [/dev/core]",
-    ] {
-        let setup = device(wrong);
-        let path = setup.write(&world);
-        let mut command = sandgate(&world, &setup, &["check", "--config"]);
-        let said = run(command.arg(path), 20);
-        let odd =
-            said.code() == 1 || said.err().contains("devices") || said.out().contains("devices");
-        assert!(odd, "{wrong}: {said}");
-    }
+    assert_eq!(
+        fs::metadata(tree.path("data/large")).unwrap().len(),
+        6 << 20
+    );
+    say(&one, "rm /data/filler && echo more > /sandbox/more");
+    drop((one, two, daemon));
+
+    let daemon = Daemon::start(&world, &of_bounds("files: 100"));
+    let (one, two) = (daemon.ssh().master(), daemon.ssh().master());
+    let [made, stopped] = numbers(&one, many);
+    assert!((60..100).contains(&made), "{made} directories");
+    assert_eq!(stopped, 1, "ENOSPC");
+    say(&two, "mkdir /data/one /tmp/two three");
+    drop((one, two, daemon));
+
+    // The control: it is the bounds that stop it.
+    let daemon = Daemon::start(&world, &of_bounds(""));
+    let master = daemon.ssh().master();
+    assert_eq!(numbers(&master, fill), [0, 32 << 20]);
+    assert_eq!(numbers(&master, many), [300, 0]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::support::{Daemon, Running, Setup, Ssh, World, debugged_program, policy_with};
+use super::support::{
+    Daemon, Running, Setup, Ssh, World, debugged_c_program, debugged_program, policy_with,
+};
 
 fn daemon<'w>(world: &'w World, definition: &str) -> Daemon<'w> {
     serving(world, definition, policy_with(""))
@@ -74,6 +76,48 @@ fn delve_stops_a_program_of_go_where_it_may() {
         "{refused}"
     );
     // The control: it runs there undebugged.
+    let run = daemon.ssh().run(program.as_os_str()).expect_code(0);
+    assert_eq!(run.out(), "42\n", "{run}");
+}
+
+/// gdb as it comes: it starts a program, stops it where it is told to, looks at it, changes it, and lets it go on.
+#[test]
+fn gdb_stops_a_program_where_it_may() {
+    let world = World::new();
+    let program = debugged_c_program();
+    let listed = format!("read_only: [{}, ", program.display());
+    let daemon = serving(&world, "", policy_with("").replace("read_only: [", &listed));
+    let steps = "set confirm off\nset pagination off\nbreak twice\nrun\nbacktrace\nprint n\nset variable n = 5\n\
+        continue\nquit\n";
+    let line = format!(
+        "cat > steps && gdb -nx -batch -x steps {} </dev/null",
+        program.display()
+    );
+    let debug = |ssh: Ssh| ssh.seconds(60).input(steps).run(&line);
+    let debugged = debug(tracing(&daemon)).expect_code(0);
+    let said = debugged.out();
+    for seen in ["Breakpoint 1, twice", "in main ()", "$1 = 21"] {
+        assert!(said.contains(seen), "{seen}: {debugged}");
+    }
+    // What it wrote into the program's memory is what the program goes on with.
+    assert!(said.lines().any(|line| line == "10"), "{debugged}");
+    // It attaches to what runs already, too.
+    let attach = "sleep 60 & gdb -nx -batch -p $! -ex detach 2>&1; kill $!";
+    let attached = tracing(&daemon).seconds(60).run(attach);
+    assert!(attached.out().contains("detached]"), "{attached}");
+
+    // Without the word it is refused, and the program runs there undebugged.
+    let refused = debug(daemon.ssh());
+    assert!(
+        !refused.out().contains("Breakpoint 1, twice")
+            && refused.err().contains("Operation not permitted"),
+        "{refused}"
+    );
+    let attached = daemon.ssh().seconds(60).run(attach);
+    assert!(
+        attached.out().contains("Operation not permitted"),
+        "{attached}"
+    );
     let run = daemon.ssh().run(program.as_os_str()).expect_code(0);
     assert_eq!(run.out(), "42\n", "{run}");
 }

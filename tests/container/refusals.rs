@@ -79,6 +79,7 @@ fn each_call_that_a_seccomp_profile_refuses() {
     };
     for call in [
         "clone3",
+        "unshare",
         "setns",
         "keyctl",
         "sethostname",

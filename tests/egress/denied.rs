@@ -53,6 +53,31 @@ fn a_binary_whose_name_is_no_text_is_denied_and_ends_nothing_else() {
     assert!(!daemon.has_ended(), "{}", daemon.stderr());
 }
 
+/// What the monitor would say of it has no room in one message that the kernel is sure to have memory for.
+#[test]
+fn a_caller_with_endless_ancestors_is_nobody_known() {
+    let world = World::new();
+    let mut daemon = Daemon::start(&world, &Setup::default());
+    let below = |levels: u32| {
+        format!(
+            "p=/sandbox; for i in $(seq 15); do p=$p/$(printf %0240d 0); done; mkdir -p $p && cp /bin/sh $p/sh; \
+             printf '%s\n' 'if [ $2 = 0 ]; then {}; else $1 /tmp/down $1 $(($2 - 1)); fi; exit $?' > /tmp/down; \
+             $p/sh /tmp/down $p/sh {levels}",
+            curl("http://allowed.example/").replace('\'', "")
+        )
+    };
+    let attempt = Attempt::make(&daemon, &below(12));
+    attempt
+        .was_denied("allowed.example", 80)
+        .without_a_question();
+    let event = attempt.only_event("deny").0.to_string();
+    assert!(event.contains("take more than 32768 bytes"), "{event}");
+    // The control: some are fine.
+    let attempt = Attempt::make(&daemon, &below(3));
+    attempt.only_event("allow");
+    assert!(!daemon.has_ended(), "{}", daemon.stderr());
+}
+
 #[test]
 fn a_port_that_no_rule_names_is_denied() {
     let world = World::new();
@@ -189,6 +214,8 @@ fn loopback_metadata_and_unspecified_are_denied_even_as_named_addresses() {
     };
     // Some of these a loader may refuse outright, which is as good: then there is no such rule.
     for address in never {
+        let line = curl_by_proxy(&format!("http://{address}:8080/"));
+        works_outside(&world, &line);
         let policy = policy_with(&format!(
             "network_policies:\n  bad:\n    name: bad\n    endpoints:\n{}    \
              binaries: [{{path: '/**'}}]\n",
@@ -209,7 +236,7 @@ fn loopback_metadata_and_unspecified_are_denied_even_as_named_addresses() {
             continue;
         }
         let daemon = Daemon::start(&world, &setup);
-        let attempt = Attempt::make(&daemon, &curl_by_proxy(&format!("http://{address}:8080/")));
+        let attempt = Attempt::make(&daemon, &line);
         attempt.reached_nobody();
         attempt.only_event("deny");
     }

@@ -165,7 +165,7 @@ disk() {
 # gaps NAME: what `sandgate check` says that this kernel cannot enforce: docs/configuration.md, accept_weaker.
 gaps() {
     case $1 in
-    5.* | 6.1) echo landlock_truncate landlock_ioctl landlock_scopes memfd_exec ;;
+    5.* | 6.1) echo landlock_truncate landlock_ioctl landlock_scopes ;;
     esac
 }
 

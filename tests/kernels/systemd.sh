@@ -133,9 +133,6 @@ for _ in $(seq 300); do
     [ -S /run/user/"$(id -u worker)"/bus ] && break
     sleep 0.3
 done
-gaps="${gaps:+$gaps, }"
-case $gaps in *memfd_exec*) ;; *) gaps="${gaps}memfd_exec" ;; esac
-gaps=${gaps%, }
 config /home/worker/gate 2202 'processes: 64, memory: 192MiB'
 chown -R worker:worker /home/worker
 as_user() { setpriv --reuid worker --regid worker --init-groups env HOME=/home/worker XDG_RUNTIME_DIR=/run/user/"$(id -u worker)" "$@"; }

@@ -1,8 +1,8 @@
 //! Runs a command in a sandbox that lacks the layers named in its first argument.
 //!
-//! `ablate LAYER,... SHARED_DIRECTORY UID COMMAND ARGUMENT...`; a layer `CAP_NAME=FILE` takes that
-//! capability from the monitor's part, which then uses each on the command, and on a file that is closed
-//! to others.
+//! `ablate LAYER,... SHARED_DIRECTORY UID COMMAND ARGUMENT...`; a layer `CAP_NAME=FILE[:HOMES:CHANGES]` takes that
+//! capability from the monitor's part, which then uses each: on the command, on a file that is closed to others,
+//! and, with two directories, for a sandbox that keeps its home and what it changes.
 
 #[cfg(debug_assertions)]
 fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
@@ -15,10 +15,16 @@ fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
         .filter(|name| !name.is_empty())
         .partition(|name| name.starts_with("CAP_"));
     let powers = powers.first().and_then(|power| {
-        let (without, file) = power.strip_prefix("CAP_")?.split_once('=')?;
+        let (without, files) = power.strip_prefix("CAP_")?.split_once('=')?;
+        let (file, stores) = match *files.split(':').collect::<Vec<_>>() {
+            [file] => (file, None),
+            [file, homes, changes] => (file, Some([homes.into(), changes.into()])),
+            _ => return None,
+        };
         Some(sandgate::sandbox::ablation::Powers {
             without: without.to_owned(),
             closed_file: file.into(),
+            stores,
         })
     });
     let without = without

@@ -18,8 +18,10 @@
 #include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
+#include <linux/loop.h>
 #include <linux/netlink.h>
 #include <linux/perf_event.h>
+#include <linux/reboot.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/userfaultfd.h>
@@ -246,7 +248,18 @@ static long mount_bind(const char *a) { (void)a; return mount("/usr", "/tmp", NU
 static long remount_root(const char *a) { (void)a; return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL); }
 static long umount_proc(const char *a) { (void)a; return umount2("/proc", MNT_DETACH); }
 static long change_root(const char *a) { (void)a; return chroot("/tmp"); }
-static long pivot(const char *a) { (void)a; return syscall(SYS_pivot_root, "/tmp", "/tmp"); }
+/* The new root has to be a mount below a private one, which whoever may not mount cannot make. */
+static long pivot(const char *a) {
+    (void)a;
+    mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL);
+    mount("none", "/tmp", "tmpfs", 0, NULL);
+    mkdir("/tmp/attack-old", 0700);
+    long pivoted = syscall(SYS_pivot_root, "/tmp", "/tmp/attack-old");
+    int failed = errno;
+    rmdir("/tmp/attack-old");
+    errno = failed;
+    return pivoted;
+}
 static long open_tree_clone(const char *a) { (void)a; return opened(syscall(SYS_open_tree, AT_FDCWD, "/usr", 1)); }
 static long new_fs(const char *a) { (void)a; return opened(syscall(SYS_fsopen, "tmpfs", 0)); }
 static long mount_setattr_root(const char *a) {
@@ -280,11 +293,40 @@ static long mount_overlay(const char *a) {
     errno = failed;
     return mounted;
 }
+/* An image of ext4, by a loop device where one is to be had: without, the kernel looks at who asks all the same. */
+static long mount_image(const char *a) {
+    char device[300];
+    snprintf(device, sizeof device, "%s", a);
+    struct loop_config config = {.fd = open(a, O_RDONLY), .info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR};
+    int control = open("/dev/loop-control", O_RDWR), loop = -1;
+    for (int tries = 0; control >= 0 && loop < 0 && tries < 20; tries++) { /* another test may be faster */
+        snprintf(device, sizeof device, "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+        loop = open(device, O_RDONLY);
+        if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config) < 0) { close(loop); loop = -1; }
+    }
+    long mounted = mount(device, "/tmp", "ext4", MS_RDONLY, NULL);
+    int failed = errno;
+    if (mounted == 0) umount2("/tmp", MNT_DETACH);
+    errno = failed;
+    return mounted;
+}
 static long make_block(const char *a) {
     (void)a;
     long made = mknod("/tmp/attack-block", S_IFBLK | 0666, makedev(7, 0));
     if (made == 0) unlink("/tmp/attack-block");
     return made;
+}
+/* What overlayfs takes for a file that was removed: a device, which since Linux 5.8 needs no capability. */
+static long make_whiteout(const char *a) {
+    long made = mknod(a, S_IFCHR, makedev(0, 0));
+    if (made == 0) unlink(a);
+    return made;
+}
+/* An attribute that overlayfs may go by: NAME,VALUE,PATH. */
+static long overlay_mark(const char *a) {
+    char name[128], value[128], path[400];
+    if (sscanf(a, "%127[^,],%127[^,],%399s", name, value, path) != 3) { errno = EINVAL; return -1; }
+    return setxattr(path, name, value, strlen(value), 0);
 }
 /* What is mounted where, by numbers (statmount(2), listmount(2)). */
 static long list_mounts(const char *a) {
@@ -317,6 +359,30 @@ static long limit_other(const char *a) {
     struct rlimit core = {0, 0};
     return prlimit(atoi(a), RLIMIT_CORE, &core, NULL);
 }
+/* How soon and where another runs. */
+static long renice(int which, const char *who) { return setpriority(which, atoi(who), 19); }
+static long nice_other(const char *a) { return renice(PRIO_PROCESS, a); }
+static long nice_group(const char *a) { return renice(PRIO_PGRP, a); }
+static long nice_user(const char *a) { return renice(PRIO_USER, a); }
+static long pin_other(const char *a) {
+    cpu_set_t own, one;
+    int first = 0;
+    if (sched_getaffinity(0, sizeof own, &own) < 0) return -1;
+    while (!CPU_ISSET(first, &own)) first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    return sched_setaffinity(atoi(a), sizeof one, &one);
+}
+static long idle_other(const char *a) { return sched_setscheduler(atoi(a), SCHED_IDLE, &(struct sched_param){0}); }
+static long schedule_other(const char *a) {
+    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t deadline[3]; } how = {
+        .size = sizeof how, .policy = SCHED_IDLE, .nice = 19};
+    return syscall(SYS_sched_setattr, atoi(a), &how, 0);
+}
+static long io_idle(int which, int who) { return syscall(SYS_ioprio_set, which, who, 3 << 13); }
+static long io_other(const char *a) { return io_idle(1, atoi(a)); }
+static long io_user(const char *a) { (void)a; return io_idle(3, getuid()); }
+static long signal_group(const char *a) { return kill(-atoi(a), SIGUSR1); }
 static long seize(const char *a) {
     long attached = ptrace(PTRACE_SEIZE, atoi(a), NULL, NULL);
     if (attached == 0) ptrace(PTRACE_DETACH, atoi(a), NULL, NULL);
@@ -495,7 +561,6 @@ static long ambient(const char *a) {
 static long secure_bits(const char *a) { (void)a; return prctl(PR_SET_SECUREBITS, 1 << 4 /* KEEP_CAPS */, 0, 0, 0); }
 static long real_time(const char *a) { (void)a; return sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}); }
 static long real_time_io(const char *a) { (void)a; return syscall(SYS_ioprio_set, 1, 0, (1 << 13) | 0); }
-static long clear_no_new_privs(const char *a) { (void)a; return prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0); }
 static long raise_priority(const char *a) { (void)a; return setpriority(0, 0, -20) ? -1 : 0; }
 
 /* ---- system calls ---- */
@@ -521,10 +586,10 @@ static long tiocsti(const char *a) { (void)a; return push_input(0); }
 static long tiocsti_high_bits(const char *a) { (void)a; return push_input(1ul << 32); }
 static long tioclinux(const char *a) {
     (void)a;
-    int fd = terminal();
+    int console = open("/dev/tty1", O_RDWR | O_NOCTTY), fd = console < 0 ? terminal() : console;
     if (fd < 0) { errno = ENOTTY; return -1; }
-    char c = 2;
-    return ioctl(fd, TIOCLINUX, &c);
+    char c = 6; /* TIOCL_GETSHIFTSTATE, the least of them */
+    return ioctl(fd, TIOCLINUX, &c) < 0 ? -1 : 0;
 }
 static long tiocsetd(const char *a) {
     (void)a;
@@ -564,7 +629,13 @@ static long io_uring(const char *a) {
     struct io_uring_params params = {0};
     return opened(syscall(SYS_io_uring_setup, 1, &params));
 }
-static long io_uring_enter(const char *a) { (void)a; return syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0); }
+/* Without a ring the call itself is the attack: a filter answers before the kernel looks for one. */
+static long io_uring_enter(const char *a) {
+    (void)a;
+    struct io_uring_params params = {0};
+    int ring = syscall(SYS_io_uring_setup, 1, &params);
+    return syscall(SYS_io_uring_enter, ring, 0, 0, 0, NULL, 0);
+}
 static long bpf_program(const char *a) {
     (void)a;
     struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
@@ -575,7 +646,11 @@ static long bpf_program(const char *a) {
 }
 static long persona(const char *a) { return personality(strtoul(a, NULL, 16)) < 0 ? -1 : 0; }
 static long local_descriptors(const char *a) { (void)a; return syscall(SYS_modify_ldt, 0, NULL, 0) < 0 ? -1 : 0; }
-static long migrate(const char *a) { (void)a; return syscall(SYS_migrate_pages, 0, 0, NULL, NULL) < 0 ? -1 : 0; }
+static long migrate(const char *a) {
+    (void)a;
+    unsigned long first = 1;
+    return syscall(SYS_migrate_pages, 0, 8 * sizeof first, &first, &first) < 0 ? -1 : 0;
+}
 static long adjust_clock(const char *a) { (void)a; struct timex look = {0}; return adjtimex(&look) < 0 ? -1 : 0; }
 static long set_time(const char *a) { (void)a; struct timeval now; gettimeofday(&now, NULL); return settimeofday(&now, NULL); }
 static long secret_memory(const char *a) { (void)a; return opened(syscall(SYS_memfd_secret, 0)); }
@@ -584,7 +659,25 @@ static long io_privilege(const char *a) { (void)a; return syscall(SYS_iopl, 3); 
 static long load_module_file(const char *a) { (void)a; return syscall(SYS_finit_module, -1, "", 0); }
 static long unload_module(const char *a) { (void)a; return syscall(SYS_delete_module, "no_such_module", O_NONBLOCK); }
 static long kexec_file(const char *a) { (void)a; return syscall(SYS_kexec_file_load, -1, -1, 0, "", 0); }
-static long restart_machine(const char *a) { (void)a; return syscall(SYS_reboot, 0, 0, 0, NULL); }
+/* In a pid namespace of its own a restart ends the namespace's init by SIGHUP (reboot(2)); in the first one it is the
+ * machine's, and not tried. */
+static long restart_machine(const char *a) {
+    (void)a;
+    long child = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (child < 0) child = fork();
+    if (child == 0) {
+        char space[64] = "";
+        long found = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+        if (found < 0 || strcmp(space, "pid:[4026531836]") == 0) _exit(EUCLEAN);
+        syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART, NULL);
+        _exit(errno);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child) return -1;
+    if (WIFSIGNALED(status)) return WTERMSIG(status) == SIGHUP ? 0 : (errno = EUCLEAN, -1);
+    errno = WEXITSTATUS(status);
+    return -1;
+}
 static long swap_on(const char *a) { (void)a; return syscall(SYS_swapon, "/no-such-swap", 0); }
 static long file_attributes(const char *a) {
     uint64_t attributes[3];
@@ -644,8 +737,9 @@ static long join_by_pidfd(const char *a) {
 /* Stops and reads another process (ptrace(2)). */
 static long trace(const char *a) {
     long attached = ptrace(PTRACE_ATTACH, atoi(a), NULL, NULL);
-    if (attached == 0) ptrace(PTRACE_DETACH, atoi(a), NULL, NULL);
-    return attached;
+    if (attached < 0) return -1;
+    waitpid(atoi(a), NULL, __WALL); /* or its SIGSTOP would outlast the tracer */
+    return ptrace(PTRACE_DETACH, atoi(a), NULL, NULL);
 }
 static long read_memory(const char *a) {
     char buffer[8];
@@ -655,7 +749,8 @@ static long read_memory(const char *a) {
 }
 static long steal_descriptor(const char *a) {
     int pidfd = syscall(SYS_pidfd_open, atoi(a), 0);
-    return pidfd < 0 ? -1 : opened(syscall(SYS_pidfd_getfd, pidfd, 0, 0));
+    long fd = pidfd < 0 ? -1 : syscall(SYS_pidfd_getfd, pidfd, 0, 0);
+    return fd < 0 && (pidfd < 0 || errno != EBADF) ? -1 : 0; /* EBADF: access was granted, it has none */
 }
 static long read_environment(const char *a) {
     char path[64], byte;
@@ -706,7 +801,6 @@ static long int80_call(const char *a) {
     return -1;
 #endif
 }
-static long unknown_call(const char *a) { (void)a; return syscall(1000); }
 static long set_clock(const char *a) {
     (void)a;
     struct timespec now;
@@ -806,8 +900,27 @@ static long leave_cgroup(const char *a) {
     errno = failed;
     return moved;
 }
-/* Says that it is another program, which PR_SET_MM_MAP lets root of any user namespace do (prctl(2)); EBUSY where
- * only its own mapping is in the way, which a program can take away. */
+#ifdef __x86_64__
+/* Takes the program that it is part of out of memory (%rdi, %rsi), and then asks for %rdx, %rcx. */
+__asm__(".pushsection .text\n"
+        "detached: mov %rdx, %r12; mov %rcx, %r13; mov $11, %eax; syscall\n" /* munmap */
+        "mov $35, %edi; mov $14, %esi; mov %r12, %rdx; mov %r13, %r10; xor %r8d, %r8d; mov $157, %eax; syscall\n"
+        "neg %eax; mov %eax, %edi; mov $231, %eax; syscall\n" /* exit_group */
+        "detached_end: .popsection");
+extern const char detached[], detached_end[], __executable_start[], _end[];
+typedef void detached_prctl(uintptr_t from, size_t length, const void *map, size_t size);
+static void prctl_without_program(const struct prctl_mm_map *map) {
+    uintptr_t page = 4095, from = (uintptr_t)__executable_start & ~page, to = ((uintptr_t)_end + page) & ~page;
+    void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (code == MAP_FAILED) return;
+    memcpy(code, detached, detached_end - detached);
+    ((detached_prctl *)(uintptr_t)code)(from, to - from, map, sizeof *map);
+}
+#else
+static void prctl_without_program(const struct prctl_mm_map *map) { (void)map; }
+#endif
+/* Says that it is another program, which PR_SET_MM_MAP lets root of any user namespace do (prctl(2)), once nothing
+ * of its own is mapped any more. */
 static long forge_name(const char *a) {
     (void)a;
     FILE *stat = fopen("/proc/self/stat", "r");
@@ -823,7 +936,9 @@ static long forge_name(const char *a) {
         .end_data = fields[46], .start_brk = fields[47], .brk = (uintptr_t)sbrk(0), .arg_start = fields[48],
         .arg_end = fields[49], .env_start = fields[50], .env_end = fields[51], .exe_fd = open("/usr/bin/env", O_RDONLY),
     };
-    return prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0);
+    long said = prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0);
+    if (said < 0 && errno == EBUSY) prctl_without_program(&map);
+    return said;
 }
 /* A child that stops for its tracer before and after each call, once it is attached to. */
 static pid_t traced_child(long (*work)(void)) {
@@ -898,7 +1013,7 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"link", link_path},
     {"setuid-root", set_uid_root}, {"setgid-root", set_gid_root}, {"setresuid", set_resuid_other},
     {"setgroups", set_groups}, {"setfsuid", set_fsuid}, {"capset", set_capabilities},
-    {"clear-no-new-privs", clear_no_new_privs}, {"raise-priority", raise_priority},
+    {"raise-priority", raise_priority},
     {"tiocsti", tiocsti}, {"tiocsti-high-bits", tiocsti_high_bits}, {"tioclinux", tioclinux},
     {"tiocsetd", tiocsetd}, {"keyctl", keyctl_session}, {"add-key", add_key}, {"request-key", request_key},
     {"bpf", bpf_map}, {"io-uring", io_uring}, {"userfaultfd", fault_descriptor}, {"perf", perf},
@@ -907,7 +1022,7 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"clone3-user", clone_three_user}, {"setns", join_namespace}, {"ptrace", trace},
     {"read-memory", read_memory}, {"steal-descriptor", steal_descriptor}, {"environ", read_environment},
     {"memfd-exec", memfd_exec}, {"memfd-exec-path", memfd_exec_path}, {"open-by-handle", handle_open}, {"x32", x32_call}, {"int80", int80_call},
-    {"unknown-call", unknown_call}, {"clock-settime", set_clock}, {"syslog", kernel_log},
+    {"clock-settime", set_clock}, {"syslog", kernel_log},
     {"init-module", load_module}, {"kexec", kexec}, {"acct", accounting}, {"swapoff", swap_off},
     {"ioperm", port_access}, {"fanotify", watch_filesystem}, {"move-pages", move_own_pages},
     {"inherited-descriptors", inherited_descriptors},
@@ -917,7 +1032,10 @@ static const struct { const char *verb; attack *run; } ATTACKS[] = {
     {"new-route", new_route}, {"fast-open", fast_open}, {"unix-connect", unix_connect}, {"unix-bind", unix_bind},
     {"move-mount", new_mount}, {"fspick", pick_fs}, {"share-root", share_root}, {"mount", mount_kind},
     {"mount-overlay", mount_overlay}, {"mknod-block", make_block}, {"listmount", list_mounts}, {"quotactl", quota},
-    {"pidfd-signal", pidfd_signal}, {"sigqueue", queue_signal},
+    {"mount-image", mount_image}, {"mknod-whiteout", make_whiteout}, {"overlay-mark", overlay_mark},
+    {"nice", nice_other}, {"nice-group", nice_group}, {"nice-user", nice_user}, {"affinity", pin_other},
+    {"scheduler", idle_other}, {"sched-attr", schedule_other}, {"ioprio", io_other}, {"ioprio-user", io_user},
+    {"signal-group", signal_group}, {"pidfd-signal", pidfd_signal}, {"sigqueue", queue_signal},
     {"tkill", thread_signal}, {"prlimit", limit_other}, {"seize", seize}, {"trace-me", trace_me},
     {"write-memory", write_memory}, {"kcmp", compare_kernel}, {"proc", proc_file}, {"proc-link", proc_link},
     {"proc-write", proc_write},

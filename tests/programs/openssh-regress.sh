@@ -31,9 +31,12 @@ landlock: {compatibility: hard_requirement}
 POLICY
 cat > "$work/sshd" <<WRAPPER
 #!/bin/sh
+# Some tests have a server of one connection beside one that listens.
+ids="1803000000 1803000001 500"
+for word; do [ "\$word" = -i ] && ids="1803001000 1803001001 500"; done
 exec $sandgate sshd "\$@" -o SandboxPolicy=$work/policy.yaml -o SandboxAudit=$work/audit.jsonl \
     -o PerSourcePenalties=no -o AllowTcpForwarding=yes -o AllowAgentForwarding=yes \
-    -o "SandboxUids=1803000000 1803000001 500"
+    -o "SandboxUids=\$ids"
 WRAPPER
 # Tests try what the client says that it knows: what is offered here of it.
 cat > "$work/ssh" <<'WRAPPER'

@@ -147,6 +147,8 @@ def dns():
 
 
 if __name__ == "__main__":
+    if sys.argv[2] == "dns":
+        PORTS.append(53)  # answers that are long, and whoever hopes that TCP was forgotten
     threads = [threading.Thread(target=Listener(("::", p), Http).serve_forever) for p in PORTS]
     if sys.argv[2] == "dns":
         threads.append(threading.Thread(target=dns))

@@ -284,35 +284,3 @@ fn the_users_runtime_directory_is_not_shown_to_sessions_with_the_users_id() {
     let inside = daemon.ssh().run(look).expect_code(0);
     assert_eq!(inside.out(), "beside\nseen", "{inside}");
 }
-
-/// A program in memory, under the name of one that policy allows.
-const IN_MEMORY: &str = r#"
-import os, sys
-fd = os.memfd_create("/usr/bin/curl", 0)
-with open("/usr/bin/curl", "rb") as curl:
-    os.write(fd, curl.read())
-try:
-    os.execv(f"/proc/self/fd/{fd}", ["/usr/bin/curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}\n", "http://allowed.example/"])
-except PermissionError:
-    print("sealed")
-"#;
-
-/// Where the host lets memory be executed, which the operator had to accept, what runs from it is on no path.
-#[test]
-fn code_from_memory_gets_nothing_out() {
-    let sealed = fs::read_to_string("/proc/sys/vm/memfd_noexec")
-        .unwrap()
-        .trim()
-        == "2";
-    for ids in [Ids::Range, Ids::One] {
-        let world = World::new();
-        let daemon = start(&world, ids);
-        let ran = daemon.ssh().input(IN_MEMORY).run("/usr/bin/python3 -I -");
-        let expected = if sealed { "sealed\n" } else { "403\n" };
-        assert_eq!(ran.out(), expected, "{ran}");
-        // The control: the same program from its path.
-        let curl = "curl -sS -o /dev/null -w '%{http_code}\n' http://allowed.example/";
-        let ran = daemon.ssh().run(curl).expect_code(0);
-        assert_eq!(ran.out(), "200\n", "{ran}");
-    }
-}

@@ -298,6 +298,8 @@ fn the_socket_is_where_it_was_put_and_goes_with_the_daemon() {
         said.err().contains("admin: ") && said.err().contains("nowhere"),
         "{said}"
     );
+    let others = super::configuration::with_other_uids(&world, &text);
+    std::fs::write(&config, others).unwrap();
     let mut second = sandgate(
         &world,
         &setup,

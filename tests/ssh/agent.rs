@@ -93,6 +93,11 @@ fn without_the_operators_leave_there_is_no_agent_and_the_client_hears_why() {
     let reason = "agent forwarding refused: this login has no `forwarding.agent`";
     assert!(got.err().contains(reason), "{got}");
     assert!(daemon.stderr().contains("forwarding.agent"));
+    drop(daemon);
+    // The control: with it there is one.
+    let daemon = Daemon::start(&world, &allowing());
+    let got = list(with(daemon.ssh(), &agent.socket));
+    assert!(got.out().contains(&agent.fingerprint), "{got}");
 }
 
 /// Asks the agent at a path for its keys without being its session's program.

@@ -141,11 +141,24 @@ fn a_file_that_is_missing_is_named() {
     assert!(answer.err().contains("/no/such/sandgate.yaml"), "{answer}");
 }
 
+/// A second daemon's configuration: no two have an id in common.
+pub(crate) fn with_other_uids(world: &World, text: &str) -> String {
+    let first = format!("first: {}", world.first_uid + 1);
+    let gate = format!("gate: {}", world.first_uid);
+    assert!(text.contains(&first) && text.contains(&gate), "{text}");
+    // Of this process, and of no world of its.
+    let other = world.first_uid + 8192;
+    text.replace(&first, &format!("first: {}", other + 1))
+        .replace(&gate, &format!("gate: {other}"))
+}
+
 #[test]
 fn a_port_in_use_is_one_clear_error() {
     let world = World::new();
     let _first = super::support::Daemon::start(&world, &Setup::closed());
     let config = world.dir.join("sandgate.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, with_other_uids(&world, &text)).unwrap();
     let arguments = ["serve", "--config", config.to_str().unwrap()];
     let answer = run(&mut sandgate(&world, &Setup::closed(), &arguments), 20);
     assert!(!matches!(answer.code(), 0 | 101 | 128..), "{answer}");

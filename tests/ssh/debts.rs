@@ -229,7 +229,7 @@ fn two_hundred_connections_that_vanish_leave_nothing() {
         &world,
         &Setup {
             limits: "connections: 250, sandboxes: 210".to_owned(),
-            top: "startups: {start: 250, full: 250, per_source: 250}\n".to_owned(),
+            top: "startups: {start: 250, full: 250, per_source: 250}\nblanks: 0\n".to_owned(),
             ..Setup::closed()
         },
     );

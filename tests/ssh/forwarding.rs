@@ -139,6 +139,13 @@ fn a_way_out_that_policy_does_not_see_is_refused_unless_the_operator_allows_it()
     let fetch = "curl -sS --noproxy '*' -m 5 http://localhost:9003/";
     assert_ne!(master.ssh().run(fetch).code(), 0);
     assert!(world.upstream.connections().is_empty());
+    drop((master, daemon));
+    // The control: with the operator's leave it is one.
+    let daemon = Daemon::start(&world, &with_remote_forwarding());
+    let master = daemon.ssh().master();
+    forward(&master, "-R", "9003:20.30.40.10:80").expect_code(0);
+    master.ssh().run(fetch).expect_code(0);
+    assert!(!world.upstream.connections().is_empty());
 }
 
 #[test]
@@ -282,6 +289,9 @@ fn the_proxy_is_not_for_clients() {
         assert_eq!(refused.code(), 255, "{refused}");
         assert!(refused.err().contains("own programs only"), "{refused}");
     }
+    // The control: to a program it is open.
+    let program = "exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/3128'";
+    daemon.ssh().run(program).expect_code(0);
 }
 
 #[test]

@@ -164,6 +164,8 @@ fn each_refusal_has_its_reason_on_the_clients_terminal() {
     }
     let arrived = world.upstream.connections().split_off(before);
     assert!(arrived.is_empty(), "{arrived:?}");
+    // The control: the name that clients are allowed.
+    reach(daemon.ssh(), "allowed.example:80").expect_code(0);
 }
 
 #[test]

@@ -73,6 +73,17 @@ fn twenty_first_connections_share_one_sandbox() {
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
+#[test]
+fn tmux_is_found_again_by_the_next_connection() {
+    let world = World::new();
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60"));
+    let begin = "tmux new-session -d -s work 'echo kept; exec sleep 100'";
+    daemon.ssh().run(begin).expect_code(0);
+    let attach = "TERM=xterm exec tmux attach -t work";
+    let attached = daemon.ssh().option("-tt").start(attach);
+    attached.expect_output("kept");
+}
+
 /// What IDEs do: a server put into the background of a session that is cut off goes on, is found by the
 /// next connection, and reached by its forward.
 #[test]

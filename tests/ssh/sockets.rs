@@ -142,7 +142,11 @@ fn a_name_that_is_not_utf8_is_a_name() {
 #[test]
 fn hundreds_of_connections_leave_nothing_behind() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
+    let setup = Setup {
+        top: "blanks: 0\n".to_owned(),
+        ..Setup::closed()
+    };
+    let daemon = Daemon::start(&world, &setup);
     let master = daemon.ssh().master();
     let _echo = start(&master, &echo("\"/tmp/inside.sock\""));
     let local = world.dir.join("local.sock");
@@ -369,6 +373,9 @@ fn a_listener_needs_a_place_that_the_session_may_write() {
         let reason = format!("Remote: listening on {path} refused: cannot listen: ");
         assert!(said.err().contains(&reason), "{path}: {said}");
     }
+    // The control: a place of its own.
+    let master = daemon.ssh().master();
+    control(&master, "forward", "-R", "/tmp/in.sock:/tmp/x").expect_code(0);
 }
 
 #[test]

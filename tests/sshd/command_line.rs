@@ -130,12 +130,18 @@ fn without_d_it_serves_from_the_background_once_it_returns() {
     let stand = Stand::new("");
     let (log, pid_file) = (stand.path("log"), stand.path("pid"));
     let option = format!("PidFile={}", pid_file.display());
-    let start = || stand.run(&["-E", log.to_str().unwrap(), "-o", &option]);
-    start().expect_code(0);
+    // Of this process, and of no world of its: no two servers have an id in common.
+    let gate = stand.world.first_uid + 8192;
+    let others = format!("SandboxUids={gate} {} 100", gate + 1);
+    let start = |more: &[&str]| {
+        let log = log.to_str().unwrap();
+        stand.run(&[&["-E", log, "-o", &option], more].concat())
+    };
+    start(&[]).expect_code(0);
     stand.ssh().run("true").expect_code(0);
     let pid: u32 = stand.text("pid").trim().parse().unwrap();
     // The port is taken: the second one says so and does not stay.
-    let second = start();
+    let second = start(&["-o", &others]);
     assert_eq!(second.code(), 255, "{second}");
     assert!(
         stand

@@ -201,3 +201,47 @@ fn who_never_logs_in_is_cut_when_the_time_is_over() {
     );
     assert!(stand.is_empty());
 }
+
+/// What serves one connection serves beside others with its configuration: each takes a part of the ids.
+#[test]
+fn connections_at_once_have_ids_of_their_own_as_far_as_there_are_any() {
+    let stand = Stand::new("");
+    let first = stand.world.first_uid + 1;
+    // Enough for two.
+    let two = format!("-o 'SandboxUids {} {first} 40'", first - 1);
+    let running = [(); 2].map(|()| {
+        let ssh = stand.ssh_to_own_server(&two);
+        let running = ssh.start("id -u; echo end; exec sleep 60");
+        running.expect_output("end");
+        running
+    });
+    let ids = running.each_ref().map(|running| {
+        let said = running.output();
+        said.lines().next().unwrap().parse::<u32>().unwrap()
+    });
+    // Each part begins with the judge's and the gate's.
+    let parts = [0, 16].map(|part| first + part + 2..first + part + 16);
+    let in_its_own = ids.iter().zip(&parts).all(|(id, part)| part.contains(id));
+    assert!(in_its_own, "{ids:?} of {parts:?}");
+    let said = format!(
+        "SandboxUids: connections have all of {first} to {}",
+        first + 39
+    );
+    let third = stand.ssh_to_own_server(&two).run("id -u").expect_code(255);
+    assert!(third.err().contains(&said), "{third}");
+    // Nor is there room for a server of many beside them.
+    let listening = stand.run(&["-D", "-e"]).expect_code(255);
+    assert!(
+        listening
+            .err()
+            .contains(" are not free: the daemon with pid "),
+        "{listening}"
+    );
+    let [ended, _other] = running;
+    drop(ended);
+    assert!(wait_until(Duration::from_secs(5), || {
+        let next = stand.ssh_to_own_server(&two).run("id -u");
+        let id = next.out().trim().parse();
+        next.code() == 0 && id.is_ok_and(|id| parts[0].contains(&id))
+    }));
+}

@@ -15,6 +15,9 @@ use super::run::{run, wait_until};
 use super::ssh::Ssh;
 use super::world::{BIND, UIDS_PER_WORLD, World};
 
+/// Uids for sandboxes: before them are the judge's and the gate's, and so is the next world's judge's after them.
+const SANDBOXES: u32 = UIDS_PER_WORLD - 2;
+
 /// What differs from the ordinary configuration.
 pub(crate) struct Setup {
     /// The login's policy file.
@@ -97,7 +100,7 @@ impl Setup {
             self.host_keys,
             self.login,
             self.limits,
-            UIDS_PER_WORLD - 1,
+            SANDBOXES,
             self.top()
         )
     }
@@ -279,13 +282,13 @@ impl<'w> Daemon<'w> {
     /// All its living processes, sessions included.
     pub(crate) fn processes(&self) -> Vec<Process> {
         let first = self.world.first_uid;
-        processes_below(&self.world.cgroup, first..first + UIDS_PER_WORLD)
+        processes_below(&self.world.cgroup, first..first + 1 + SANDBOXES)
     }
 
     /// Those of its sessions: what has one of the sandboxes' uids.
     pub(crate) fn session_processes(&self) -> Vec<Process> {
         let first = self.world.first_uid + 1;
-        let uids = first..first + UIDS_PER_WORLD - 1;
+        let uids = first..first + SANDBOXES;
         let mut found = self.processes();
         found.retain(|process| uids.contains(&process.uid) && process.name != "sg-init");
         found

@@ -34,8 +34,9 @@ pub(crate) use proc::{
     status, threads,
 };
 pub(crate) use programs::{
-    attacker, debugged_program, go_program, java_classes, java_settings, node, program,
-    terminal_driver, venv, venv_of, vscode_server, websocat,
+    attacker, compiled, debugged_c_program, debugged_program, go_program, injector, java_classes,
+    java_settings, node, program, scheduler, terminal_driver, venv, venv_of, vscode_server,
+    websocat,
 };
 pub(crate) use run::{Finished, Running, patient, run, run_with_input, wait_until};
 pub(crate) use ssh::{Master, Ssh};

@@ -14,8 +14,13 @@ fn source(name: &str) -> PathBuf {
 
 /// The attacker, statically linked, so that it runs in any root.
 pub(crate) fn attacker() -> PathBuf {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("attack");
-    let source = source("attack.c");
+    compiled("attack")
+}
+
+/// Another program in C, likewise.
+pub(crate) fn compiled(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let source = source(&format!("{name}.c"));
     let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
     if time(&program) <= time(&source) {
         // Tests run side by side: each builds its own and the last one stays.
@@ -24,9 +29,18 @@ pub(crate) fn attacker() -> PathBuf {
         let mut command = Command::new("/usr/bin/gcc");
         command.args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]);
         run(command.arg(&fresh).arg(&source), 120).expect_code(0);
-        fs::rename(&fresh, &program).expect("the attacker in its place");
+        fs::rename(&fresh, &program).expect("the program in its place");
     }
     program
+}
+
+/// The program that makes a system call of another one fail, with the kernel's names of all of them.
+pub(crate) fn injector() -> PathBuf {
+    let script = r#"[ "$1/strike" -nt "$2" ] && exit
+        printf '#include <sys/syscall.h>\n' | gcc -E -dM - |
+            sed -n 's/^#define __NR_\([a-z0-9_]*\) .*/[__NR_\1] = "\1",/p' > "$1/names.h"
+        gcc "-I$1" -O1 -Wall -Wextra -Werror -o "$1/strike" "$2""#;
+    made("strike", script, &[&source("strike.c")]).join("strike")
 }
 
 /// The driver of programs that want a terminal.
@@ -95,6 +109,18 @@ pub(crate) fn go_program() -> PathBuf {
 pub(crate) fn debugged_program() -> PathBuf {
     let script = r#"[ "$1/breakpoint" -nt "$2" ] || CGO_ENABLED=0 GO111MODULE=off GOCACHE="$1/cache" /usr/bin/go build -gcflags='all=-N -l' -o "$1/breakpoint" "$2""#;
     made("go-debugged", script, &[&source("breakpoint.go")]).join("breakpoint")
+}
+
+/// `breakpoint.c`, as it is built for a debugger.
+pub(crate) fn debugged_c_program() -> PathBuf {
+    let script = r#"[ "$1/breakpoint" -nt "$2" ] || /usr/bin/gcc -g -O0 -o "$1/breakpoint" "$2""#;
+    made("c-debugged", script, &[&source("breakpoint.c")]).join("breakpoint")
+}
+
+/// `schedule.c`, statically linked.
+pub(crate) fn scheduler() -> PathBuf {
+    let script = r#"[ "$1/schedule" -nt "$2" ] || /usr/bin/gcc -static -O1 -Wall -Wextra -Werror -o "$1/schedule" "$2""#;
+    made("schedule", script, &[&source("schedule.c")]).join("schedule")
 }
 
 /// websocat, with the system's OpenSSL: made once, from crates.io.

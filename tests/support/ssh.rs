@@ -177,6 +177,11 @@ impl Master {
         .option("-oProxyCommand=/bin/false")
     }
 
+    /// The socket of the shared connection (`-S`).
+    pub(crate) fn path(&self) -> &Path {
+        &self.socket
+    }
+
     /// The pid of the client process that holds the connection.
     pub(crate) fn id(&self) -> u32 {
         self.running.id()

@@ -41,10 +41,10 @@ pub(super) fn map(
     let logins = logins::logins(settings, invoker)?;
     let host_key_algorithms = chosen(settings, "HostKeyAlgorithms", Kind::HostKey)?;
     // One client is served by one login, whose sandbox is made when it is known.
-    let pool = if service == Service::One {
-        0
+    let (pool, blanks) = if service == Service::One {
+        (0, 0)
     } else {
-        text::default_pool()
+        (text::default_pool(), text::BLANKS)
     };
     let mut limits = limits(settings)?;
     limits.sandboxes += pool * logins.len();
@@ -64,7 +64,8 @@ pub(super) fn map(
         manners: manners::manners(settings)?,
         uids: settings.first("SandboxUids", uids)?,
         pool,
-        accept_weaker: Vec::new(),
+        blanks,
+        accept_weaker: crate::config::Accepted::default(),
         admin: None,
         assignments: crate::config::Assignments::default(),
         rules: None,
@@ -80,7 +81,6 @@ pub(super) fn map(
         egress: Egress::default(),
         providers: crate::config::Providers::default(),
         inference: inference::Routes::new(),
-        rootless: crate::config::Rootless::default(),
     };
     let banner = config.manners.banner.take_if(|banner| !banner.exists());
     let problem = "not followed: the file is not there";

@@ -33,6 +33,7 @@ fn values_out_of_range_name_their_key() {
         ("limits: {channels: 0}", "limits.channels"),
         ("limits: {login_grace: 0}", "limits.login_grace"),
         ("pool: 64", "pool"),
+        ("blanks: 65", "blanks"),
         ("listen: [127.0.0.1]", "listen[0]"),
         ("uids: {first: 10}", "uids"),
         ("uids: {gate: 1900000005}", "uids"),

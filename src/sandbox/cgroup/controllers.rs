@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::process::getpid;
 
+use super::swap::{self, Counting, Swap};
 use super::{DAEMON, open_directory, pids, read};
 use crate::config::Resource;
 use crate::sandbox::footing::Footing;
@@ -81,6 +82,35 @@ impl Controllers {
             Some(Version::Two)
         } else {
             self.separate.iter().any(separate).then_some(Version::One)
+        }
+    }
+
+    /// Whether swap is bounded where memory is, as far as it can be told before there are groups: the root of version 2
+    /// has no bounds to look for.
+    pub fn swap(&self) -> io::Result<Swap> {
+        let Some(version) = self.version(Resource::Memory).filter(|_| swap::is_there()) else {
+            return Ok(Swap::Held);
+        };
+        let group = match version {
+            Version::Two => {
+                let membership = std::fs::read_to_string("/proc/self/cgroup")?;
+                let path = unified_path(&membership)?;
+                own_directory(path).or_else(|_| mounted_directory(path))?
+            }
+            Version::One => {
+                let mut hierarchies = self.separate.iter();
+                let memory = hierarchies.find(|one| one.resources.contains(&Resource::Memory));
+                match memory {
+                    Some(memory) => separate_directory(memory)?,
+                    None => return Ok(Swap::Held),
+                }
+            }
+        };
+        let unknown = version == Version::Two && is_root(&group);
+        if unknown || Counting::of(Some((&group, version)))? == Counting::Counted {
+            Ok(Swap::Held)
+        } else {
+            Ok(Swap::Unheld)
         }
     }
 

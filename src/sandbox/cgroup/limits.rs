@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
+use super::controllers::Version;
 use super::open_file;
+use super::swap::{self, Counting, Swap};
 use crate::config::{Percent, Resource};
 
-/// The length over which a quota counts, in microseconds: the kernel's own.
+/// The length over which a quota counts, in microseconds: that of every new group (sched-bwc.rst).
 const PERIOD: u64 = 100_000;
 
 /// Bounds of one group. `None` is no bound.
@@ -22,12 +24,15 @@ pub struct Limits {
     pub cpu: Option<Percent>,
     /// The weight against others', 1 to 10,000.
     pub cpu_weight: Option<u64>,
+    /// Whether swap is to be bounded with the memory.
+    pub swap: Swap,
 }
 
 impl Limits {
     /// Whether there is any.
     pub fn any(&self) -> bool {
-        *self != Self::default()
+        let swap = Swap::default();
+        Self { swap, ..*self } != Self::default()
     }
 
     fn quota(&self) -> Option<u64> {
@@ -37,15 +42,19 @@ impl Limits {
     }
 
     /// Writes those of some resources into a group of the second version.
-    pub(super) fn write_unified(&self, group: &OwnedFd, resources: &[Resource]) -> io::Result<()> {
+    pub(super) fn write_unified(
+        &self,
+        group: &OwnedFd,
+        resources: &[Resource],
+        counting: Counting,
+    ) -> io::Result<()> {
         let of = |resource| resources.contains(&resource);
         if let Some(processes) = self.processes.filter(|_| of(Resource::Processes)) {
             write(group, "pids.max", processes)?;
         }
         if let Some(memory) = self.memory.filter(|_| of(Resource::Memory)) {
             write(group, "memory.max", memory)?;
-            // Not there without swap accounting, or without swap.
-            write_if_there(group, "memory.swap.max", 0)?;
+            self.write_swap(group, (Version::Two, 0), counting)?;
             write(group, "memory.oom.group", 1)?;
         }
         if let Some(weight) = self.cpu_weight.filter(|_| of(Resource::Cpu)) {
@@ -58,7 +67,12 @@ impl Limits {
     }
 
     /// Writes those of some resources into a group of the first version.
-    pub(super) fn write_separate(&self, group: &OwnedFd, resources: &[Resource]) -> io::Result<()> {
+    pub(super) fn write_separate(
+        &self,
+        group: &OwnedFd,
+        resources: &[Resource],
+        counting: Counting,
+    ) -> io::Result<()> {
         let of = |resource| resources.contains(&resource);
         if let Some(processes) = self.processes.filter(|_| of(Resource::Processes)) {
             write(group, "pids.max", processes)?;
@@ -66,24 +80,32 @@ impl Limits {
         if let Some(memory) = self.memory.filter(|_| of(Resource::Memory)) {
             write(group, "memory.limit_in_bytes", memory)?;
             write(group, "memory.swappiness", 0)?;
-            write_if_there(group, "memory.memsw.limit_in_bytes", memory)?;
+            self.write_swap(group, (Version::One, memory), counting)?;
         }
         if let Some(weight) = self.cpu_weight.filter(|_| of(Resource::Cpu)) {
             // 1024 is there what 100 is in the second version; at least 2 (sched/core.c, MIN_SHARES).
             write(group, "cpu.shares", (weight * 1024 / 100).max(2))?;
         }
         if let Some(quota) = self.quota().filter(|_| of(Resource::Cpu)) {
-            write(group, "cpu.cfs_period_us", PERIOD)?;
             write(group, "cpu.cfs_quota_us", quota)?;
         }
         Ok(())
     }
-}
 
-fn write_if_there(group: &OwnedFd, file: &str, value: u64) -> io::Result<()> {
-    match write(group, file, value) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    /// Where swap is not counted there has to be none, or somebody's word that it may be taken.
+    fn write_swap(
+        &self,
+        group: &OwnedFd,
+        (version, most): (Version, u64),
+        counting: Counting,
+    ) -> io::Result<()> {
+        match counting {
+            Counting::Counted => write(group, swap::file(version), most),
+            Counting::Uncounted if self.swap == Swap::Held && swap::is_there() => {
+                Err(io::Error::other(Swap::MEND))
+            }
+            Counting::Uncounted => Ok(()),
+        }
     }
 }
 

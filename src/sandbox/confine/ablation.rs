@@ -2,13 +2,15 @@
 //!
 //! Only in builds with debug assertions: a release has no code that could leave a layer out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -17,18 +19,21 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::{
     Account, Entrance, Failure, KINDS, Terminal, execute, map, privileges, step, take_stdio,
 };
-use crate::config::Sftp;
-use crate::model::{LoginName, Peer};
-use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed};
+use crate::config::{Extent, Keep, Sftp, Volume};
+use crate::model::{Kind, LoginName, Peer};
+use crate::sandbox::blueprint::{Access, Blueprint, HOME, Home, Listed, RootFilesystem};
 use crate::sandbox::bounds::Ceiling;
-use crate::sandbox::capabilities;
+use crate::sandbox::capabilities::{self, Wants};
 use crate::sandbox::cgroup::{Controllers, Group, Tree};
+use crate::sandbox::channel;
 use crate::sandbox::footing::Footing;
 use crate::sandbox::identity::{self, Names, View};
 use crate::sandbox::init::{self, Birth};
 use crate::sandbox::landlock::Kernel;
 use crate::sandbox::monitor::open_keys;
+use crate::sandbox::mould::Report;
 use crate::sandbox::network::Network;
+use crate::sandbox::order;
 use crate::sandbox::seccomp::Filter;
 use crate::sandbox::trust::Trust;
 use crate::sys;
@@ -94,9 +99,47 @@ pub struct Powers {
     pub without: String,
     /// A file in a directory that is closed to others than its owner, who is not root.
     pub closed_file: PathBuf,
+    /// Two directories of root's, for what is kept of homes and of a root filesystem, which is the host's own: where
+    /// they are given, the sandbox asks for more capabilities than every other does.
+    pub stores: Option<[PathBuf; 2]>,
 }
 
 impl Powers {
+    fn wants(&self) -> Wants {
+        let more = self.stores.is_some();
+        Wants {
+            low_ports: false,
+            devices: more,
+            files: more,
+            changes: more,
+        }
+    }
+
+    /// A filled home that is kept, a root filesystem whose changes are, and a device that the host keeps from others.
+    fn ask_for_more(&self, blueprint: &mut Blueprint, account: Account) {
+        let Some([homes, changes]) = &self.stores else {
+            return;
+        };
+        let keep = |directory: &PathBuf, extent| Keep {
+            directory: directory.clone(),
+            extent,
+        };
+        blueprint.home = Home {
+            keep: Some(keep(homes, Extent::Unlimited)),
+            skeleton: Some("/etc/skel".into()),
+            owner: account,
+        };
+        let volume = Volume {
+            size: 32 << 20,
+            files: 256,
+        };
+        blueprint.root = Some(RootFilesystem {
+            directory: "/".into(),
+            changes: Some(keep(changes, Extent::Within(volume))),
+        });
+        blueprint.devices = vec!["/dev/loop-control".into()];
+    }
+
     /// As long as the command runs: reads keys, tells who holds a connection, ends the command.
     fn use_on(&self, command: Pid, init: Pid, group: &Group) -> Result<(), String> {
         open_keys(&self.closed_file).map_err(|e| format!("read keys: {e}"))?;
@@ -120,7 +163,7 @@ pub fn run(experiment: Experiment) -> Result<i32, Box<dyn std::error::Error>> {
     let one_thread = SingleThreaded::prove()?;
     let tree = Tree::create(&Controllers::probe(Footing::Root)?)?;
     if let Some(powers) = &experiment.powers {
-        capabilities::keep_monitors_but(&powers.without)?;
+        capabilities::keep_monitors_but(&powers.without, powers.wants())?;
     }
     let outcome = build_and_run(&one_thread, &tree, experiment);
     let razed = tree.raze().and_then(|()| tree.leave());
@@ -138,28 +181,37 @@ fn build_and_run(
         uid: experiment.uid,
         gid: experiment.uid,
     };
-    let blueprint = blueprint(experiment.shared.clone())?;
+    let mut blueprint = blueprint(experiment.shared.clone())?;
+    if let Some(powers) = &experiment.powers {
+        powers.ask_for_more(&mut blueprint, account);
+    }
     let group = tree.group("ablation")?;
-    let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let kind = Kind {
+        login: blueprint.login.clone(),
+        definition: None,
+    };
+    let blueprints = BTreeMap::from([(kind.clone(), Arc::new(blueprint.clone()))]);
+    let (line, inner) = order::line()?;
+    order::give(&line, &kind, account, None, None)?;
     let birth = Birth {
-        trust: &Trust::default(),
-        blueprint: &blueprint,
-        account,
-        joins: vec![],
+        trust: &Trust::of("")?,
+        blueprints: &blueprints,
+        joins: &[],
         host_mounts: rustix::fs::stat("/proc/self/ns/mnt")?.st_ino,
         filter: &Filter::init()?,
         // As in a daemon that may do without (Linux 6.3).
         seal_memory_files: std::path::Path::new("/proc/sys/vm/memfd_noexec").exists(),
-        report: write,
+        writable: &blueprint.writable().map(Path::to_owned).collect(),
+        line: inner,
     };
     let Child { pid, pidfd } =
         clone::fork(one_thread, init::NAMESPACES, Some(group.as_fd()), || {
             init::run(birth)
         })?;
-    await_silence(report)?;
+    let _listener = await_birth(&line)?;
     let entrance = Entrance::of(pid, pidfd)?;
     let open = |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
-    let (_network, _listener) = Network::prepare(
+    let _network = Network::of(
         &open("/proc/self/ns/net", OFlags::RDONLY)?,
         open(&format!("/proc/{pid}/ns/net"), OFlags::RDONLY)?,
         None,
@@ -167,13 +219,21 @@ fn build_and_run(
     let ruleset = Kernel::probe()?.sandbox(
         &open(&format!("/proc/{pid}/root"), OFlags::PATH)?,
         &blueprint,
+        None,
     )?;
     let powers = experiment.powers.take();
-    let filter = Filter::session(crate::config::Allow::default())?;
+    let filter = Filter::session(crate::config::Allow::default(), blueprint.scope)?;
     if !experiment.without.contains(&Layer::Namespace("pid")) {
         move_into_thread_name_spaces(entrance.init().as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
     }
     let (report, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // What the namespace can't seal, as before Linux 6.3, the filter does.
+    let sealed = std::path::Path::new("/proc/sys/vm/memfd_noexec").exists();
+    let filter = filter.with(if sealed {
+        crate::sandbox::MemoryFiles::Any
+    } else {
+        crate::sandbox::MemoryFiles::Sealed
+    });
     let child = clone::fork(one_thread, 0, Some(group.as_fd()), move || {
         let Err(failure) = attempt(&experiment, &entrance, account, ruleset, &filter);
         let told = io::Write::write_all(
@@ -293,6 +353,19 @@ fn blueprint(shared: PathBuf) -> Result<Blueprint, crate::model::Invalid> {
 }
 
 /// Waits until the other end is closed; what it says first is what went wrong.
+/// Waits for init's word that all is made, and for the end of what it says; with the listener of a proxy.
+fn await_birth(report: &OwnedFd) -> Result<OwnedFd, Box<dyn std::error::Error>> {
+    let mut made = None;
+    loop {
+        rustix::event::poll(&mut [PollFd::new(report, PollFlags::IN)], None)?;
+        match Report::hear(report, &mut channel::buffer())? {
+            Some(Report::Made(_, listener)) => made = Some(listener),
+            Some(Report::Failed(problem)) => return Err(problem.into()),
+            None => return made.ok_or("its init has ended".into()),
+        }
+    }
+}
+
 fn await_silence(report: OwnedFd) -> Result<(), String> {
     let mut problem = String::new();
     std::fs::File::from(report)

@@ -3,15 +3,68 @@
 //! Landlock allows and cannot take away again below what it allowed. So a directory that was carved gives its
 //! names alone, and each of its entries what would have been given to all.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use super::{Grant, LandlockError, open_inside};
+use super::{Grant, LandlockError, View, carved_device, grants};
+use crate::sandbox::blueprint::Blueprint;
 
 /// Something to make a rule for.
 pub(super) type Ruled = (OwnedFd, FileType, Grant);
+
+/// Rules of more entries are made anew for each sandbox: each holds a descriptor.
+const MOST_KNOWN: usize = 1024;
+
+/// What carved directories of a root give, for all that are copied from it: the inodes are the same.
+#[derive(Debug)]
+pub(in crate::sandbox) struct CarvedRules(BTreeMap<PathBuf, Vec<Ruled>>);
+
+impl CarvedRules {
+    /// Those of the root `root`.
+    pub(in crate::sandbox) fn gather(
+        root: &OwnedFd,
+        blueprint: &Blueprint,
+    ) -> Result<Self, LandlockError> {
+        let mut known = BTreeMap::new();
+        let Some(device) = carved_device(root, blueprint)? else {
+            return Ok(Self(known));
+        };
+        let view = View::of(root, blueprint);
+        let mut most = MOST_KNOWN;
+        for (path, grant) in grants(blueprint) {
+            let Some((file, kind)) = view.open(path)? else {
+                continue;
+            };
+            if !device.carves(&file, kind, grant, path)? {
+                continue;
+            }
+            let mut rules = Vec::new();
+            device.spread((file, kind, grant), path, &mut rules)?;
+            let Some(rest) = most.checked_sub(rules.len()) else {
+                continue;
+            };
+            most = rest;
+            known.insert(path.to_owned(), rules);
+        }
+        Ok(Self(known))
+    }
+
+    /// How many descriptors they hold.
+    pub(in crate::sandbox) fn held(&self) -> usize {
+        self.all().count()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Ruled> {
+        self.0.values().flatten()
+    }
+
+    pub(super) fn of(&self, path: &Path) -> Option<&[Ruled]> {
+        self.0.get(path).map(|rules| &**rules)
+    }
+}
 
 /// The file system of the sandbox's root, in which the carved directories are, read-only by now.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +98,17 @@ impl RootDevice {
         Ok(())
     }
 
+    /// Whether a grant for this directory is one for its entries.
+    pub(super) fn carves(
+        self,
+        file: &OwnedFd,
+        kind: FileType,
+        grant: Grant,
+        path: &Path,
+    ) -> Result<bool, LandlockError> {
+        Ok(kind.is_dir() && matches!(grant, Grant::Listed(_)) && self.holds(file, path)?)
+    }
+
     /// What to make of a grant for `path` and what is below it.
     pub(super) fn spread(
         self,
@@ -52,7 +116,7 @@ impl RootDevice {
         path: &Path,
         rules: &mut Vec<Ruled>,
     ) -> Result<(), LandlockError> {
-        if !kind.is_dir() || !matches!(grant, Grant::Listed(_)) || !self.holds(&file, path)? {
+        if !self.carves(&file, kind, grant, path)? {
             rules.push((file, kind, grant));
             return Ok(());
         }
@@ -74,6 +138,20 @@ impl RootDevice {
         }
         rules.push((file, kind, Grant::Names));
         Ok(())
+    }
+}
+
+/// Follows every link, as programs do; `None` where the sandbox has no such path.
+fn open_inside(root: &OwnedFd, path: &Path) -> Result<Option<(OwnedFd, FileType)>, LandlockError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        Ok(file) => {
+            let stat = rustix::fs::fstat(&file).map_err(|e| wrong(path, e))?;
+            Ok(Some((file, FileType::from_raw_mode(stat.st_mode))))
+        }
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(wrong(path, e)),
     }
 }
 

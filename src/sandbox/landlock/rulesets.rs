@@ -8,7 +8,7 @@ use landlock::{
     Scope,
 };
 
-use super::{Kernel, LandlockError};
+use super::{Kernel, LandlockError, Prior};
 use crate::sandbox::blueprint::Blueprint;
 
 /// The rulesets of one sandbox.
@@ -25,13 +25,14 @@ impl Rulesets {
         kernel: Kernel,
         root: &OwnedFd,
         blueprint: &Blueprint,
+        prior: Option<Prior<'_>>,
     ) -> Result<Self, LandlockError> {
         let mounting = blueprint.allow.user_namespaces;
         let mounting = mounting
             .then(|| kernel.scopes_alone(blueprint))
             .transpose()?;
         Ok(Self {
-            paths: kernel.sandbox(root, blueprint)?,
+            paths: kernel.sandbox(root, blueprint, prior)?,
             mounting,
         })
     }

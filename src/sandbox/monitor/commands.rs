@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,10 @@ use crate::model::LoginName;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::keys_command::{self, KeysCommand, Prepared};
 use crate::sandbox::protocol::{Answer, LARGEST_KEYS, OfferedKey};
-use crate::sys::clone::{self, Child};
+use crate::sys::{
+    self,
+    clone::{self, Child},
+};
 
 /// Programs at once. The gate asks for no more, and waits.
 pub(in crate::sandbox) const MOST: usize = 8;
@@ -77,22 +80,21 @@ impl Commands {
         }
         self.last += 1;
         let started = self.fork(context, number, (login, command), offered);
-        match started {
+        let why = match started {
             Ok(running) => {
-                if let Some(output) = &running.output {
-                    context.events.watch(output, Source::Output(self.last))?;
-                }
-                let source = Source::CommandEnd(self.last);
-                context.events.watch(&running.child.pidfd, source)?;
-                self.running.insert(self.last, running);
-                Ok(())
+                let Err(e) = context.events.watch_all(&running.events(self.last)) else {
+                    self.running.insert(self.last, running);
+                    return Ok(());
+                };
+                running.group.kill()?;
+                context.forsaken.end(running.child, None)?;
+                e.to_string()
             }
-            Err(why) => {
-                self.emptying.push(name(self.last));
-                let refusal = format!("authorized_keys_command: {why}");
-                context.outbox.answer(number, Err(refusal))
-            }
-        }
+            Err(why) => why,
+        };
+        self.emptying.push(name(self.last));
+        let refusal = format!("authorized_keys_command: {why}");
+        context.outbox.answer(number, Err(refusal))
     }
 
     fn fork(
@@ -210,6 +212,16 @@ impl Commands {
 }
 
 impl Running {
+    /// What tells of it.
+    fn events(&self, id: u64) -> Vec<(BorrowedFd<'_>, Source)> {
+        let output = self
+            .output
+            .iter()
+            .map(|it| (it.as_fd(), Source::Output(id)));
+        let end = (self.child.pidfd.as_fd(), Source::CommandEnd(id));
+        output.chain([end]).collect()
+    }
+
     /// Takes what is there. A program that says more than is read of a file of keys is ended.
     fn read(&mut self, context: &Context) -> Result<(), MonitorError> {
         let mut block = [0; 16 * 1024];
@@ -268,7 +280,7 @@ fn arguments(
 
 /// A file in memory that holds this, to be read from its beginning.
 fn held(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("authorized_keys", MemfdFlags::CLOEXEC)?;
+    let file = sys::memory::new(c"authorized_keys", MemfdFlags::empty())?;
     let mut rest = bytes;
     while !rest.is_empty() {
         let length = rustix::io::write(&file, rest)?;

@@ -54,19 +54,21 @@ impl Errands {
             let refusal = format!("{running} errands run in sandbox {}", place.id);
             return context.outbox.answer(number, Err(refusal));
         }
-        match fork(context, number, place, errand) {
+        let refused = match fork(context, number, place, errand) {
             Ok(running) => {
                 self.last += 1;
                 let source = Source::Errand(self.last);
-                context.events.watch(&running.child.pidfd, source)?;
-                self.running.insert(self.last, running);
-                Ok(())
+                let Err(e) = context.events.watch(&running.child.pidfd, source) else {
+                    self.running.insert(self.last, running);
+                    return Ok(());
+                };
+                context.forsaken.end(running.child, None)?;
+                e
             }
-            Err(e) => {
-                let refusal = format!("cannot enter sandbox {}: {e}", place.id);
-                context.outbox.answer(number, Err(refusal))
-            }
-        }
+            Err(e) => e,
+        };
+        let refusal = format!("cannot enter sandbox {}: {refused}", place.id);
+        context.outbox.answer(number, Err(refusal))
     }
 
     /// The child has ended: with status 0, or an errno, or a report of what kept it from beginning.
@@ -117,11 +119,11 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
         entrance: &place.made.entrance,
         account: place.account,
         footing: context.charter.footing,
-        joins: context.tree.joins(place.group(), place.group())?,
+        joins: place.group().joins(place.group()),
         limits: place.bounds.process,
         open_files: context.session_files,
         ruleset: place.made.rulesets.for_files()?,
-        filter: context.session_filters.of(Allow::default()),
+        filter: context.session_filters.of(Allow::default(), place.scope()),
         stdio: [
             socket.try_clone()?,
             socket.try_clone()?,
@@ -129,11 +131,10 @@ fn fork(context: &Context, number: u64, place: &Sandbox, errand: Errand) -> io::
         ],
         terminal: Terminal::None,
         task: Task::Errand(errand),
-        report: write,
     };
     let child = inside_pid_namespace(context, place, || {
         clone::fork(&context.one_thread, 0, Some(place.cradle().as_fd()), || {
-            confine::become_session(prepared)
+            confine::become_session(prepared, write)
         })
     })?;
     Ok(Running {

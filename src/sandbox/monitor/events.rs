@@ -1,9 +1,10 @@
 //! What the monitor waits for: descriptors, and whose event each of them tells.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 
 use crate::model::{SandboxId, SessionId};
 
@@ -32,6 +33,8 @@ pub(super) enum Source {
     Caller(u64),
     /// What gets bundles tells of one.
     Bundle,
+    /// Something was mounted or unmounted on the host.
+    Mounts,
 }
 
 impl Source {
@@ -51,6 +54,7 @@ impl Source {
             Self::Desk => (11, 0),
             Self::Caller(id) => (12, id),
             Self::Bundle => (13, 0),
+            Self::Mounts => (14, 0),
         };
         epoll::EventData::new_u64(kind << 56 | number)
     }
@@ -73,6 +77,7 @@ impl Source {
             11 => Self::Desk,
             12 => Self::Caller(number),
             13 => Self::Bundle,
+            14 => Self::Mounts,
             _ => return None,
         })
     }
@@ -96,7 +101,34 @@ impl Events {
         )?)
     }
 
+    /// Each change of what can always be read (proc_pid_mountinfo(5)), once.
+    pub(super) fn watch_changes(&self, what: impl AsFd, source: Source) -> io::Result<()> {
+        let flags = epoll::EventFlags::PRI | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.0, what, source.token(), flags)?)
+    }
+
+    /// All of them, or none.
+    pub(super) fn watch_all(&self, all: &[(BorrowedFd<'_>, Source)]) -> io::Result<()> {
+        for (added, (what, source)) in all.iter().enumerate() {
+            if let Err(error) = self.watch(what, *source) {
+                for (what, _) in all.iter().take(added) {
+                    self.forget(what)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn forget(&self, what: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.0, what)?)
+    }
+}
+
+/// What epoll_pwait2(2) takes.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().cast_signed(),
+        tv_nsec: duration.subsec_nanos().into(),
     }
 }

@@ -8,10 +8,11 @@ use rustix::process::Pid;
 
 use super::Context;
 use crate::config::Allow;
-use crate::model::{Kind, SandboxId};
+use crate::model::SandboxId;
+use crate::sandbox::blueprint::Blueprint;
 use crate::sandbox::confine::Entrance;
 use crate::sandbox::identity::Names;
-use crate::sandbox::landlock::Rulesets;
+use crate::sandbox::landlock::{Prior, Rulesets};
 use crate::sandbox::network::{Given, Network};
 use crate::sys::clone::Child;
 
@@ -29,26 +30,20 @@ pub(super) struct Made {
     pub(super) names: Names,
 }
 
-/// Takes hold of a sandbox of this kind, by its init and the namespace that it was given; with its proxy's listener.
+/// Takes hold of a sandbox, by its init and the namespace that it was given.
+/// `prior` are the rules of the root that its own is a copy of.
 pub(super) fn take_hold(
     context: &Context,
     id: SandboxId,
-    kind: &Kind,
+    blueprint: &Blueprint,
     (init, given): (&Child, Option<&Given>),
-) -> Result<(Made, OwnedFd), String> {
-    let blueprint = context
-        .charter
-        .blueprints
-        .get(kind)
-        .ok_or("no such kind of sandbox is configured")?;
+    prior: Option<Prior<'_>>,
+) -> Result<Made, String> {
     let Child { pid, pidfd } = init;
     let hold = || -> io::Result<_> {
         let entrance = Entrance::of(*pid, pidfd.try_clone()?)?;
-        let (network, listener) = Network::prepare(
-            &context.own_network,
-            open_of(*pid, "ns/net", OFlags::RDONLY)?,
-            given,
-        )?;
+        let network = open_of(*pid, "ns/net", OFlags::RDONLY)?;
+        let network = Network::of(&context.own_network, network, given)?;
         let root = open_of(*pid, "root", OFlags::PATH)?;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
         let terminals = rustix::fs::openat2(
@@ -58,27 +53,24 @@ pub(super) fn take_hold(
             Mode::empty(),
             resolve,
         )?;
-        Ok((entrance, network, listener, root, terminals))
+        Ok((entrance, network, root, terminals))
     };
-    let (entrance, network, listener, root, terminals) =
+    let (entrance, network, root, terminals) =
         hold().map_err(|e| format!("cannot take hold of sandbox {id}: {e}"))?;
-    let rulesets = Rulesets::create(context.charter.kernel, &root, blueprint);
+    let rulesets = Rulesets::create(context.charter.kernel, &root, blueprint, prior);
     let rulesets = rulesets.map_err(|e| e.to_string())?;
-    Ok((
-        Made {
-            entrance,
-            network,
-            rulesets,
-            allow: blueprint.allow,
-            terminals,
-            names: if blueprint.allow.user_namespaces {
-                Names::Checked(root)
-            } else {
-                Names::True
-            },
+    Ok(Made {
+        entrance,
+        network,
+        rulesets,
+        allow: blueprint.allow,
+        terminals,
+        names: if blueprint.allow.user_namespaces {
+            Names::Checked(root)
+        } else {
+            Names::True
         },
-        listener.into(),
-    ))
+    })
 }
 
 fn open_of(pid: Pid, what: &str, flags: OFlags) -> io::Result<OwnedFd> {

@@ -12,10 +12,16 @@ use crate::sandbox::protocol::{Answer, Message, encode};
 /// More unread messages than a working gate could leave.
 const MOST_UNREAD: usize = 4096;
 
+/// The kernel has no room for a message just now, or the user has too many descriptors on their way (unix(7)). What
+/// runs in sandboxes has a part in all three, so that none may end anything.
+const SHORTAGES: [i32; 3] = [libc::ENOBUFS, libc::ENOMEM, libc::ETOOMANYREFS];
+
 #[derive(Debug)]
 pub(super) struct Outbox {
     channel: Channel,
     waiting: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    /// Why the first of them could not be sent, once that was said.
+    shortage: Option<i32>,
 }
 
 impl Outbox {
@@ -23,6 +29,7 @@ impl Outbox {
         Self {
             channel,
             waiting: VecDeque::new(),
+            shortage: None,
         }
     }
 
@@ -60,12 +67,23 @@ impl Outbox {
         while let Some((bytes, descriptors)) = self.waiting.front() {
             let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
             match channel::send(self.channel.as_fd(), bytes, &borrowed) {
-                Ok(()) => drop(self.waiting.pop_front()),
+                Ok(()) => {
+                    self.shortage = None;
+                    drop(self.waiting.pop_front());
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 // Its end is gone, in the second case with messages unread (unix(7) has no word of it; the
                 // kernel's unix_release_sock does it). Reading says so too, and ends the monitor in order.
                 Err(e) if matches!(e.kind(), BrokenPipe | ConnectionReset) => self.waiting.clear(),
-                Err(e) => return Err(e.into()),
+                Err(error) => match error.raw_os_error().filter(|e| SHORTAGES.contains(e)) {
+                    Some(shortage) => {
+                        if self.shortage.replace(shortage) != Some(shortage) {
+                            tracing::warn!(%error, "the gate is told later");
+                        }
+                        break;
+                    }
+                    None => return Err(error.into()),
+                },
             }
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! What a sandbox leaves to clear away: its processes, its cgroups, its id.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::Context;
 use super::sandboxes::Record;
+use super::{Context, Source};
 use crate::model::SandboxId;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::network::Given;
@@ -29,6 +29,15 @@ pub(super) struct Remains {
 }
 
 impl Remains {
+    /// What tells of it while it lives.
+    pub(super) fn events(&self, id: SandboxId) -> Vec<(BorrowedFd<'_>, Source)> {
+        let mut all = vec![(self.init.pidfd.as_fd(), Source::InitEnd(id))];
+        if let Some(alarm) = self.group.alarm() {
+            all.push((alarm.as_fd(), Source::SandboxAlarm(id)));
+        }
+        all
+    }
+
     /// Events of it come no more. Where its memory ended, this is said here: its clients may have left by
     /// then, or its init may be the last to end.
     pub(super) fn leave(&self, context: &Context, id: SandboxId) -> io::Result<()> {

@@ -1,39 +1,41 @@
 //! The sandboxes that exist: born, in use, dying, and what they leave to clear away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
-use super::hold::{Made, take_hold};
+use super::hold::Made;
 use super::remains::{Remains, clear};
+use super::slots::Slots;
 use super::{Context, MonitorError, Sessions, Source, announce};
 use crate::config::{Scope, Uids};
 use crate::model::{Connection, Kind, Peer, SandboxId};
 use crate::sandbox::blueprint::Account;
 use crate::sandbox::bounds::Ceiling;
 use crate::sandbox::cgroup::{Alarm, Group};
+use crate::sandbox::channel;
 use crate::sandbox::identity::{self, View};
-use crate::sandbox::init::{self, Birth};
 use crate::sandbox::protocol::admin::Haste;
-use crate::sandbox::protocol::{Answer, Message, Purpose};
-use crate::sys::clone;
+use crate::sandbox::protocol::{Message, Purpose};
 
+mod births;
+mod blanks;
 mod census;
 mod given;
+mod moulds;
 
 pub(super) use census::Record;
 
+use births::Unborn;
+use blanks::Blanks;
 use given::Waiting;
+use moulds::Moulds;
 
 /// From SIGHUP to SIGKILL when a sandbox ends.
 const GRACE: Duration = Duration::from_millis(300);
-
-/// The time for a root to be made; one that takes longer waits for a file system that does not answer.
-const BIRTH: Duration = Duration::from_secs(10);
 
 /// How often clearing away is tried again.
 const RETRY: Duration = Duration::from_millis(5);
@@ -42,24 +44,15 @@ const RETRY: Duration = Duration::from_millis(5);
 pub(super) struct Sandboxes {
     last: u64,
     uids: Uids,
-    taken: BTreeSet<u32>,
+    slots: Slots,
+    blanks: Blanks,
     unborn: BTreeMap<SandboxId, Unborn>,
     living: BTreeMap<SandboxId, Sandbox>,
     dying: Vec<Remains>,
     waiting: Vec<Waiting>,
-}
-
-/// Its init is making its root.
-#[derive(Debug)]
-struct Unborn {
-    number: u64,
-    deadline: Instant,
-    late: bool,
-    report: OwnedFd,
-    remains: Remains,
-    kind: Kind,
-    account: Account,
-    bounds: Ceiling,
+    moulds: Moulds,
+    /// What reports are read into.
+    buffer: Vec<u8>,
 }
 
 /// Ready for sessions.
@@ -96,16 +89,40 @@ impl Sandbox {
 }
 
 impl Sandboxes {
-    pub(super) fn new(uids: Uids) -> Self {
-        Self {
+    pub(super) fn new(context: &Context) -> io::Result<Self> {
+        let uids = context.charter.uids;
+        let moulds = Moulds::new()?;
+        context
+            .events
+            .watch_changes(moulds.told(), Source::Mounts)?;
+        Ok(Self {
             last: 0,
             uids,
-            taken: BTreeSet::new(),
+            slots: Slots::new(uids.count),
+            blanks: Blanks::new(),
             unborn: BTreeMap::new(),
             living: BTreeMap::new(),
             dying: Vec::new(),
             waiting: Vec::new(),
-        }
+            moulds,
+            buffer: channel::buffer(),
+        })
+    }
+
+    /// What new ones are made by changes.
+    pub(super) fn begin_anew(&mut self, context: &mut Context) -> io::Result<()> {
+        self.moulds.forget();
+        self.forget_blanks(context)
+    }
+
+    /// Something was mounted or unmounted on the host.
+    pub(super) fn mounts_changed(&mut self) -> io::Result<()> {
+        self.moulds.look()
+    }
+
+    /// Somebody has asked for something: what nobody waits for comes later.
+    pub(super) fn wait_for_calm(&mut self) {
+        self.blanks.wait_for_calm();
     }
 
     /// A sandbox that takes sessions.
@@ -134,177 +151,6 @@ impl Sandboxes {
             return Ok(());
         }
         self.make(context, number, kind)
-    }
-
-    /// Forks the init of a new sandbox; `born` answers.
-    fn make(
-        &mut self,
-        context: &mut Context,
-        number: u64,
-        kind: &Kind,
-    ) -> Result<(), MonitorError> {
-        match self.conceive(context, number, kind) {
-            Ok((id, unborn)) => {
-                context.events.watch(&unborn.report, Source::Birth(id))?;
-                self.unborn.insert(id, unborn);
-                Ok(())
-            }
-            Err(refusal) => context.outbox.answer(number, Err(refusal)),
-        }
-    }
-
-    fn conceive(
-        &mut self,
-        context: &Context,
-        number: u64,
-        kind: &Kind,
-    ) -> Result<(SandboxId, Unborn), String> {
-        let blueprint = context
-            .charter
-            .blueprints
-            .get(kind)
-            .ok_or("no such kind of sandbox is configured")?;
-        if self.unborn.len() + self.living.len() + self.dying.len() >= context.charter.sandboxes {
-            return Err(format!(
-                "all {} sandboxes are in use (limits.sandboxes)",
-                context.charter.sandboxes
-            ));
-        }
-        let given = self.find_given(context, blueprint)?;
-        self.last += 1;
-        let (id, name) = (SandboxId(self.last), format!("s{}", self.last));
-        let (account, slot) = match blueprint.account {
-            Some(account) => (account, None),
-            None => self.take_slot()?,
-        };
-        let born = || -> io::Result<_> {
-            let bounds = &blueprint.bounds;
-            let group = context.tree.sandbox(&name, &bounds.sandbox)?;
-            let cradle = context.tree.cradle(&group, &bounds.session)?;
-            let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-            let birth = Birth {
-                blueprint,
-                account,
-                joins: context.tree.joins(&group, &group)?,
-                trust: &context.trust,
-                host_mounts: context.own_mounts,
-                filter: &context.init_filter,
-                seal_memory_files: context.charter.seal_memory_files,
-                report: write,
-            };
-            let home = cradle.as_ref().unwrap_or(&group).as_fd();
-            let fork = |namespaces| {
-                let live = || init::run(birth);
-                clone::fork(&context.one_thread, namespaces, Some(home), live)
-            };
-            let init = match &given {
-                None => fork(init::NAMESPACES),
-                Some(given) => given.within(&context.own_network, || {
-                    fork(init::NAMESPACES & !libc::CLONE_NEWNET)
-                }),
-            }?;
-            Ok((group, cradle, report, init))
-        };
-        match born() {
-            Ok((group, cradle, report, init)) => {
-                let remains = Remains {
-                    record: Record::new(id, blueprint, account),
-                    group,
-                    cradle,
-                    slot,
-                    given,
-                    init,
-                    kill_at: None,
-                };
-                Ok((
-                    id,
-                    Unborn {
-                        number,
-                        deadline: Instant::now() + BIRTH,
-                        late: false,
-                        report,
-                        remains,
-                        kind: kind.clone(),
-                        account,
-                        bounds: blueprint.bounds,
-                    },
-                ))
-            }
-            Err(e) => {
-                self.taken.remove(&slot.unwrap_or(u32::MAX));
-                if let Err(error) = context.tree.remove(&name) {
-                    tracing::warn!(cgroup = %name, %error, "cannot remove");
-                }
-                Err(format!("cannot make a sandbox: {e}"))
-            }
-        }
-    }
-
-    fn take_slot(&mut self) -> Result<(Account, Option<u32>), String> {
-        let slot = (0..self.uids.count)
-            .find(|slot| !self.taken.contains(slot))
-            .ok_or("every id of `uids` is in use")?;
-        self.taken.insert(slot);
-        let id = self.uids.first + slot;
-        Ok((Account { uid: id, gid: id }, Some(slot)))
-    }
-
-    /// The init has said that it is ready (closed its pipe), or what went wrong.
-    pub(super) fn born(
-        &mut self,
-        context: &mut Context,
-        id: SandboxId,
-    ) -> Result<(), MonitorError> {
-        let Some(unborn) = self.unborn.remove(&id) else {
-            return Ok(());
-        };
-        context.events.forget(&unborn.report)?;
-        let number = unborn.number;
-        let problem = super::sessions::read_report(&unborn.report);
-        let made = if unborn.late {
-            Err(format!(
-                "its root was not made within {BIRTH:?}: a listed path does not answer"
-            ))
-        } else if problem.is_empty() {
-            let Remains { init, given, .. } = &unborn.remains;
-            take_hold(context, id, &unborn.kind, (init, given.as_ref()))
-        } else {
-            Err(problem)
-        };
-        let answer = match made {
-            Ok((made, listener)) => {
-                context
-                    .events
-                    .watch(&unborn.remains.init.pidfd, Source::InitEnd(id))?;
-                if let Some(alarm) = unborn.remains.group.alarm() {
-                    context.events.watch(alarm, Source::SandboxAlarm(id))?;
-                }
-                let Unborn {
-                    remains,
-                    kind,
-                    account,
-                    bounds,
-                    ..
-                } = unborn;
-                self.living.insert(
-                    id,
-                    Sandbox {
-                        id,
-                        kind,
-                        account,
-                        bounds,
-                        made,
-                        remains,
-                    },
-                );
-                Ok((Answer::Built(id), vec![listener]))
-            }
-            Err(problem) => {
-                self.bury(unborn.remains, Instant::now());
-                Err(format!("cannot make a sandbox: {problem}"))
-            }
-        };
-        context.outbox.answer(number, answer)
     }
 
     /// The init is gone without having been asked: so is all of its pid namespace.
@@ -386,7 +232,7 @@ impl Sandboxes {
         self.dying.push(remains);
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self, context: &Context) -> Option<Instant> {
         let retry = Instant::now() + RETRY;
         let dying = self
             .dying
@@ -395,7 +241,8 @@ impl Sandboxes {
         let unborn = self.unborn.values().map(|unborn| unborn.deadline);
         let alarm = |sandbox: &Sandbox| sandbox.group().alarm().and_then(Alarm::next_due);
         let alarms = self.living.values().filter_map(alarm);
-        dying.chain(unborn).chain(alarms).min()
+        let blanks = self.stock_due(context);
+        dying.chain(unborn).chain(alarms).chain(blanks).min()
     }
 
     /// Kills whose grace is over and clears away what is dead: processes, cgroups, ids. Names those of
@@ -412,9 +259,7 @@ impl Sandboxes {
             .filter(|unborn| unborn.deadline <= now)
         {
             // Its end closes the report, on which `born` answers.
-            late.remains.group.kill()?;
-            late.deadline = now + BIRTH;
-            late.late = true;
+            late.give_up(now)?;
         }
         let mut cleared = Vec::new();
         for remains in std::mem::take(&mut self.dying) {
@@ -424,11 +269,11 @@ impl Sandboxes {
                 None => cleared.push(id),
             }
         }
-        self.taken = self
-            .everywhere()
-            .filter_map(|remains| remains.slot)
-            .collect();
+        let used = self.everywhere().filter_map(|remains| remains.slot);
+        let used = used.collect();
+        self.slots.keep(used);
         self.make_due(context, now)?;
+        self.stock(context, now);
         Ok(cleared)
     }
 

@@ -1,15 +1,10 @@
 //! The sessions that run: started, signalled, hung up, and how they ended.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Gid, Uid};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::{
@@ -18,20 +13,19 @@ use rustix::thread::{
 
 use super::sandboxes::Sandbox;
 use super::{Context, MonitorError, Source, announce};
-use crate::config::{Allow, Sftp};
+use crate::config::Allow;
 use crate::model::{SandboxId, SessionId};
-use crate::sandbox::blueprint::{Account, Blueprint};
 use crate::sandbox::cgroup::{self, Alarm, Group};
 use crate::sandbox::confine::{self, Prepared, Task, Terminal};
-use crate::sandbox::environment;
 use crate::sandbox::identity;
-use crate::sandbox::protocol::{Answer, Exit, Malformed, Message, Program, Spawn};
-use crate::sandbox::pty;
+use crate::sandbox::protocol::{Answer, Exit, Malformed, Message, Spawn};
 use crate::sys::clone::{self, Child};
 
 mod left;
+mod program;
 
 use left::Left;
+use program::{Stdio, stdio, task};
 
 /// From SIGHUP to SIGKILL when a channel is gone.
 const GRACE: Duration = Duration::from_millis(500);
@@ -78,12 +72,18 @@ enum Phase {
     Ended,
 }
 
-/// The child's three descriptors, and the gate's ends of them.
-struct Stdio {
-    child: [OwnedFd; 3],
-    gate: Vec<OwnedFd>,
-    /// The terminal's path inside the sandbox.
-    terminal: Option<Vec<u8>>,
+impl Session {
+    /// What tells of it, while it starts.
+    fn events(&self, id: SessionId) -> Vec<(BorrowedFd<'_>, Source)> {
+        let mut all = vec![(self.leader.pidfd.as_fd(), Source::End(id))];
+        if let Phase::Starting { report, .. } = &self.phase {
+            all.push((report.as_fd(), Source::Start(id)));
+        }
+        if let Some(alarm) = self.group.alarm() {
+            all.push((alarm.as_fd(), Source::SessionAlarm(id)));
+        }
+        all
+    }
 }
 
 impl Sessions {
@@ -111,24 +111,24 @@ impl Sessions {
         self.sweep(context, place.id);
         self.last += 1;
         let id = SessionId(self.last);
-        match fork_session(context, id, number, place, spawn) {
+        let refused = match fork_session(context, id, number, place, spawn) {
             Ok(session) => {
-                if let Phase::Starting { report, .. } = &session.phase {
-                    context.events.watch(report, Source::Start(id))?;
-                }
-                context
-                    .events
-                    .watch(&session.leader.pidfd, Source::End(id))?;
-                if let Some(alarm) = session.group.alarm() {
-                    context.events.watch(alarm, Source::SessionAlarm(id))?;
-                }
-                self.started.insert(id, session);
-                Ok(())
+                let Err(e) = context.events.watch_all(&session.events(id)) else {
+                    self.started.insert(id, session);
+                    return Ok(());
+                };
+                session.group.kill()?;
+                let group = session.group.path().to_owned();
+                context.forsaken.end(session.leader, Some(group))?;
+                e
             }
-            Err(e) => context
-                .outbox
-                .answer(number, Err(format!("cannot start a session: {e}"))),
-        }
+            Err(e) => {
+                left::discard(context, place, id);
+                e
+            }
+        };
+        let refusal = format!("cannot start a session: {refused}");
+        context.outbox.answer(number, Err(refusal))
     }
 
     /// The child's report is closed (it runs) or holds what went wrong.
@@ -324,13 +324,12 @@ fn fork_session(
     place: &Sandbox,
     spawn: Spawn,
 ) -> io::Result<Session> {
-    let name = format!("n{id}");
     let blueprint = context
         .charter
         .blueprints
         .get(&place.kind)
         .ok_or_else(|| io::Error::other("no such kind of sandbox"))?;
-    let group = (context.tree).session(place.group(), &name, &place.bounds.session)?;
+    let group = (context.tree).session(place.group(), &left::name(id), &place.bounds.session)?;
     let Stdio {
         child,
         gate,
@@ -347,11 +346,11 @@ fn fork_session(
         entrance: &place.made.entrance,
         account: place.account,
         footing: context.charter.footing,
-        joins: context.tree.joins(place.group(), &group)?,
+        joins: group.joins(place.group()),
         limits: place.bounds.process,
         open_files: context.session_files,
         ruleset,
-        filter: context.session_filters.of(allow),
+        filter: context.session_filters.of(allow, place.scope()),
         stdio: child,
         terminal: if has_terminal {
             Terminal::Controlling
@@ -359,12 +358,11 @@ fn fork_session(
             Terminal::None
         },
         task,
-        report: write,
     };
     let cgroup = group.id()?;
     let leader = inside_pid_namespace(context, place, || {
         clone::fork(&context.one_thread, 0, Some(group.as_fd()), || {
-            confine::become_session(prepared)
+            confine::become_session(prepared, write)
         })
     })?;
     Ok(Session {
@@ -401,65 +399,6 @@ pub(super) fn inside_pid_namespace<T>(
         std::process::abort();
     }
     result
-}
-
-/// Login shell for a shell, `$SHELL -c` for a command (sshd(8), LOGIN PROCESS). An sftp server is run
-/// without a shell: what it prints before the program does would break the protocol.
-fn task(blueprint: &Blueprint, spawn: Spawn, terminal: Option<Vec<u8>>) -> io::Result<Task> {
-    let shell = &blueprint.shell;
-    let (program, arguments) = match spawn.program {
-        Program::Shell => (shell, vec![[b"-", name_of(shell)].concat()]),
-        Program::Command(command) => {
-            let arguments = vec![name_of(shell).to_vec(), b"-c".to_vec(), command];
-            (shell, arguments)
-        }
-        Program::Sftp => match &blueprint.sftp {
-            Sftp::Internal => return Ok(Task::ServeFiles),
-            Sftp::Program(program) => (program, vec![name_of(program).to_vec()]),
-        },
-    };
-    Ok(Task::Exec {
-        program: CString::new(program.as_os_str().as_bytes())?,
-        arguments: arguments
-            .into_iter()
-            .map(CString::new)
-            .collect::<Result<_, _>>()?,
-        environment: environment::compose(blueprint, spawn.environment, terminal)?,
-    })
-}
-
-fn name_of(program: &Path) -> &[u8] {
-    program.file_name().unwrap_or(OsStr::new("sh")).as_bytes()
-}
-
-/// A PTY of the sandbox's own, or three pipes that its account owns, so that it can reopen /dev/stdout.
-fn stdio(place: &Sandbox, spawn: &Spawn) -> io::Result<Stdio> {
-    if let Some(terminal) = &spawn.terminal {
-        let (master, slave) = pty::open(&place.made.terminals, place.account, terminal)?;
-        rustix::io::ioctl_fionbio(&master, true)?;
-        let name = rustix::pty::ptsname(&master, Vec::new())?;
-        return Ok(Stdio {
-            terminal: Some(name.into_bytes()),
-            child: [slave.try_clone()?, slave.try_clone()?, slave],
-            gate: vec![master],
-        });
-    }
-    let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (from_stderr, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-    let Account { uid, gid } = place.account;
-    for pipe in [&stdin, &stdout, &stderr] {
-        rustix::fs::fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    }
-    for end in [&to_stdin, &from_stdout, &from_stderr] {
-        rustix::io::ioctl_fionbio(end, true)?;
-        fcntl_setfd(end, FdFlags::CLOEXEC)?;
-    }
-    Ok(Stdio {
-        child: [stdin, stdout, stderr],
-        gate: vec![to_stdin, from_stdout, from_stderr],
-        terminal: None,
-    })
 }
 
 /// What a child wrote before its report pipe closed; empty when all went well.

@@ -1,10 +1,11 @@
 //! A network namespace that somebody else has made and keeps: looked up by its path, entered, never changed.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::sys;
 
@@ -73,6 +74,15 @@ impl Given {
         })
     }
 
+    /// As another process has found it by this path.
+    pub(in crate::sandbox) fn found(path: &Path, namespace: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(&namespace)?,
+            namespace,
+        })
+    }
+
     /// Fails where its path leads to it no more.
     pub(in crate::sandbox) fn verify(&self) -> Result<(), GivenError> {
         let path = || self.path.clone();
@@ -101,14 +111,20 @@ impl Given {
         Ok(identity(namespace)? == self.identity)
     }
 
-    /// Runs `work` in it; what it forks stays there.
-    pub(in crate::sandbox) fn within<T>(
-        &self,
-        own: &OwnedFd,
-        work: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<T> {
-        super::within(own, &self.namespace, work)
+    /// To be kept open by who enters it.
+    pub(in crate::sandbox) fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
     }
+
+    /// Moves this process into it.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        let kind = Some(LinkNameSpaceType::Network);
+        Ok(move_into_link_name_space(self.namespace.as_fd(), kind)?)
+    }
+}
+
+pub(super) fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
+    Ok(identity(one)? == identity(other)?)
 }
 
 fn identity(namespace: impl AsFd) -> rustix::io::Result<(u64, u64)> {

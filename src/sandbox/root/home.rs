@@ -9,23 +9,25 @@ use rustix::fs::{Gid, Uid};
 use super::idmap;
 use super::kept::{self, DIRECTORY};
 use super::mounts::{RootError, at};
+use super::own::Own;
 use super::source::to_path;
 use crate::config::Keep;
 use crate::model::LoginName;
 use crate::sandbox::blueprint::{Account, Home};
 
-/// The mount for HOME, filled: `own` where it is not kept. Sessions have `account`'s ids.
+/// The mount for HOME where it is kept; where it is not, the sandbox's own is filled. Sessions have `account`'s ids.
 pub(super) fn prepare(
     home: &Home,
     login: &LoginName,
     account: Account,
-    own: OwnedFd,
-) -> Result<OwnedFd, RootError> {
-    if let Some(keep) = &home.keep {
-        return kept(keep, home, login, account);
+    own: &Own,
+) -> Result<Option<OwnedFd>, RootError> {
+    if let Some(directory) = &own.home {
+        fill(home, directory, account)?;
     }
-    fill(home, &own, account)?;
-    Ok(own)
+    let keep = home.keep.as_ref();
+    keep.map(|keep| kept(keep, home, (login, account), &own.proc))
+        .transpose()
 }
 
 fn fill(home: &Home, directory: &OwnedFd, owner: Account) -> Result<(), RootError> {
@@ -43,8 +45,8 @@ fn fill(home: &Home, directory: &OwnedFd, owner: Account) -> Result<(), RootErro
 fn kept(
     keep: &Keep,
     home: &Home,
-    login: &LoginName,
-    account: Account,
+    (login, account): (&LoginName, Account),
+    proc: &OwnedFd,
 ) -> Result<OwnedFd, RootError> {
     let path = kept::place(keep, login);
     let mount = kept::mount(keep, login, |directory| {
@@ -72,7 +74,11 @@ fn kept(
         at("open", &path, opened)?;
     }
     if owner != account {
-        at("map ids of", &path, idmap::map(&mount, owner, account))?;
+        at(
+            "map ids of",
+            &path,
+            idmap::map(&mount, owner, account, proc),
+        )?;
     }
     Ok(mount)
 }

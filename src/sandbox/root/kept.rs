@@ -50,31 +50,42 @@ pub(super) fn place(keep: &Keep, login: &LoginName) -> PathBuf {
     }
 }
 
-/// What a login may take of the host yet, where that is bounded, or why it can't have what it keeps. Nothing is made
-/// or mounted.
-pub(crate) fn examine(keep: &Keep, login: &LoginName) -> Result<Option<Claim>, String> {
-    let sound = || {
-        let store = Store::open(&keep.directory)?;
-        store.of_one_sort(login, keep.extent)?;
-        match keep.extent {
-            Extent::Unlimited => Ok(None),
-            Extent::Within(volume) => volume::examine(&store, login, volume).map(Some),
+/// Why a login can't have what it keeps, with the mend.
+#[derive(Debug)]
+pub(crate) enum Unkept {
+    /// It has come to harm, which is nobody's affair but this login's.
+    Damaged(String),
+    /// It is not what the configuration makes of it.
+    Wrong(String),
+}
+
+impl From<RootError> for Unkept {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Damaged { .. } => Self::Damaged(error.to_string()),
+            other => Self::Wrong(other.to_string()),
         }
-    };
-    sound().map_err(|error: RootError| error.to_string())
+    }
+}
+
+/// What a login may take of the host yet, where that is bounded. Nothing is made or mounted.
+pub(crate) fn examine(keep: &Keep, login: &LoginName) -> Result<Option<Claim>, Unkept> {
+    let store = Store::open(&keep.directory)?;
+    store.of_one_sort(login, keep.extent)?;
+    match keep.extent {
+        Extent::Unlimited => Ok(None),
+        Extent::Within(volume) => Ok(Some(volume::examine(&store, login, volume)?)),
+    }
 }
 
 /// Makes what a login keeps as large as it may be now. It takes as long as a check of the whole file system.
-pub(crate) fn grow(keep: &Keep, login: &LoginName) -> Result<Growth, String> {
+pub(crate) fn grow(keep: &Keep, login: &LoginName) -> Result<Growth, Unkept> {
     let Extent::Within(volume) = keep.extent else {
         return Ok(Growth::None);
     };
-    let grown = || {
-        let store = Store::open(&keep.directory)?;
-        store.lock()?;
-        volume::grow(&store, login, volume)
-    };
-    grown().map_err(|error: RootError| error.to_string())
+    let store = Store::open(&keep.directory)?;
+    store.lock()?;
+    Ok(volume::grow(&store, login, volume)?)
 }
 
 pub(super) fn unsound<T>(path: &Path, problem: &'static str) -> Result<T, RootError> {

@@ -12,6 +12,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 
 use super::mounts::{self, Kind, LOCKED_DOWN, READ_ONLY, RootError, at};
 use super::source::{Found, Source, present, to_path};
+use super::written::Written;
 use crate::sandbox::blueprint::{Access, Account, Blueprint, is_private};
 use crate::sys::mount::Depth;
 
@@ -46,52 +47,107 @@ pub(super) struct Listing {
     pub(super) trees: Vec<Tree>,
 }
 
-/// A path that the source lacks gives nothing (`sandgate check` warns of it).
-pub(super) fn gather(source: &Source, blueprint: &Blueprint) -> Result<Listing, RootError> {
-    let denied = denied(source, &blueprint.denied)?;
-    let mut links = merged_usr_links(source)?;
-    let mut found: BTreeMap<PathBuf, (OwnedFd, Access)> = BTreeMap::new();
-    for entry in &blueprint.paths {
-        for path in expand(source, &entry.path)? {
-            let Some(Found { file, path: real }) = find(source, blueprint, &path)? else {
-                continue;
-            };
-            if is_private(&real) {
-                continue;
-            }
-            if real != path && !links.iter().any(|link| path.starts_with(&link.path)) {
-                links.push(Link {
-                    path,
-                    target: real.clone(),
-                });
-            }
-            let (_, access) = found.entry(real).or_insert((file, entry.access));
-            *access = entry.access.max(*access);
+impl Listing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.carved.is_empty() && self.links.is_empty() && self.trees.is_empty()
+    }
+
+    /// Takes out what lies in one of these directories.
+    pub(super) fn split_off(&mut self, directories: &[&str]) -> Self {
+        let within = |path: &PathBuf| directories.iter().any(|above| path.starts_with(above));
+        Self {
+            carved: self
+                .carved
+                .extract_if(.., |one| within(&one.path))
+                .collect(),
+            links: self.links.extract_if(.., |one| within(&one.path)).collect(),
+            trees: self.trees.extract_if(.., |one| within(&one.path)).collect(),
         }
     }
-    for path in ways(&found) {
-        // Sessions may have put a link there: it leads nowhere.
-        if let Some(way) = find(source, blueprint, &path)?.filter(|way| way.path == path) {
-            found.entry(path).or_insert((way.file, Access::ReadWrite));
+}
+
+/// What policy lists as it is found, of which nothing is made yet.
+pub(super) struct Plan {
+    pub(super) denied: BTreeSet<PathBuf>,
+    pub(super) links: Vec<Link>,
+    pub(super) found: BTreeMap<PathBuf, (OwnedFd, Access)>,
+}
+
+impl Plan {
+    /// A path that the source lacks gives nothing (`sandgate check` warns of it). Sandboxes of whatever kind may write
+    /// to what is listed as `written`.
+    pub(super) fn make<'a>(
+        source: &'a Source,
+        blueprint: &Blueprint,
+        written: impl Iterator<Item = &'a Path>,
+    ) -> Result<Self, RootError> {
+        let written = Written::new(source.root(), written);
+        let denied = denied(source, &blueprint.denied)?;
+        let mut links = merged_usr_links(source)?;
+        let mut found: BTreeMap<PathBuf, (OwnedFd, Access)> = BTreeMap::new();
+        for entry in &blueprint.paths {
+            for path in expand(source, &entry.path)? {
+                let way = at("resolve", &path, written.find(&path))?;
+                let Some(Found { file, path: real }) = way else {
+                    continue;
+                };
+                if is_private(&real) {
+                    continue;
+                }
+                if real != path && !links.iter().any(|link| path.starts_with(&link.path)) {
+                    links.push(Link {
+                        path,
+                        target: real.clone(),
+                    });
+                }
+                let (_, access) = found.entry(real).or_insert((file, entry.access));
+                *access = entry.access.max(*access);
+            }
         }
+        for path in ways(&found) {
+            // Sessions may have put a link there: it leads nowhere.
+            let way = at("resolve", &path, written.find(&path))?;
+            if let Some(way) = way.filter(|way| way.path == path) {
+                found.entry(path).or_insert((way.file, Access::ReadWrite));
+            }
+        }
+        Ok(Self {
+            denied,
+            links,
+            found,
+        })
     }
-    let mut carver = Carver {
-        denied,
-        listed: found.keys().cloned().collect(),
-        entries: 0,
-        listing: Listing::default(),
-    };
-    for link in links {
-        carver.link(link);
+
+    /// The directories that are carved, if they are there.
+    pub(super) fn carved(&self) -> BTreeSet<&Path> {
+        let ways = self.denied.iter().flat_map(|path| path.ancestors().skip(1));
+        ways.filter(|way| {
+            way.ancestors().any(|above| self.found.contains_key(above))
+                && !is_denied(&self.denied, way)
+        })
+        .collect()
     }
-    for (path, (file, access)) in found {
-        carver.show(&file, path, access)?;
+
+    /// Clones the trees.
+    pub(super) fn gather(self) -> Result<Listing, RootError> {
+        let mut carver = Carver {
+            denied: self.denied,
+            listed: self.found.keys().cloned().collect(),
+            entries: 0,
+            listing: Listing::default(),
+        };
+        for link in self.links {
+            carver.link(link);
+        }
+        for (path, (file, access)) in self.found {
+            carver.show(&file, path, access)?;
+        }
+        let mut listing = carver.listing;
+        listing
+            .trees
+            .sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(listing)
     }
-    let mut listing = carver.listing;
-    listing
-        .trees
-        .sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(listing)
 }
 
 /// The directories on the way from a tree that may be written to one in it that may not. Each becomes a mount
@@ -111,26 +167,6 @@ fn ways(found: &BTreeMap<PathBuf, (OwnedFd, Access)>) -> Vec<PathBuf> {
         .filter_map(|(path, _)| way(path))
         .flatten()
         .collect()
-}
-
-/// Follows links but where a tree that sandboxes write to has begun: one of theirs would say what the next
-/// one gets of the host.
-fn find(source: &Source, blueprint: &Blueprint, path: &Path) -> Result<Option<Found>, RootError> {
-    let writable = blueprint
-        .paths
-        .iter()
-        .filter(|listed| listed.access == Access::ReadWrite)
-        .filter_map(|listed| Some((&listed.path, path.strip_prefix(&listed.path).ok()?)))
-        .filter(|(_, rest)| !rest.as_os_str().is_empty())
-        .min_by_key(|(above, _)| above.components().count());
-    let found = match writable {
-        None => source.find(path),
-        Some((above, rest)) => match at("resolve", above, source.find(above))? {
-            Some(above) => above.below(rest),
-            None => Ok(None),
-        },
-    };
-    at("resolve", path, found)
 }
 
 /// `/` stands for everything at the top of the source but what a sandbox has of its own.
@@ -189,6 +225,10 @@ fn denied(source: &Source, written: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Roo
     Ok(all)
 }
 
+fn is_denied(denied: &BTreeSet<PathBuf>, path: &Path) -> bool {
+    denied.iter().any(|denied| path.starts_with(denied))
+}
+
 struct Carver {
     denied: BTreeSet<PathBuf>,
     /// Shown for themselves, with an access of their own.
@@ -199,7 +239,7 @@ struct Carver {
 
 impl Carver {
     fn is_denied(&self, path: &Path) -> bool {
-        self.denied.iter().any(|denied| path.starts_with(denied))
+        is_denied(&self.denied, path)
     }
 
     fn link(&mut self, link: Link) {

@@ -31,6 +31,9 @@ pub(in crate::sandbox) enum RootError {
     /// The mount guard: this is still the starting process's mount namespace.
     #[error("refusing to mount: the mount namespace is the host's")]
     HostNamespace,
+    /// The same for the namespace that others copy.
+    #[error("refusing to mount: the mount namespace is the mould's")]
+    MouldsNamespace,
     /// A step failed.
     #[error("{step} {}: {source}", path.display())]
     Step {
@@ -48,6 +51,14 @@ pub(in crate::sandbox) enum RootError {
         path: PathBuf,
         /// Why not, and the mend.
         problem: &'static str,
+    },
+    /// What one login keeps has come to harm.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// Its image.
+        path: PathBuf,
+        /// How it is seen, and the mend.
+        problem: String,
     },
 }
 

@@ -29,20 +29,27 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Lays `changes`, an empty directory in memory, or the login's own layer over the root filesystem.
+    /// Lays the login's own layer over the root filesystem or, where none is kept, `changes`, an empty directory in
+    /// memory.
     pub(super) fn over(
         root: &RootFilesystem,
         login: &LoginName,
-        changes: OwnedFd,
+        changes: Option<&OwnedFd>,
     ) -> Result<Self, RootError> {
         let directory = &root.directory;
         let lower = open(directory)?;
-        let (below, lasting) = match &root.changes {
-            None => (changes, Lasting::No),
+        let lasting = match (&root.changes, changes) {
             // No session ever sees it.
-            Some(keep) => (kept::mount(keep, login, |_| Ok(()))?, Lasting::Yes),
+            (Some(keep), _) => {
+                attach(&kept::mount(keep, login, |_| Ok(()))?)?;
+                Lasting::Yes
+            }
+            (None, Some(changes)) => {
+                attach(changes)?;
+                Lasting::No
+            }
+            (None, None) => return at("lay changes over", directory, Err(Errno::NOENT)),
         };
-        attach(&below)?;
         let (upper, work) = (layer("upper")?, layer("work")?);
         // The merged root has the upper's mode: overlayfs copies none from below.
         let stat = at("stat", directory, rustix::fs::fstat(&lower))?;
@@ -127,7 +134,8 @@ fn indexed(work: &OwnedFd) -> Result<(), RootError> {
     }
 }
 
-fn attach(mount: &OwnedFd) -> Result<(), RootError> {
+/// Mounts at `WORKPLACE`, on whatever is there.
+pub(super) fn attach(mount: &OwnedFd) -> Result<(), RootError> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     let moved = rustix::mount::move_mount(mount, "", CWD, WORKPLACE, flags);
     at("attach", WORKPLACE, moved)

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -17,19 +17,9 @@ pub(crate) struct Source {
 
 /// What a path leads to, and its name without links.
 pub(crate) struct Found {
-    pub(super) file: OwnedFd,
+    pub(in crate::sandbox) file: OwnedFd,
     /// Absolute, in the source.
     pub(crate) path: PathBuf,
-}
-
-impl Found {
-    /// Follows `rest` from here, through no link: whoever may write there could have put it.
-    pub(super) fn below(&self, rest: &Path) -> io::Result<Option<Self>> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let path = self.path.join(rest);
-        let file = present(open_by(&self.file, rest, resolve))?;
-        Ok(file.map(|file| Self { file, path }))
-    }
 }
 
 impl Source {
@@ -56,6 +46,10 @@ impl Source {
             // It was moved away, or removed, since it was opened.
             Err(_) => Ok(None),
         }
+    }
+
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
     /// The name without links of a path of which the end may be missing.

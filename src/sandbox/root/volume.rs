@@ -183,18 +183,21 @@ pub(super) fn grow(store: &Store, login: &LoginName, volume: Volume) -> Result<G
     let Some(image) = Image::find(store, &name)? else {
         return Ok(Growth::None);
     };
-    image.examine(volume.size)?;
+    image.examine_to_mend(volume.size)?;
     if !image.can_grow_to(volume.size)? {
         return Ok(Growth::None);
     }
     if at("look for", &image.path, device::find(&image.file))?.is_some() {
         return Ok(Growth::InUse);
     }
-    let checked = programs::run(Program::Check, store, &["-f", "-p", &name]);
-    at("check", &image.path, checked)?;
+    if let Err(e) = programs::run(Program::Check, store, &["-f", "-p", &name]) {
+        return image.damaged(format!("cannot be checked; run e2fsck -f on it: {e}"));
+    }
+    image.examine(volume.size)?;
     at("grow", &image.path, image.file.set_len(volume.size))?;
-    let grown = programs::run(Program::Resize, store, &[&name]);
-    at("grow", &image.path, grown)?;
+    if let Err(e) = programs::run(Program::Resize, store, &[&name]) {
+        return image.damaged(format!("cannot grow; run e2fsck -f on it: {e}"));
+    }
     Ok(Growth::Done)
 }
 

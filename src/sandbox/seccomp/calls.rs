@@ -151,6 +151,15 @@ pub(super) const NESTING: &[c_long] = &[
 /// Linux 4.8), so the traced gets around nothing.
 pub(super) const TRACING: &[c_long] = &[SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev];
 
+/// Sessions of shared sandboxes, which end each other's programs, too. Elsewhere these have conditions.
+pub(super) const SCHEDULING: &[c_long] = &[
+    SYS_sched_setaffinity,
+    SYS_sched_setscheduler,
+    SYS_sched_setattr,
+    SYS_setpriority,
+    SYS_ioprio_set,
+];
+
 /// The keeper, beside what sessions may: clone3(2) into a cgroup, and a fresh session keyring.
 pub(super) const KEEPER: &[c_long] = &[SYS_clone3, SYS_keyctl];
 
@@ -168,10 +177,9 @@ pub(super) const SESSION: &[c_long] = &[
     SYS_getpgid, SYS_setpgid, SYS_getsid, SYS_setsid, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list,
     SYS_futex, SYS_futex_waitv, FUTEX_WAKE, FUTEX_WAIT, FUTEX_REQUEUE, SYS_rseq, SYS_prctl,
     SYS_getrlimit, SYS_setrlimit, SYS_getrusage, SYS_times, SYS_pidfd_open, SYS_pidfd_send_signal,
-    SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam, SYS_sched_setparam,
-    SYS_sched_getscheduler, SYS_sched_setscheduler, SYS_sched_get_priority_max, SYS_sched_get_priority_min,
-    SYS_sched_rr_get_interval, SYS_sched_getattr, SYS_sched_setattr, SYS_getpriority, SYS_setpriority,
-    SYS_ioprio_get, SYS_ioprio_set, SYS_getcpu, SYS_capget, SYS_capset, SYS_seccomp,
+    SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_getparam, SYS_sched_setparam, SYS_sched_getscheduler,
+    SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_sched_rr_get_interval, SYS_sched_getattr,
+    SYS_getpriority, SYS_ioprio_get, SYS_getcpu, SYS_capget, SYS_capset, SYS_seccomp,
     SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self,
     // identity
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid, SYS_getgroups, SYS_setuid,

@@ -164,7 +164,7 @@ fn in_child<T: Serialize + DeserializeOwned>(
             sys::environment::wipe(proof, name);
         }
         // A child inherits its parent's lines, and is not to speak on them.
-        let said = sys::descriptors::close_all_but(writer.as_fd(), 3)
+        let said = sys::descriptors::close_all_but([writer.as_fd()], 3)
             .map_err(|error| error.to_string())
             .and_then(|()| body(parent));
         let written = postcard::to_allocvec(&said).map_err(io::Error::other);

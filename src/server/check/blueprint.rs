@@ -200,13 +200,7 @@ fn account(run_as: &RunAs) -> Result<Option<Account>, String> {
 
 /// A listed path that the host lacks gives nothing; so does a policy under which the shell can't be seen.
 pub(super) fn missing_paths(blueprint: &Blueprint) -> Result<Vec<String>, CheckError> {
-    let (login, root) = (&blueprint.login, blueprint.root.as_ref());
-    let root = root.map_or(Path::new("/"), |root| &root.directory);
-    let source = Source::open(root).map_err(|source| CheckError::Path {
-        key: "root",
-        path: root.to_owned(),
-        source,
-    })?;
+    let (login, source) = (&blueprint.login, source(blueprint)?);
     let missing = blueprint
         .paths
         .iter()
@@ -239,8 +233,19 @@ pub(super) fn missing_paths(blueprint: &Blueprint) -> Result<Vec<String>, CheckE
     Ok(missing.chain(no_shell).chain(no_sftp).collect())
 }
 
+/// Where its listed paths are taken from.
+pub(super) fn source(blueprint: &Blueprint) -> Result<Source, CheckError> {
+    let root = blueprint.root.as_ref();
+    let root = root.map_or(Path::new("/"), |root| &root.directory);
+    Source::open(root).map_err(|source| CheckError::Path {
+        key: "root",
+        path: root.to_owned(),
+        source,
+    })
+}
+
 /// The name without links of what is there.
-fn real_name(source: &Source, path: &Path) -> Option<PathBuf> {
+pub(super) fn real_name(source: &Source, path: &Path) -> Option<PathBuf> {
     source.find(path).ok().flatten().map(|found| found.path)
 }
 

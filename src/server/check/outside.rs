@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::CheckError;
+use super::blueprint::{real_name, source};
 use crate::config::Network;
 use crate::model::Kind;
-use crate::sandbox::{Blueprint, Given, Kernel};
+use crate::policy::{lies_in, require_fixed};
+use crate::sandbox::{Access, Blueprint, Given, Kernel};
 
 /// Below /proc/sys. The first two are the kernel's (Documentation/admin-guide/sysctl/user.rst), as are Yama's scopes
 /// (Documentation/admin-guide/LSM/Yama.rst); the third is Debian's, the fourth `AppArmor`'s.
@@ -41,6 +43,39 @@ pub(super) fn check(
     }
     let named = |warning| format!("login {kind}: {warning}");
     Ok(warnings.into_iter().map(named).collect())
+}
+
+/// Refuses what sessions could rename out of its place: they may mount, and their policy, `(file, text)`, or the
+/// definition has something held inside of what they write.
+pub(super) fn fixed(
+    kind: &Kind,
+    blueprint: &Blueprint,
+    policy: (&str, &str),
+) -> Result<(), CheckError> {
+    if !blueprint.allow.user_namespaces {
+        return Ok(());
+    }
+    let source = source(blueprint)?;
+    let real = |path: &Path| real_name(&source, path).unwrap_or_else(|| path.to_owned());
+    require_fixed(policy, real)?;
+    let held = blueprint.denied.iter().find_map(|denied| {
+        let above = blueprint.paths.iter().find(|listed| {
+            let within =
+                lies_in(denied, &listed.path) || lies_in(&real(denied), &real(&listed.path));
+            within && listed.access == Access::ReadWrite
+        });
+        Some((denied.display(), above?.path.display()))
+    });
+    match held {
+        Some((denied, above)) => Err(refusal(
+            kind,
+            "files.deny",
+            format!(
+                "{denied} lies in {above}, which may be written, and sessions with `allow: {{user_namespaces: true}}` can rename what it lies in; list {above} as read_only, or take the permission out"
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn refusal(kind: &Kind, key: &'static str, problem: String) -> CheckError {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use crate::config::{Allow, SecretCommand};
+use crate::config::{Allow, Scope, SecretCommand};
 use crate::model::{ProviderName, Secret, SecretKey};
 use crate::sandbox::{Account, Filter, RunningSecret, SeccompError, SecretProgram, Tree};
 use crate::sys::clone::SingleThreaded;
@@ -42,7 +42,7 @@ impl Commands {
     /// None yet.
     pub(super) fn new() -> Result<Self, SeccompError> {
         Ok(Self {
-            filter: Filter::session(Allow::default())?,
+            filter: Filter::session(Allow::default(), Scope::Connection)?,
             all: BTreeMap::new(),
             started: 0,
             emptying: Vec::new(),

@@ -1,6 +1,6 @@
-//! What ended sessions left running, and whose it is.
+//! What ended sessions left running, and whose it is; what failed ones leave.
 
-use super::{Phase, Session, Sessions};
+use super::{Phase, Sandbox, Session, Sessions};
 use crate::model::{SandboxId, SessionId};
 use crate::sandbox::monitor::Context;
 
@@ -11,6 +11,19 @@ pub(super) struct Left {
     pub(super) session: SessionId,
     /// From the daemon's directory.
     pub(super) group: String,
+}
+
+/// The name of a session's cgroup in its sandbox's.
+pub(super) fn name(session: SessionId) -> String {
+    format!("n{session}")
+}
+
+/// Removes the cgroup of a session that came to nothing, if it came to a cgroup.
+pub(super) fn discard(context: &Context, place: &Sandbox, session: SessionId) {
+    let path = format!("{}/{}", place.group().path(), name(session));
+    if let Err(error) = context.tree.remove(&path) {
+        tracing::warn!(%session, %error, "its cgroup stays until its sandbox ends");
+    }
 }
 
 impl Sessions {

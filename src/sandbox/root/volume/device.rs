@@ -1,9 +1,12 @@
 //! The one block device that shows an image, found or made.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -68,7 +71,17 @@ pub(super) fn find(image: &File) -> io::Result<Option<Device>> {
             continue;
         }
         let path = format!("/dev/{name}");
-        let held = open(&path, OFlags::RDONLY)?;
+        let held = match open(&path, OFlags::RDONLY) {
+            Ok(held) => held,
+            // A container's /dev has some of them, and the host's others show what they show.
+            Err(e) if is_absent(&e) && is_elsewhere(&entry.path(), image, stat.nlink())? => {
+                continue;
+            }
+            Err(e) => {
+                let mend = "it may show this image: give the container its node, or losetup -d it";
+                return Err(io::Error::new(e.kind(), format!("{path}: {e}: {mend}")));
+            }
+        };
         let Some(shown) = loop_device::backing(held.as_fd())? else {
             continue;
         };
@@ -82,6 +95,29 @@ pub(super) fn find(image: &File) -> io::Result<Option<Device>> {
         }
     }
     Ok(None)
+}
+
+/// No node, or one without a driver behind it, or one that this container is kept from.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENXIO | libc::EPERM | libc::EACCES)
+    )
+}
+
+/// Whether a device, by its directory in sysfs, shows a file of another name (loop/backing_file) than `image`, which has
+/// `links` of them.
+fn is_elsewhere(device: &Path, image: &File, links: u64) -> io::Result<bool> {
+    let shown = std::fs::read(device.join("loop/backing_file"))?;
+    let own = std::fs::read_link(format!("/proc/self/fd/{}", image.as_raw_fd()))?;
+    Ok(links == 1 && !is_called(&shown, own.file_name().unwrap_or_default()))
+}
+
+/// The kernel gives a path and a line's end; of what is removed, with a word after it.
+fn is_called(shown: &[u8], name: &OsStr) -> bool {
+    let shown = shown.strip_suffix(b"\n").unwrap_or(shown);
+    let shown = shown.strip_suffix(b" (deleted)").unwrap_or(shown);
+    shown.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
 }
 
 /// Why there is none to be had here, with the mend. Nothing is left of the question.
@@ -109,4 +145,19 @@ fn open(path: &str, access: OFlags) -> io::Result<OwnedFd> {
         access | OFlags::CLOEXEC,
         Mode::empty(),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_known_by_the_name_that_it_shows() {
+        let called = |shown: &str| is_called(shown.as_bytes(), OsStr::new("a.ext4"));
+        assert!(called("/srv/homes/a.ext4\n"));
+        assert!(called("/a.ext4 (deleted)\n"));
+        assert!(!called("/srv/homes/ba.ext4\n"));
+        assert!(!called("/srv/a.ext4/snap\n"));
+        assert!(!called(""));
+    }
 }

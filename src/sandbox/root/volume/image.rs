@@ -51,6 +51,18 @@ impl Image {
 
     /// Why it is none that may be mounted, where it may have so many bytes at most.
     pub(super) fn examine(&self, size: u64) -> Result<(), RootError> {
+        if self.sound(size)?.state & ERRORS != 0 {
+            return self.damaged("its file system has errors; run e2fsck -f on it");
+        }
+        Ok(())
+    }
+
+    /// The same but for errors that the kernel has found in its file system.
+    pub(super) fn examine_to_mend(&self, size: u64) -> Result<(), RootError> {
+        self.sound(size).map(drop)
+    }
+
+    fn sound(&self, size: u64) -> Result<Superblock, RootError> {
         let stat = at("stat", &self.path, self.file.metadata())?;
         if !stat.is_file() || stat.uid() != ours().uid || stat.mode() & 0o022 != 0 {
             let problem =
@@ -58,21 +70,13 @@ impl Image {
             return unsound(&self.path, problem);
         }
         let Some(superblock) = self.superblock()? else {
-            return unsound(
-                &self.path,
+            return self.damaged(
                 "is no file system of ext4; restore it, or move it away for a new one to be made",
             );
         };
         if superblock.bytes > stat.len() {
-            return unsound(
-                &self.path,
+            return self.damaged(
                 "is shorter than its file system; restore it, or move it away for a new one to be made",
-            );
-        }
-        if superblock.state & ERRORS != 0 {
-            return unsound(
-                &self.path,
-                "its file system has errors; run e2fsck -f on it",
             );
         }
         if superblock.bytes > size {
@@ -81,7 +85,15 @@ impl Image {
                 "is larger than `size`, and nothing is shrunk; write the size that it has, or shrink it (resize2fs(8), then truncate(1))",
             );
         }
-        Ok(())
+        Ok(superblock)
+    }
+
+    /// What has befallen it, and the mend.
+    pub(super) fn damaged<T>(&self, problem: impl Into<String>) -> Result<T, RootError> {
+        Err(RootError::Damaged {
+            path: self.path.clone(),
+            problem: problem.into(),
+        })
     }
 
     /// Whether its file system can have more of `size` bytes than it has.

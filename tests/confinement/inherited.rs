@@ -1,0 +1,90 @@
+//! What a daemon is started under, and what of it sandboxes have.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use super::support::{Daemon, Setup, World, run, wait_until};
+
+/// The daemon's command with more words before the server's.
+pub(super) fn behind(command: &Command, words: &[&str]) -> Command {
+    let server = env!("CARGO_BIN_EXE_sandgate");
+    let mut other = Command::new(command.get_program());
+    for argument in command.get_args() {
+        if argument == server {
+            other.args(words);
+        }
+        other.arg(argument);
+    }
+    if let Some(directory) = command.get_current_dir() {
+        other.current_dir(directory);
+    }
+    other.env_remove("RUST_LOG");
+    other
+}
+
+/// Whether this root may be spared: it takes CAP_SYS_RESOURCE, which containers seldom have.
+fn may_be_spared() -> bool {
+    let spared = ["-n", "-500", "--", "/bin/true"];
+    run(Command::new("/usr/bin/choom").args(spared), 20).code() == 0
+}
+
+#[test]
+fn what_spares_the_daemon_spares_no_session() {
+    let world = World::new();
+    // Who goes before others goes on doing so.
+    let (own, theirs) = if may_be_spared() {
+        ("-500", "0\n")
+    } else {
+        ("300", "300\n")
+    };
+    let words = ["/usr/bin/choom", "-n", own, "--"];
+    let daemon = Daemon::start_by(&world, &Setup::closed(), |command| behind(&command, &words));
+    let of = |pid: u32| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    let look = "cat /proc/self/oom_score_adj; echo -500 > /proc/self/oom_score_adj; \
+        cat /proc/self/oom_score_adj";
+    let master = daemon.ssh().master();
+    let said = master.ssh().run(look);
+    assert_eq!(said.out(), theirs.repeat(2), "{said}");
+    // The server of files is no program that was executed.
+    let (batch, score) = (world.dir.join("batch"), world.dir.join("score"));
+    fs::write(&batch, "get /proc/self/oom_score_adj score\n").unwrap();
+    let mut sftp = daemon.ssh().client("/usr/bin/sftp");
+    sftp.arg("-b").arg(&batch).arg("127.0.0.1");
+    run(sftp.current_dir(&world.dir), 20).expect_code(0);
+    assert_eq!(fs::read_to_string(score).unwrap(), theirs);
+    let processes = daemon.processes();
+    let mut inits = processes.iter().filter(|process| process.name == "sg-init");
+    let init = inits.next().expect("the master's");
+    assert_eq!(of(init.pid), theirs);
+    for pid in [daemon.id(), daemon.monitor(), daemon.gate()] {
+        assert_eq!(of(pid), format!("{own}\n"));
+    }
+}
+
+/// A host on which whoever wants to run something from memory has to say so, and is refused.
+#[test]
+fn a_host_that_seals_all_memory_files_is_served() {
+    let world = World::new();
+    let script = "echo 2 > /proc/sys/vm/memfd_noexec && exec \"$@\"";
+    let sealed = [
+        "/usr/bin/unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "/bin/sh",
+        "-c",
+        script,
+        "sh",
+    ];
+    let mut daemon = Daemon::start_by(&world, &Setup::closed(), |command| {
+        behind(&command, &sealed)
+    });
+    let said = daemon.ssh().run("cat /proc/sys/vm/memfd_noexec");
+    assert_eq!(said.out(), "2\n", "{said}");
+    // unshare(1) passes no signal on.
+    fs::write(world.cgroup.join("cgroup.kill"), "1").unwrap();
+    let ended = wait_until(Duration::from_secs(10), || daemon.has_ended());
+    assert!(ended, "it outlives its group");
+}

@@ -1,0 +1,210 @@
+//! What the kernel has too little of for the monitor, which strace(1) plays: what was asked for is refused or comes
+//! later, and whoever else is there goes on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::support::{Daemon, Setup, World, cgroups_below, run, signal, status, wait_until};
+
+/// strace on the monitor alone.
+struct Strace {
+    strace: Child,
+    log: PathBuf,
+}
+
+impl Strace {
+    /// Notes each `call`, and has it fail as `fault` says.
+    fn attach(daemon: &Daemon<'_>, call: &str, fault: Option<&str>) -> Self {
+        let (monitor, log) = (daemon.monitor(), daemon.world.dir.join("trace"));
+        let mut command = Command::new("/usr/bin/strace");
+        command.args(["-p", &monitor.to_string(), "-o"]);
+        command.arg(&log);
+        command.args(["-e", &format!("trace={call}"), "-e", "signal=none"]);
+        if let Some(fault) = fault {
+            command.args(["-e", &format!("inject={call}:{fault}")]);
+        }
+        let strace = command.stderr(Stdio::null()).spawn().expect("strace");
+        let attached = wait_until(Duration::from_secs(10), || {
+            status(monitor, "TracerPid").is_some_and(|tracer| tracer != "0")
+        });
+        assert!(attached, "strace does not attach");
+        Self { strace, log }
+    }
+
+    /// What was noted.
+    fn detach(mut self) -> String {
+        signal(self.strace.id(), Signal::SIGINT);
+        self.strace.wait().expect("strace");
+        fs::read_to_string(self.log).expect("its log")
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_to_the_gate_is_sent_later() {
+    let world = World::new();
+    // All share one sandbox: the order for a new one is sent, too, and who asked is refused where it can't be.
+    let setup = Setup {
+        login: "    sandbox: {scope: login}\n".to_owned(),
+        top: "pool: 0\n".to_owned(),
+        ..Setup::closed()
+    };
+    let mut daemon = Daemon::start(&world, &setup);
+    let holder = daemon.ssh().start("echo there; sleep 60");
+    holder.expect_output("there");
+    for error in ["ENOBUFS", "ENOMEM", "ETOOMANYREFS"] {
+        let strace = Strace::attach(&daemon, "sendmsg", Some(&format!("error={error}:when=1+2")));
+        for _ in 0..3 {
+            daemon.ssh().run("echo said").expect_code(0);
+        }
+        let log = strace.detach();
+        assert!(log.matches("(INJECTED)").count() >= 3, "{log}");
+        assert!(!daemon.has_ended(), "{error}: {}", daemon.stderr());
+    }
+    let said = daemon.stderr();
+    assert!(said.contains("the gate is told later"), "{said}");
+    drop(holder);
+}
+
+#[test]
+fn a_session_that_cannot_be_watched_is_refused_alone() {
+    let world = World::new();
+    // Nothing is made ahead that would be among the calls.
+    let setup = Setup {
+        top: "pool: 0\nblanks: 0\n".to_owned(),
+        ..Setup::closed()
+    };
+    let mut daemon = Daemon::start(&world, &setup);
+    let master = daemon.ssh().master();
+    master.ssh().run("true").expect_code(0);
+    let neighbour = master.ssh().start("echo there; sleep 60");
+    neighbour.expect_output("there");
+    // Which of its calls add: what is taken off again is always there.
+    let strace = Strace::attach(&daemon, "epoll_ctl", None);
+    master.ssh().run("true").expect_code(0);
+    let log = strace.detach();
+    let additions = log.lines().enumerate();
+    let additions: Vec<_> = additions
+        .filter(|(_, line)| line.contains("EPOLL_CTL_ADD"))
+        .map(|(before, _)| before + 1)
+        .collect();
+    assert!(additions.len() >= 2, "{log}");
+    for nth in additions {
+        for error in ["ENOSPC", "ENOMEM"] {
+            let fault = format!("error={error}:when={nth}");
+            let strace = Strace::attach(&daemon, "epoll_ctl", Some(&fault));
+            let refused = master.ssh().run("sleep 4242");
+            let log = strace.detach();
+            assert!(log.contains("(INJECTED)"), "{log}");
+            assert_ne!(refused.code(), 0, "{refused}");
+            assert!(!daemon.has_ended(), "{fault}: {}", daemon.stderr());
+            master.ssh().run("true").expect_code(0);
+        }
+    }
+    // Neither their processes nor their groups stay: the neighbour's is there, and that of the last one.
+    let of_sessions = || {
+        let groups = cgroups_below(&world.cgroup);
+        let names = groups
+            .iter()
+            .filter_map(|group| group.file_name()?.to_str());
+        names.filter(|name| name.starts_with('n')).count()
+    };
+    assert!(wait_until(Duration::from_secs(5), || of_sessions() <= 2));
+    let asleep = daemon.session_processes();
+    let asleep = asleep.iter().filter(|process| process.name == "sleep");
+    assert_eq!(asleep.count(), 1, "{:?}", daemon.session_processes());
+    assert!(daemon.stderr().contains("cannot start a session"));
+    drop(neighbour);
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_watched_is_refused_alone() {
+    let world = World::new();
+    let setup = Setup {
+        top: "pool: 0\nblanks: 0\n".to_owned(),
+        ..Setup::closed()
+    };
+    let mut daemon = Daemon::start(&world, &setup);
+    let neighbour = daemon.ssh().master();
+    neighbour.ssh().run("true").expect_code(0);
+    let alone = |daemon: &Daemon<'_>| {
+        let alone = wait_until(Duration::from_secs(5), || {
+            let processes = daemon.processes();
+            let inits = processes.iter().filter(|process| process.name == "sg-init");
+            inits.count() == 1
+        });
+        assert!(alone, "{:?}", daemon.processes());
+    };
+    alone(&daemon);
+    let strace = Strace::attach(&daemon, "epoll_ctl", None);
+    daemon.ssh().run("true").expect_code(0);
+    let log = strace.detach();
+    // The sandbox's come before the session's.
+    let additions = log.lines().enumerate();
+    let additions: Vec<_> = additions
+        .filter(|(_, line)| line.contains("EPOLL_CTL_ADD"))
+        .map(|(before, _)| before + 1)
+        .collect();
+    assert!(additions.len() >= 4, "{log}");
+    for nth in additions {
+        alone(&daemon);
+        let fault = format!("error=ENOSPC:when={nth}");
+        let strace = Strace::attach(&daemon, "epoll_ctl", Some(&fault));
+        let refused = daemon.ssh().run("true");
+        let log = strace.detach();
+        assert!(log.contains("(INJECTED)"), "{log}");
+        assert_ne!(refused.code(), 0, "{refused}");
+        assert!(!daemon.has_ended(), "{fault}: {}", daemon.stderr());
+        neighbour.ssh().run("true").expect_code(0);
+    }
+    alone(&daemon);
+    daemon.ssh().run("true").expect_code(0);
+    assert!(daemon.stderr().contains("cannot make a sandbox: "));
+}
+
+/// A forwarded socket's child.
+#[test]
+fn an_errand_that_cannot_be_watched_is_refused_alone() {
+    let world = World::new();
+    let setup = Setup {
+        top: "pool: 0\nblanks: 0\n".to_owned(),
+        ..Setup::closed()
+    };
+    let mut daemon = Daemon::start(&world, &setup);
+    let master = daemon.ssh().master();
+    let listen = "exec /usr/bin/python3 -I -c '
+import socket
+s = socket.socket(socket.AF_UNIX); s.bind(\"/tmp/there\"); s.listen()
+print(\"listens\", flush=True)
+while True:
+    c, _ = s.accept(); c.sendall(b\"hello\\n\"); c.close()'";
+    let listening = master.ssh().start(listen);
+    listening.expect_output("listens");
+    let ask = || {
+        let local = world.dir.join("local");
+        drop(fs::remove_file(&local));
+        let forward = format!("{}:/tmp/there", local.display());
+        let control = |verb: &str| {
+            let line = master.ssh().option("-O").option(verb).option("-L");
+            run(&mut line.option(&*forward).command(), 20).expect_code(0);
+        };
+        control("forward");
+        let mut socat = Command::new("/usr/bin/socat");
+        socat.args(["-u", &format!("UNIX-CONNECT:{}", local.display()), "-"]);
+        let said = run(&mut socat, 20).out();
+        control("cancel");
+        said
+    };
+    assert_eq!(ask(), "hello\n");
+    let strace = Strace::attach(&daemon, "epoll_ctl", Some("error=ENOSPC:when=1"));
+    let refused = ask();
+    let log = strace.detach();
+    assert!(log.contains("ENOSPC") && log.contains("ADD"), "{log}");
+    assert_eq!(refused, "");
+    assert!(!daemon.has_ended(), "{}", daemon.stderr());
+    assert_eq!(ask(), "hello\n");
+    drop(listening);
+}
