@@ -1,10 +1,11 @@
 //! What the kernel has too little of for the monitor, which strace(1) plays: what was asked for is refused or comes
 //! later, and whoever else is there goes on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -17,9 +18,19 @@ struct Strace {
 }
 
 impl Strace {
-    /// Notes each `call`, and has it fail as `fault` says.
+    /// Notes each `call`, and has it fail as `fault` says. What the monitor still does about earlier sessions is not
+    /// counted: it no longer forgets any.
     fn attach(daemon: &Daemon<'_>, call: &str, fault: Option<&str>) -> Self {
         let (monitor, log) = (daemon.monitor(), daemon.world.dir.join("trace"));
+        let (mut before, mut since) = (BTreeSet::new(), Instant::now());
+        let rests = wait_until(Duration::from_secs(10), || {
+            let now = watched(monitor);
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            since.elapsed() > Duration::from_millis(150)
+        });
+        assert!(rests, "the monitor is never at rest: {before:?}");
         let mut command = Command::new("/usr/bin/strace");
         command.args(["-p", &monitor.to_string(), "-o"]);
         command.arg(&log);
@@ -41,6 +52,14 @@ impl Strace {
         self.strace.wait().expect("strace");
         fs::read_to_string(self.log).expect("its log")
     }
+}
+
+/// What a process waits for by epoll(7), a line for each (proc_pid_fdinfo(5)).
+fn watched(pid: u32) -> BTreeSet<String> {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let files = files.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
+    let lines = files.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter(|line| line.starts_with("tfd:")).collect()
 }
 
 #[test]
@@ -100,7 +119,7 @@ fn a_session_that_cannot_be_watched_is_refused_alone() {
             let log = strace.detach();
             assert!(log.contains("(INJECTED)"), "{log}");
             assert_ne!(refused.code(), 0, "{refused}");
-            assert!(!daemon.has_ended(), "{fault}: {}", daemon.stderr());
+            assert!(!daemon.has_ended(), "{log}{}", daemon.stderr());
             master.ssh().run("true").expect_code(0);
         }
     }
@@ -157,7 +176,7 @@ fn a_sandbox_that_cannot_be_watched_is_refused_alone() {
         let log = strace.detach();
         assert!(log.contains("(INJECTED)"), "{log}");
         assert_ne!(refused.code(), 0, "{refused}");
-        assert!(!daemon.has_ended(), "{fault}: {}", daemon.stderr());
+        assert!(!daemon.has_ended(), "{log}{}", daemon.stderr());
         neighbour.ssh().run("true").expect_code(0);
     }
     alone(&daemon);

@@ -119,9 +119,15 @@ impl Session {
         let who = who.lines().next().filter(|_| !alone).unwrap_or("0");
         drop(self.stdin.write_all(format!("{who}\n").as_bytes()));
         drop(self.stdin);
-        wait_until(Duration::from_secs(30), || {
+        let told = wait_until(Duration::from_secs(30), || {
             self.client.output().contains("told") || self.client.has_ended()
         });
+        assert!(
+            told,
+            "it goes on without a word: {}{}",
+            self.client.output(),
+            self.client.errors()
+        );
         // The connection stays for as long as it is shared.
         neighbour.finish();
         let end = self.client.finish();
