@@ -302,9 +302,11 @@ fn follow(
         Ok(host) => {
             host.gateway.bind(bindings(&host.config));
             host.monitor.renew_pools(pools(&host.config));
-            tracing::info!(generation = next.0, "configuration reloaded");
+            // It holds before it is said that it does.
+            let host = Arc::new(host);
+            hosts.send_replace(Arc::clone(&host));
             write_down(&host.trail, next, None);
-            hosts.send_replace(Arc::new(host));
+            tracing::info!(generation = next.0, "configuration reloaded");
             next
         }
         Err(reason) => {

@@ -1,5 +1,6 @@
 //! From a program to the client: at the client's pace, and nothing lost at the end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -19,6 +20,10 @@ use crate::sandbox::Exit;
 
 /// The most bytes that are read at once: what a pipe holds (pipe(7)).
 const PIECE: usize = 64 * 1024;
+
+/// What a terminal holds at the most: its line discipline's 4 KiB and what waits before that (the kernel's
+/// drivers/tty/tty_buffer.c, `TTYB_DEFAULT_MEM_LIMIT`).
+const HELD: usize = 64 * 1024 + 4096;
 
 /// How long the output may rest, after its program's end, before it counts as over.
 const QUIET: Duration = Duration::from_millis(100);
@@ -57,15 +62,36 @@ impl Outlet<'_> {
         bytes
     }
 
-    /// How many bytes are there to be read now.
-    fn waiting(&self) -> usize {
+    /// All that is there to be read now, by the kernel's answer to read(2) and not by what the reactor has heard: of what
+    /// is written to a terminal it hears once a thread of the kernel has carried that over, which read(2) itself does.
+    fn drain(&mut self) -> Bytes {
         let waiting = match self {
             Self::Pipe(pipe) => ioctl_fionread(pipe),
-            Self::Terminal(master) => ioctl_fionread(master.get_ref()),
-            Self::Ended => Ok(0),
+            Self::Terminal(_) => Ok(0),
+            Self::Ended => return Bytes::new(),
         };
-        // Without the number, QUIET alone decides.
-        waiting.map_or(0, |waiting| usize::try_from(waiting).unwrap_or(usize::MAX))
+        // A program may have made its pipe larger, or smaller (F_SETPIPE_SZ).
+        let waiting = waiting.map_or(0, |waiting| usize::try_from(waiting).unwrap_or(usize::MAX));
+        let most = waiting.max(HELD);
+        let mut bytes = Vec::new();
+        while bytes.len() < most {
+            bytes.reserve(PIECE);
+            let read = match self {
+                Self::Pipe(pipe) => rustix::io::read(pipe, spare_capacity(&mut bytes)),
+                Self::Terminal(master) => read_master(master.get_ref(), &mut bytes),
+                Self::Ended => break,
+            };
+            match read {
+                Ok(0) => *self = Self::Ended,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read a program's output");
+                    *self = Self::Ended;
+                }
+            }
+        }
+        bytes.into()
     }
 }
 
@@ -81,20 +107,29 @@ async fn read_pipe(pipe: &pipe::Receiver) -> io::Result<Bytes> {
     }
 }
 
-/// EIO is the end: no slave is open (pty(7)).
 async fn read_terminal(master: &AsyncFd<OwnedFd>) -> io::Result<Bytes> {
     loop {
         let mut ready = master.readable().await?;
         let mut bytes = Vec::with_capacity(PIECE);
-        match ready.try_io(|master| Ok(rustix::io::read(master, spare_capacity(&mut bytes))?)) {
+        match ready.try_io(|master| Ok(read_master(master.get_ref(), &mut bytes)?)) {
             Ok(Ok(_)) => return Ok(bytes.into()),
-            Ok(Err(error)) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
-                return Ok(Bytes::new());
-            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(Err(error)) => return Err(error),
             Err(_would_block) => {}
         }
+    }
+}
+
+/// No bytes are the end. EIO says that no slave is open any more (pty(7)); one that wrote its last between the kernel's look
+/// at the bytes and at that is heard by asking again.
+fn read_master(master: &OwnedFd, bytes: &mut Vec<u8>) -> Result<usize, Errno> {
+    match rustix::io::read(master, spare_capacity(bytes)) {
+        Err(Errno::IO) => {}
+        read => return read,
+    }
+    match rustix::io::read(master, spare_capacity(bytes)) {
+        Err(Errno::IO) => Ok(0),
+        read => read,
     }
 }
 
@@ -185,41 +220,38 @@ async fn send(client: &ChannelWriteHalf<Msg>, piece: Piece) -> Result<(), russh:
 }
 
 /// The output after its program's end. Others may hold the pipes and write on for ever, so the end of
-/// the streams cannot be waited for. What the pipes held at the program's end is its own and is never
+/// the streams cannot be waited for. What was written before the program's end is its own and is never
 /// cut; what comes later counts while it comes soon.
 struct Rest<'a> {
     output: Output<'a>,
-    owed: usize,
+    held: VecDeque<Piece>,
     until: Instant,
 }
 
 impl<'a> Rest<'a> {
-    fn new(output: Output<'a>) -> Self {
-        let owed = output
-            .stdout
-            .waiting()
-            .saturating_add(output.stderr.waiting());
+    fn new(mut output: Output<'a>) -> Self {
+        let held = [
+            Piece::Stdout(output.stdout.drain()),
+            Piece::Stderr(output.stderr.drain()),
+        ];
         Self {
             output,
-            owed,
+            held: held.into_iter().filter(|piece| piece.len() > 0).collect(),
             until: Instant::now() + LINGER,
         }
     }
 
     async fn next(&mut self) -> Option<Piece> {
+        if let Some(piece) = self.held.pop_front() {
+            return Some(piece);
+        }
         let left = self.until.saturating_duration_since(Instant::now());
-        let patience = if self.owed > 0 {
-            QUIET
-        } else {
-            QUIET.min(left)
-        };
+        let patience = QUIET.min(left);
         if patience.is_zero() {
             return None;
         }
         // At the timeout the streams are quiet: pieces that are there come first.
-        let piece = timeout(patience, self.output.next()).await.ok().flatten()?;
-        self.owed = self.owed.saturating_sub(piece.len());
-        Some(piece)
+        timeout(patience, self.output.next()).await.ok().flatten()
     }
 }
 

@@ -99,22 +99,43 @@ async fn a_slow_client_gets_all_that_was_owed() {
     drop((out, err));
 }
 
-#[tokio::test]
-async fn a_terminal_ends_when_its_last_slave_closes() {
-    let master =
-        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
-            .unwrap();
+fn terminal() -> (AsyncFd<OwnedFd>, OwnedFd) {
+    use rustix::pty::OpenptFlags;
+    let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     rustix::pty::unlockpt(&master).unwrap();
     let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
-    let slave = rustix::fs::open(
-        name,
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
-        rustix::fs::Mode::empty(),
-    )
-    .unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let slave = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
     rustix::io::ioctl_fionbio(&master, true).unwrap();
-    #[expect(deprecated, reason = "its successor is unsafe, and only sys may be")]
-    let master = AsyncFd::new(master).unwrap();
+    (crate::sys::reactor::register(master).unwrap(), slave)
+}
+
+/// A thread of the kernel's carries over what is written to a terminal. On a busy machine that takes its time: more than
+/// `QUIET` was seen.
+#[test]
+fn what_a_terminal_holds_is_delivered_before_anybody_has_told_of_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let (master, slave) = runtime.block_on(async { terminal() });
+    let end = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|scope| {
+        for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| while Instant::now() < end {});
+        }
+        while Instant::now() < end {
+            let output = Output::new(Outlet::Terminal(&master), Outlet::Ended);
+            rustix::io::write(&slave, b"last words").unwrap();
+            let mut rest = Rest::new(output);
+            rest.until = Instant::now();
+            let (all, _) = runtime.block_on(collect(&mut rest));
+            assert_eq!(all, b"last words");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_terminal_ends_when_its_last_slave_closes() {
+    let (master, slave) = terminal();
     let mut output = Output::new(Outlet::Terminal(&master), Outlet::Ended);
     rustix::io::write(&slave, b"hello").unwrap();
     assert_eq!(

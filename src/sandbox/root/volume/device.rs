@@ -108,7 +108,11 @@ fn is_absent(error: &io::Error) -> bool {
 /// Whether a device, by its directory in sysfs, shows a file of another name (loop/backing_file) than `image`, which has
 /// `links` of them.
 fn is_elsewhere(device: &Path, image: &File, links: u64) -> io::Result<bool> {
-    let shown = std::fs::read(device.join("loop/backing_file"))?;
+    let shown = match std::fs::read(device.join("loop/backing_file")) {
+        // Taken down since it was looked at: it shows nothing any more.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(true),
+        shown => shown?,
+    };
     let own = std::fs::read_link(format!("/proc/self/fd/{}", image.as_raw_fd()))?;
     Ok(links == 1 && !is_called(&shown, own.file_name().unwrap_or_default()))
 }
