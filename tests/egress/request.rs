@@ -154,8 +154,12 @@ fn a_request_dripped_byte_by_byte_holds_up_nobody() {
     let world = World::new();
     let daemon = Daemon::start(&world, &any_binary());
     let master = daemon.ssh().master();
-    let drip = "exec 3<>/dev/tcp/127.0.0.1/3128; while printf G >&3; do sleep 0.2; done";
-    let _drips: Vec<_> = (0..20).map(|_| master.ssh().start(drip)).collect();
+    let drip = "exec 3<>/dev/tcp/127.0.0.1/3128; echo up; while printf G >&3; do sleep 0.2; done";
+    let drips: Vec<_> = (0..20).map(|_| master.ssh().start(drip)).collect();
+    // Those that start would hold up anybody.
+    for drip in &drips {
+        drip.expect_output("up");
+    }
     let session = master
         .ssh()
         .run("curl -sS --max-time 5 http://allowed.example/")

@@ -42,7 +42,7 @@ async def signals(connection):
     shell = await connection.create_process(term_type="xterm", term_size=(80, 24))
     shell.stdin.write("trap 'echo shell-hit' INT; echo re''ady; sleep 20\n")
     await read_until(shell.stdout, "ready")
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
     shell.send_signal("INT")
     shell.stdin.write("echo al''ive\n")
     await read_until(shell.stdout, "alive", 8)

@@ -80,4 +80,4 @@ async def main(key, agent):
         print(json.dumps(dict(zip(kinds, seconds))))
 
 
-asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 40))
+asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 70))

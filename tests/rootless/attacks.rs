@@ -205,8 +205,8 @@ impl Drop for Tree {
     }
 }
 
-/// Connects to the daemon's own socket and waits for a second: hung up on, or heard.
-const CALL: &str = "import socket, sys\ns = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\ns.connect(sys.argv[1])\ns.settimeout(1)\ntry:\n    print('hung up' if s.recv(1) == b'' else 'told')\nexcept TimeoutError:\n    print('heard')";
+/// Connects to the daemon's own socket and waits for so many seconds: hung up on, or heard.
+const CALL: &str = "import socket, sys\ns = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\ns.connect(sys.argv[1])\ns.settimeout(int(sys.argv[2]))\ntry:\n    print('hung up' if s.recv(1) == b'' else 'told')\nexcept TimeoutError:\n    print('heard')";
 
 /// Policy may show the daemon's socket by mistake: its own id alone does not open it to a session.
 #[test]
@@ -223,7 +223,7 @@ fn sessions_ask_the_daemon_nothing_whatever_their_id() {
         let daemon = Daemon::start_by(&world, &setup, |command| {
             by_user(&world, &command, ids, ":")
         });
-        let line = format!("/usr/bin/python3 -I - {}", socket.display());
+        let line = format!("/usr/bin/python3 -I - {} 10", socket.display());
         let inside = daemon.ssh().input(CALL).run(&line);
         let refused = match ids {
             // By the mode: it is somebody else's.
@@ -247,6 +247,7 @@ fn sessions_ask_the_daemon_nothing_whatever_their_id() {
             "-c",
             CALL,
             socket.to_str().unwrap(),
+            "1",
         ];
         let heard = run(&mut outside(&world, &words), 20).expect_code(0);
         assert_eq!(heard.out(), "heard\n", "{heard}");

@@ -283,12 +283,14 @@ fn sandboxes_of_a_user_with_subordinate_ids_have_ids_of_their_own() {
     for session in &sessions {
         session.expect_output("up");
     }
-    let sleeping: Vec<_> = daemon
-        .processes()
-        .into_iter()
-        .filter(|process| process.name == "sleep")
-        .collect();
-    assert_eq!(sleeping.len(), 2, "{sleeping:?}");
+    let mut sleeping = Vec::new();
+    // The shell says its word before it is the other program.
+    let both = wait_until(Duration::from_secs(5), || {
+        sleeping = daemon.processes();
+        sleeping.retain(|process| process.name == "sleep");
+        sleeping.len() == 2
+    });
+    assert!(both, "{sleeping:?}");
     let own = [world.first_uid, uid_of(daemon.gate())];
     assert_ne!(sleeping[0].uid, sleeping[1].uid);
     assert!(sleeping.iter().all(|process| !own.contains(&process.uid)));

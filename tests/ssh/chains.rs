@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::keyring::{admitted, authorize, has_terminal, is_ours, key, public};
 use super::reload::hang_up;
-use super::support::{Daemon, Event, Finished, Setup, Ssh, World, run, sandgate, venv};
+use super::support::{Daemon, Event, Finished, Setup, Ssh, World, run, sandgate, venv, wait_until};
 
 const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 
@@ -94,11 +94,16 @@ fn refused(daemon: &Daemon<'_>, ssh: Ssh, left: &str, reason: &str) -> Finished 
     if !is_ours() {
         return finished;
     }
-    let mut events = daemon.audit().split_off(before);
-    // A reload that has just been logged may stand in the trail a moment later.
-    events.retain(|e| e.text("/kind") == "login");
     let denied = |e: &Event| e.verdict() == "deny" && e.text("/reason").contains(reason);
-    assert!(events.iter().any(denied), "no {reason:?} in {events:?}");
+    let mut events = Vec::new();
+    // What was not enough is known when the client gives up, and the gate may learn of that after the client's end.
+    let told = wait_until(Duration::from_secs(5), || {
+        events = daemon.audit().split_off(before);
+        // A reload that has just been logged may stand in the trail a moment later.
+        events.retain(|e| e.text("/kind") == "login");
+        events.iter().any(denied)
+    });
+    assert!(told, "no {reason:?} in {events:?}");
     assert!(events.iter().all(|e| e.verdict() == "deny"), "{events:?}");
     finished
 }

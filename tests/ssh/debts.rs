@@ -28,7 +28,7 @@ fn scenario(daemon: &Daemon<'_>, words: &[&str], seconds: u64) -> Running {
 
 /// Runs on until the scenario says `word` and waits.
 fn reached(running: &mut Running, word: &str) {
-    let there = wait_until(Duration::from_secs(200), || {
+    let there = wait_until(Duration::from_secs(600), || {
         assert!(!running.has_ended(), "ended before {word:?}");
         running.output().contains(word)
     });
@@ -39,7 +39,7 @@ fn reached(running: &mut Running, word: &str) {
 fn thousands_of_commands_on_one_connection_leave_nothing_in_the_gate() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
-    let mut running = scenario(&daemon, &["many-channels", "500", "5000"], 300);
+    let mut running = scenario(&daemon, &["many-channels", "500", "5000"], 900);
     let mut input = running.take_stdin();
     let [before, after] = ["warm", "done"].map(|word| {
         reached(&mut running, word);
@@ -234,14 +234,14 @@ fn two_hundred_connections_that_vanish_leave_nothing() {
         },
     );
     let before = daemon.processes().len();
-    let mut running = scenario(&daemon, &["hold", "200"], 200);
+    let mut running = scenario(&daemon, &["hold", "200"], 900);
     reached(&mut running, "held");
     let there = daemon.session_processes();
     assert!(there.len() >= 200, "{} processes", there.len());
     running.kill();
     let login = daemon.ssh().run("echo new").expect_code(0);
     assert_eq!(login.out(), "new\n");
-    assert!(login.took < Duration::from_secs(5), "{login}");
+    assert!(login.took < Duration::from_secs(15), "{login}");
     let gone = wait_until(Duration::from_secs(10), || {
         daemon.session_processes().is_empty() && daemon.processes().len() <= before + 1
     });
@@ -267,7 +267,7 @@ fn a_session_that_is_closed_with_its_windows_exhausted_ends() {
         flood.kill();
         master.control("check").expect_code(0);
         let mut left = Vec::new();
-        let gone = wait_until(Duration::from_secs(3), || {
+        let gone = wait_until(Duration::from_secs(10), || {
             left = daemon.session_processes();
             left.retain(|process| process.name == "cat");
             left.is_empty()

@@ -16,21 +16,23 @@ fn draining(seconds: u64) -> Setup {
 #[test]
 fn sessions_finish_and_nobody_new_gets_in() {
     let world = World::new();
-    let mut daemon = Daemon::start(&world, &draining(20));
+    let mut daemon = Daemon::start(&world, &draining(120));
     let master = daemon.ssh().master();
     let working = daemon
         .ssh()
-        .start("echo up; sleep 2; head -c 20000000 /dev/zero; exit 7");
+        .seconds(60)
+        .start("echo up; sleep 10; head -c 20000000 /dev/zero; exit 7");
     let terminal = daemon
         .ssh()
+        .seconds(60)
         .option("-tt")
-        .start("echo up; sleep 2; echo finished");
+        .start("echo up; sleep 10; echo finished");
     for session in [&working, &terminal] {
         session.expect_output("up");
     }
     let begun = Instant::now();
     signal(daemon.id(), Signal::SIGTERM);
-    let unused = wait_until(Duration::from_secs(2), || {
+    let unused = wait_until(Duration::from_secs(6), || {
         master.control("check").code() != 0
     });
     assert!(unused, "a connection without sessions stays");
@@ -44,9 +46,9 @@ fn sessions_finish_and_nobody_new_gets_in() {
         said.contains("shutting down") && said.contains("finished"),
         "{said}"
     );
-    let ended = wait_until(Duration::from_secs(3), || daemon.has_ended());
+    let ended = wait_until(Duration::from_secs(9), || daemon.has_ended());
     assert!(ended, "it waits although nobody is there");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     assert!(daemon.processes().is_empty(), "{:?}", daemon.processes());
 }
 
@@ -60,8 +62,8 @@ fn the_time_is_bounded() {
     signal(daemon.id(), Signal::SIGTERM);
     assert_eq!(session.finish().code(), 255);
     let took = begun.elapsed().as_secs_f64();
-    assert!((1.5..5.0).contains(&took), "ended after {took} s");
-    let ended = wait_until(Duration::from_secs(3), || daemon.has_ended());
+    assert!((1.5..15.0).contains(&took), "ended after {took} s");
+    let ended = wait_until(Duration::from_secs(9), || daemon.has_ended());
     assert!(ended && daemon.processes().is_empty());
 }
 
@@ -81,7 +83,7 @@ fn a_second_sigterm_and_a_sigint_end_it_at_once() {
             assert!(!daemon.has_ended(), "it does not drain");
             signal(daemon.id(), signals[1]);
         }
-        let ended = wait_until(Duration::from_secs(4), || daemon.has_ended());
+        let ended = wait_until(Duration::from_secs(12), || daemon.has_ended());
         assert!(ended, "{signals:?}");
         assert_eq!(session.finish().code(), 255);
         assert!(daemon.processes().is_empty());

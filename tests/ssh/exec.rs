@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::support::{Daemon, Finished, Master, Setup, World};
 
@@ -108,7 +108,7 @@ fn a_background_process_that_holds_the_pipe_does_not_hang_the_channel() {
         .run("sleep 300 & echo started; exit 5")
         .expect_code(5);
     assert_eq!(session.out(), "started\n");
-    assert!(session.took < Duration::from_secs(5), "{session}");
+    assert!(session.took < Duration::from_secs(15), "{session}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn one_big_run(daemon: &Daemon<'_>, master: &Master, n: u32) -> Finished {
 fn two_hundred_runs_of_five_megabytes_lose_no_byte_and_no_status() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
-    let (next, started) = (AtomicU32::new(0), Instant::now());
+    let next = AtomicU32::new(0);
     let master = daemon.ssh().master();
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -181,8 +181,6 @@ fn two_hundred_runs_of_five_megabytes_lose_no_byte_and_no_status() {
             });
         }
     });
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(180), "{took:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::support::{
 pub(super) fn sftp(master: &Master, here: &Path, batch: impl AsRef<[u8]>) -> Finished {
     let mut command = master.ssh().client("/usr/bin/sftp");
     command.args(["-b", "-", "127.0.0.1"]).current_dir(here);
-    run_with_input(&mut command, batch.as_ref().to_vec(), 300)
+    run_with_input(&mut command, batch.as_ref().to_vec(), 900)
 }
 
 /// `scp ARGUMENTS`; the host is `h:`.
@@ -371,7 +371,7 @@ fn open_files(pid: u32) -> Vec<PathBuf> {
 
 #[track_caller]
 pub(super) fn nothing_serves(daemon: &Daemon<'_>) {
-    let gone = wait_until(Duration::from_secs(2), || servers(daemon).is_empty());
+    let gone = wait_until(Duration::from_secs(10), || servers(daemon).is_empty());
     assert!(gone, "left: {:?}", servers(daemon));
 }
 

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::support::{Daemon, Master, Running, Setup, World, pss_kib};
 
+/// Who waits for a channel that stands still waits for longer than this.
+const STALLED: Duration = Duration::from_secs(5);
+
 /// Runs `ssh` over the shared connection as a part of a local pipeline, where `"$@"` is the call.
 fn pipeline(master: &Master, remote: &str, local: &str) -> Running {
     let mut ssh = master.ssh().command();
@@ -46,7 +49,7 @@ fn a_stopped_reader_and_a_stopped_stdin_disturb_nobody() {
     let mut reader = pipeline(&master, "cat /dev/zero", r#""$@" | sleep 100"#);
     let mut writer = pipeline(&master, "sleep 100", r#"head -c 1G /dev/zero | "$@""#);
     let (slowest, largest) = watch(&daemon, &master, 20);
-    assert!(slowest < Duration::from_secs(1), "`true` took {slowest:?}");
+    assert!(slowest < STALLED, "`true` took {slowest:?}");
     assert!(largest < 100 * 1024, "the gate grew to {largest} KiB");
     // It was put to the test: the gigabyte was under way, and both sessions live.
     assert!(
@@ -65,11 +68,11 @@ fn a_stopped_stdin_that_wakes_up_gets_every_byte() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
     let master = daemon.ssh().master();
-    let line = "sleep 4; sha256sum";
+    let line = "sleep 10; sha256sum";
     let feed = r#"head -c 50000000 <(yes) | "$@""#;
     let writer = pipeline(&master, line, feed);
     let (slowest, _) = watch(&daemon, &master, 3);
-    assert!(slowest < Duration::from_secs(1), "`true` took {slowest:?}");
+    assert!(slowest < STALLED, "`true` took {slowest:?}");
     let session = writer.finish().expect_code(0);
     let mut here = Command::new("/bin/bash");
     here.args(["-c", "head -c 50000000 <(yes) | sha256sum"]);
@@ -85,6 +88,6 @@ fn many_silent_floods_stay_within_memory() {
         .map(|_| pipeline(&master, "sleep 100", r#"head -c 64M /dev/zero | "$@""#))
         .collect();
     let (slowest, largest) = watch(&daemon, &master, 10);
-    assert!(slowest < Duration::from_secs(1), "`true` took {slowest:?}");
+    assert!(slowest < STALLED, "`true` took {slowest:?}");
     assert!(largest < 100 * 1024, "the gate grew to {largest} KiB");
 }

@@ -361,7 +361,7 @@ import socket, select
 calls = [socket.create_connection((\"127.0.0.1\", 9003)) for _ in range(3)]
 answered = lambda seconds: select.select(calls, [], [], seconds)[0]
 first = []
-while len(first) < 3 and (ready := answered(1)):
+while len(first) < 3 and (ready := answered(10 if len(first) < 2 else 1)):
     for call in ready:
         call.recv(100); calls.remove(call); first.append(call)
 print(len(first))
@@ -403,7 +403,7 @@ fn an_address_that_does_not_answer_keeps_nobody_from_the_next() {
     let there = Running::start(&mut command, Duration::from_secs(20));
     there.expect_output("hello");
     assert!(
-        begun.elapsed() < Duration::from_secs(2),
+        begun.elapsed() < Duration::from_secs(6),
         "{:?}",
         begun.elapsed()
     );
@@ -434,7 +434,7 @@ fn a_stalled_forward_disturbs_nobody() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
     let master = daemon.ssh().master();
-    let deaf = "python3 -uc 'import socket, time; s = socket.create_server((\"127.0.0.1\", 7001)); print(\"up\"); c = s.accept(); time.sleep(60)'";
+    let deaf = "python3 -uc 'import socket, time; s = socket.create_server((\"127.0.0.1\", 7001)); print(\"up\"); c = s.accept(); time.sleep(600)'";
     let _deaf = start(&master, deaf, "up");
     let mut flood = master.ssh().option("-W").option("127.0.0.1:7001").command();
     let mut flood = flood
@@ -451,12 +451,12 @@ fn a_stalled_forward_disturbs_nobody() {
     while Instant::now() < until {
         let call = master.ssh().run("true").expect_code(0);
         assert!(
-            call.took < Duration::from_secs(1),
+            call.took < Duration::from_secs(5),
             "`true` took {:?}",
             call.took
         );
     }
-    let taken = writer.is_finished();
+    let taken = wait_until(Duration::from_secs(40), || writer.is_finished());
     flood.kill().unwrap();
     flood.wait().unwrap();
     assert!(taken, "the flood itself was held up");

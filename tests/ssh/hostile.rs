@@ -18,14 +18,14 @@ fn scenario(daemon: &Daemon<'_>, words: &[&str]) -> Running {
     let mut command = daemon.world.on_host(python.to_str().unwrap());
     command.arg("-I").arg(program);
     command.arg(daemon.world.dir.join("client")).args(words);
-    Running::start(&mut command, Duration::from_secs(60))
+    Running::start(&mut command, Duration::from_secs(300))
 }
 
 /// Runs on until the scenario says `word` and waits; then `measure`s, and lets it go on to its answer.
 fn at<T>(running: Running, word: &str, measure: impl FnOnce() -> T) -> (T, Value) {
     let mut running = running;
     let mut input = running.take_stdin();
-    let there = wait_until(Duration::from_secs(50), || {
+    let there = wait_until(Duration::from_secs(200), || {
         assert!(!running.has_ended(), "ended before {word:?}");
         running.output().contains(word)
     });

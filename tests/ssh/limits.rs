@@ -41,15 +41,15 @@ fn silent_connections(world: &World, count: usize, seconds: u64) -> Running {
 #[test]
 fn who_does_not_log_in_in_time_is_put_out() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &limited("login_grace: 2"));
-    let staying = daemon.ssh().start("sleep 5; echo still here");
-    let silent = silent_connections(&world, 1, 10).finish().out();
+    let daemon = Daemon::start(&world, &limited("login_grace: 4"));
+    let staying = daemon.ssh().start("sleep 8; echo still here");
+    let silent = silent_connections(&world, 1, 15).finish().out();
     let closed = silent
         .lines()
         .find_map(|line| line.strip_prefix("closed "))
         .expect(&silent);
     let seconds: f64 = closed.parse().unwrap();
-    assert!((1.5..5.0).contains(&seconds), "closed after {seconds} s");
+    assert!((3.5..10.0).contains(&seconds), "closed after {seconds} s");
     // Logged in, the grace time is over and done with.
     assert_eq!(staying.finish().expect_code(0).out(), "still here\n");
 }

@@ -126,11 +126,9 @@ fn an_unknown_login_and_an_unknown_key_look_the_same_and_take_the_same_time() {
         logins.push(login.took);
         keys.push(key.took);
     }
-    let median = |times: &mut Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2]
-    };
-    let (login, key) = (median(&mut logins), median(&mut keys));
+    // The fastest of each: a busy machine only adds.
+    let (login, key) = (logins.into_iter().min(), keys.into_iter().min());
+    let (login, key) = (login.unwrap(), key.unwrap());
     // Loose, for a busy machine: a second of delay on one path, or a skipped lookup, is far more.
     assert!(
         login.abs_diff(key) < Duration::from_millis(60),

@@ -9,6 +9,8 @@ use nix::sys::signal::Signal;
 
 use super::support::{ALLOW_CURL, Daemon, Setup, World, policy_with, signal, wait_until};
 
+const UNWATCHED: &str = "reload: {watch: false}\n";
+
 /// Sends SIGHUP and waits for these words on standard error.
 #[track_caller]
 pub(super) fn hang_up(daemon: &Daemon<'_>, words: &str) {
@@ -23,16 +25,24 @@ pub(super) fn hang_up(daemon: &Daemon<'_>, words: &str) {
     assert!(said, "no {words:?}");
 }
 
+/// One that looks at its files when it is told to, and not before: the signal is what these are about.
+fn told() -> Setup {
+    Setup {
+        top: UNWATCHED.to_owned(),
+        ..Setup::closed()
+    }
+}
+
 #[test]
 fn a_new_configuration_is_for_new_connections() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
+    let daemon = Daemon::start(&world, &told());
     let master = daemon.ssh().master();
     let running = daemon.ssh().start("sleep 4; echo lived on");
     fs::write(world.dir.join("banner.txt"), "new banner\n").unwrap();
     let login = "    accept_env: [SGT_NEW]\n  second:\n    authorized_keys: [authorized_keys]\n    policy: policy.yaml\n";
     let setup = Setup {
-        top: "banner: banner.txt\n".to_owned(),
+        top: format!("{UNWATCHED}banner: banner.txt\n"),
         login: login.to_owned(),
         limits: "channels: 2".to_owned(),
         ..Setup::closed()
@@ -60,7 +70,7 @@ fn a_new_configuration_is_for_new_connections() {
     assert_eq!(second.expect_code(0).out(), "second\n");
     assert_eq!(running.finish().expect_code(0).out(), "lived on\n");
     // And back: the second login is gone again.
-    Setup::closed().write(&world);
+    told().write(&world);
     hang_up(&daemon, "configuration reloaded");
     assert_eq!(daemon.ssh().user("second").run("true").code(), 255);
     daemon.ssh().run("true").expect_code(0);
@@ -69,13 +79,13 @@ fn a_new_configuration_is_for_new_connections() {
 #[test]
 fn a_bad_configuration_changes_nothing_and_is_named() {
     let world = World::new();
-    let mut daemon = Daemon::start(&world, &Setup::closed());
+    let mut daemon = Daemon::start(&world, &told());
     for (bad, words) in [
         ("nonsense: 1\n", "unknown key `nonsense`"),
         ("banner: missing.txt\n", "missing.txt"),
     ] {
         let setup = Setup {
-            top: bad.to_owned(),
+            top: format!("{UNWATCHED}{bad}"),
             limits: "channels: 1".to_owned(),
             ..Setup::closed()
         };
@@ -86,7 +96,7 @@ fn a_bad_configuration_changes_nothing_and_is_named() {
     }
     let bad_policy = Setup {
         policy: "version: 99\n".to_owned(),
-        ..Setup::closed()
+        ..told()
     };
     bad_policy.write(&world);
     hang_up(&daemon, "the running one stays");
@@ -97,7 +107,7 @@ fn a_bad_configuration_changes_nothing_and_is_named() {
 #[test]
 fn what_needs_a_restart_is_named_and_stays() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
+    let daemon = Daemon::start(&world, &told());
     let path = world.dir.join("sandgate.yaml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("127.0.0.1:2222", "127.0.0.1:2223")).unwrap();
@@ -113,13 +123,13 @@ fn what_needs_a_restart_is_named_and_stays() {
 #[test]
 fn a_new_policy_holds_for_running_sandboxes() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &Setup::closed());
+    let daemon = Daemon::start(&world, &told());
     let master = daemon.ssh().master();
     let fetch = "curl -sS -o /dev/null -w '%{http_code}' http://allowed.example/ || true";
     let before = master.ssh().run(fetch).out();
     let open = Setup {
         policy: policy_with(ALLOW_CURL),
-        ..Setup::closed()
+        ..told()
     };
     open.write(&world);
     hang_up(&daemon, "configuration reloaded");

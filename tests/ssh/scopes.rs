@@ -276,14 +276,19 @@ fn nothing_of_a_shared_sandbox_leaks() {
     let world = World::new();
     let daemon = Daemon::start(
         &world,
-        &scoped("scope: login, linger: 1").in_system_mounts(),
+        &scoped("scope: login, linger: 4").in_system_mounts(),
     );
-    let cling = "setsid bash -c 'trap \"\" HUP TERM INT; sleep 1001; sleep 1001' </dev/null >/dev/null 2>&1 & sleep 0.3";
+    let cling = "rm -f up; setsid bash -c 'trap \"\" HUP TERM INT; : > up; sleep 1001; sleep 1001' \
+        </dev/null >/dev/null 2>&1 & until [ -e up ]; do sleep 0.02; done";
     for terminal in ["-T", "-tt"] {
         daemon.ssh().option(terminal).run(cling).expect_code(0);
     }
-    let left = daemon.session_processes();
-    assert!(left.len() >= 4, "{left:?}");
+    let mut left = Vec::new();
+    let clings = wait_until(Duration::from_secs(3), || {
+        left = daemon.session_processes();
+        left.len() >= 4
+    });
+    assert!(clings, "{left:?}");
     let held = namespaces_of(left.iter().map(|process| process.pid));
     let held = held.without(&namespaces_of([std::process::id(), daemon.id()]));
     assert!(!held.names.is_empty());
@@ -293,7 +298,7 @@ fn nothing_of_a_shared_sandbox_leaks() {
             .any(|path| path.ends_with(name))
     };
     assert!(group("s1"), "{:?}", cgroups_below(&world.cgroup));
-    let gone = wait_until(Duration::from_secs(6), || {
+    let gone = wait_until(Duration::from_secs(12), || {
         daemon.session_processes().is_empty() && !group("s1")
     });
     assert!(gone, "{:?}", daemon.processes());
@@ -311,15 +316,17 @@ fn ended_sessions_leave_no_cgroups_in_a_sandbox_that_stays() {
             .run("setsid sleep 0.3 </dev/null >/dev/null 2>&1 &")
             .expect_code(0);
     }
-    std::thread::sleep(Duration::from_millis(600));
-    daemon.ssh().run("true").expect_code(0);
-    let sessions = cgroups_below(&world.cgroup)
-        .into_iter()
-        .filter(|path| path.parent().is_some_and(|parent| parent.ends_with("s1")));
-    assert_eq!(
-        sessions.collect::<Vec<_>>(),
-        Vec::<std::path::PathBuf>::new()
-    );
+    let sessions = || {
+        let mut left = cgroups_below(&world.cgroup);
+        left.retain(|path| path.parent().is_some_and(|parent| parent.ends_with("s1")));
+        left
+    };
+    // Each session sweeps what those before it have left, once the last of it has ended.
+    let gone = wait_until(Duration::from_secs(5), || {
+        daemon.ssh().run("true").expect_code(0);
+        sessions().is_empty()
+    });
+    assert!(gone, "{:?}", sessions());
 }
 
 /// What an ended session left running still is its key's.
@@ -347,7 +354,7 @@ fn the_audit_names_the_key_of_what_was_left_running() {
 #[test]
 fn a_forward_keeps_a_sandbox_from_being_idle() {
     let world = World::new();
-    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60, idle: 1"));
+    let daemon = Daemon::start(&world, &scoped("scope: login, linger: 60, idle: 3"));
     let master = daemon.ssh().master();
     let serve = "python3 -uc 'import socket\n\
         s = socket.create_server((\"127.0.0.1\", 7000))\nprint(\"up\")\n\
@@ -358,7 +365,7 @@ fn a_forward_keeps_a_sandbox_from_being_idle() {
     let script = "import subprocess, sys, time\n\
         p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n\
         for _ in range(2):\n\
-        \x20   p.stdin.write(b'x'); p.stdin.flush(); assert p.stdout.read(1) == b'x'; time.sleep(2.5)\n\
+        \x20   p.stdin.write(b'x'); p.stdin.flush(); assert p.stdout.read(1) == b'x'; time.sleep(4.5)\n\
         p.stdin.write(b'y'); p.stdin.flush(); assert p.stdout.read(1) == b'y'; p.kill()";
     let mut driver = std::process::Command::new("/usr/bin/python3");
     driver

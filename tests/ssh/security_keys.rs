@@ -1,6 +1,7 @@
 //! FIDO keys: an agent of the tests' own signs as a token would, and the distribution's `ssh` asks it.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,7 +27,9 @@ impl<'w> Token<'w> {
         let mut command = Command::new(venv().join("bin/python"));
         command.arg(program).arg(&socket).arg(&world.dir);
         let agent = Running::start(&mut command, Duration::from_secs(600));
-        assert!(wait_until(Duration::from_secs(20), || socket.exists()));
+        // Its name is there before it listens.
+        let listening = || UnixStream::connect(&socket).is_ok();
+        assert!(wait_until(Duration::from_secs(20), listening));
         Self {
             world,
             socket,

@@ -155,8 +155,20 @@ fn hundreds_of_connections_leave_nothing_behind() {
         control(&master, "forward", "-L", &what).expect_code(0);
         let descriptors = |pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         let (gate, monitor) = (daemon.gate(), daemon.monitor());
-        let before = (descriptors(gate), descriptors(monitor));
-        let processes = daemon.processes().len();
+        let counts = || {
+            let processes = daemon.processes();
+            let sandboxes = processes.iter().filter(|p| p.name == "sg-init").count();
+            let open = (descriptors(gate), descriptors(monitor));
+            (sandboxes, processes.len(), open)
+        };
+        // The connection's sandbox and the pool's, which is filled a moment after the connection has taken its own.
+        let mut before = counts();
+        let begun = wait_until(Duration::from_secs(10), || {
+            std::thread::sleep(Duration::from_millis(100));
+            let earlier = std::mem::replace(&mut before, counts());
+            before.0 == 2 && before == earlier
+        });
+        assert!(begun, "{before:?}: {:?}", daemon.processes());
         for _ in 0..200 {
             let mut stream = UnixStream::connect(&local).unwrap();
             stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -168,10 +180,7 @@ fn hundreds_of_connections_leave_nothing_behind() {
                 "{answer:?}"
             );
         }
-        let settled = wait_until(Duration::from_secs(5), || {
-            (descriptors(gate), descriptors(monitor)) == before
-                && daemon.processes().len() == processes
-        });
+        let settled = wait_until(Duration::from_secs(5), || counts() == before);
         assert!(settled, "{target}: {:?}", daemon.processes());
         control(&master, "cancel", "-L", &what).expect_code(0);
         fs::remove_file(&local).ok();

@@ -101,9 +101,9 @@ fn control_z_stops_and_fg_goes_on() {
     let world = World::new();
     let daemon = Daemon::start(&world, &Setup::closed());
     let steps = Dialogue::default()
-        .send("echo be''gin; sleep 2\n")
+        .send("echo be''gin; sleep 6\n")
         .expect("begin")
-        .pause(0.5)
+        .pause(1.0)
         .send("\u{1a}")
         .expect("Stopped")
         .send("fg; echo do''ne:$?\n")

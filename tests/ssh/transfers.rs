@@ -100,7 +100,7 @@ fn whole(path: &Path) {
 
 /// Runs a client to its end, and asks all the while how large everything is that serves it.
 fn flat(daemon: &Daemon<'_>, client: &mut Command, server: &str) {
-    let mut running = Running::start(client, Duration::from_secs(180));
+    let mut running = Running::start(client, Duration::from_secs(600));
     let mut seen = 0;
     while !running.has_ended() {
         for process in daemon.processes() {
@@ -143,7 +143,7 @@ fn five_gigabytes_go_whole_and_serving_them_takes_no_room() {
         }
         for copy in [&far, &down] {
             let mut compare = Command::new("/usr/bin/cmp");
-            run(compare.arg(&up).arg(copy), 120).expect_code(0);
+            run(compare.arg(&up).arg(copy), 600).expect_code(0);
         }
     }
 }

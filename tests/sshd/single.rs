@@ -188,7 +188,7 @@ fn who_never_logs_in_is_cut_when_the_time_is_over() {
     let stand = Stand::new("LoginGraceTime 1\n");
     let began = Instant::now();
     let mut server =
-        super::support::Running::start(&mut stand.sshd(&["-i"]), Duration::from_secs(20));
+        super::support::Running::start(&mut stand.sshd(&["-i"]), Duration::from_secs(40));
     // Kept open: the server has to end by itself.
     let stdin = server.take_stdin();
     let answer = server.finish();
@@ -196,7 +196,7 @@ fn who_never_logs_in_is_cut_when_the_time_is_over() {
     assert!(answer.out().starts_with("SSH-2.0-sandgate_"), "{answer}");
     let took = began.elapsed();
     assert!(
-        took >= Duration::from_secs(1) && took < Duration::from_secs(5),
+        took >= Duration::from_secs(1) && took < Duration::from_secs(20),
         "{took:?}"
     );
     assert!(stand.is_empty());

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
+
+use super::run::wait_until;
 
 /// One line of the audit trail.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +15,12 @@ pub(crate) struct Event(pub(crate) Value);
 impl Event {
     /// Every line of the file; one that is no JSON fails the test.
     pub(crate) fn read_all(path: &Path) -> Vec<Self> {
-        let text = fs::read_to_string(path).unwrap_or_default();
+        let mut text = String::new();
+        // A line that is just being written is whole a moment later.
+        wait_until(Duration::from_secs(1), || {
+            text = fs::read_to_string(path).unwrap_or_default();
+            text.is_empty() || text.ends_with('\n')
+        });
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         text.lines().map(parse).map(Self).collect()
     }

@@ -247,10 +247,12 @@ pub(crate) fn patient(usual: Duration) -> Duration {
 pub(crate) fn wait_until(limit: Duration, mut question: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patient(limit);
     loop {
+        // A question can take long: its answer is of a time after this.
+        let late = Instant::now() > deadline;
         if question() {
             return true;
         }
-        if Instant::now() > deadline {
+        if late {
             return false;
         }
         std::thread::sleep(Duration::from_millis(2));
