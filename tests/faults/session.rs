@@ -119,14 +119,10 @@ impl Session {
         let who = who.lines().next().filter(|_| !alone).unwrap_or("0");
         drop(self.stdin.write_all(format!("{who}\n").as_bytes()));
         drop(self.stdin);
-        let told = wait_until(Duration::from_secs(30), || {
+        // Shorter than the neighbour's own time. One that takes longer is waited for below.
+        wait_until(Duration::from_secs(10), || {
             self.client.output().contains("told") || self.client.has_ended()
         });
-        if !told {
-            // The connection stays for as long as it is shared.
-            drop(neighbour);
-            panic!("half told: {}", self.client.finish());
-        }
         // The connection stays for as long as it is shared.
         neighbour.finish();
         let end = self.client.finish();
