@@ -29,6 +29,12 @@ use support::{
 /// The time within which everything has to be gone.
 const SOON: Duration = Duration::from_secs(2);
 
+/// The time that the supervisor gives a monitor which does not end by itself (src/server/supervisor.rs, PATIENCE).
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The time within which it has to be without a supervisor, where each process hears of another's end on its own.
+const UNLED: Duration = Duration::from_secs(5);
+
 /// A daemon in full use: sessions that cling, with and without a terminal, and a prepared pool.
 struct Busy<'w> {
     daemon: Daemon<'w>,
@@ -94,14 +100,19 @@ impl<'w> Busy<'w> {
 
     /// Waits until nothing of it is left, the daemon's own processes included.
     #[track_caller]
-    fn leaves_nothing(mut self) {
+    fn leaves_nothing(self) {
+        self.leaves_nothing_within(SOON);
+    }
+
+    #[track_caller]
+    fn leaves_nothing_within(mut self, limit: Duration) {
         let world = self.daemon.world;
-        let gone = wait_until(SOON, || {
+        let gone = wait_until(limit, || {
             self.daemon.has_ended() && self.daemon.processes().is_empty()
         });
         assert!(
             gone,
-            "processes left after {SOON:?}: {:?}",
+            "processes left after {limit:?}: {:?}",
             self.daemon.processes()
         );
         no_namespace_is_kept(&self.namespaces, world);
@@ -122,9 +133,12 @@ impl<'w> Busy<'w> {
 
 #[track_caller]
 fn no_namespace_is_kept(namespaces: &Namespaces, world: &World) {
-    let kept = || namespaces.still_kept(&world.cgroup);
-    wait_until(SOON, || kept().is_empty());
-    assert_eq!(kept(), [""; 0], "namespaces are left");
+    let mut kept = Vec::new();
+    wait_until(SOON, || {
+        kept = namespaces.still_kept(&world.cgroup);
+        kept.is_empty()
+    });
+    assert_eq!(kept, [""; 0], "namespaces are left");
 }
 
 fn is_ours(mount: &str, world: &World) -> bool {
@@ -186,12 +200,12 @@ fn a_killed_gate_and_monitor_take_everything_with_them() {
 #[track_caller]
 fn is_swept_by_the_next_start(mut busy: Busy<'_>) {
     let world = busy.daemon.world;
-    let gone = wait_until(SOON, || {
+    let gone = wait_until(UNLED, || {
         busy.daemon.has_ended() && busy.daemon.processes().is_empty()
     });
     assert!(
         gone,
-        "processes left after {SOON:?}: {:?}",
+        "processes left after {UNLED:?}: {:?}",
         busy.daemon.processes()
     );
     no_namespace_is_kept(&busy.namespaces, world);
@@ -237,14 +251,14 @@ fn a_stopped_monitor_does_not_outlive_its_gate() {
     let busy = Busy::start(&world);
     signal(busy.daemon.monitor(), Signal::SIGSTOP);
     signal(busy.daemon.gate(), Signal::SIGKILL);
-    busy.leaves_nothing();
+    busy.leaves_nothing_within(PATIENCE + SOON);
 }
 
 #[test]
 fn another_daemon_of_the_same_host_is_left_alone() {
     let (one, two) = (World::new(), World::new());
     let bystander = Daemon::start(&one, &Setup::closed().in_system_mounts());
-    let mut session = bystander.ssh().start("sleep 20");
+    let mut session = bystander.ssh().start("sleep 300");
     let up = wait_until(Duration::from_secs(10), || {
         !bystander.session_processes().is_empty()
     });

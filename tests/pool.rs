@@ -24,7 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{Daemon, Master, Running, Setup, World, wait_until};
+use nix::sys::signal::Signal;
+use support::{Daemon, Master, Running, Setup, World, signal, wait_until};
 
 /// As many connections as come at once, and sandboxes as are ready for them.
 const MANY: usize = 6;
@@ -34,6 +35,9 @@ const CALM: Duration = Duration::from_millis(20);
 
 /// ... unless the first was asked for longer ago (LONGEST).
 const LONGEST: Duration = Duration::from_millis(250);
+
+/// Between two connections that come at once: about what it takes to begin a session in a sandbox that is ready.
+const PACE: Duration = Duration::from_millis(5);
 
 /// When each sandbox, and each session in one, was first there: by the names of their cgroups, looked at all the time.
 struct Watch {
@@ -91,10 +95,20 @@ impl Watch {
     }
 }
 
+/// Whether a client waits at a shared connection's socket: unix(7) lists the listener, and each that it has not taken
+/// yet, by the name that the socket was made with, which is longer.
+fn somebody_has_come(master: &Master) -> bool {
+    let table = fs::read_to_string(format!("/proc/{}/net/unix", master.id())).unwrap();
+    let own = format!(" {}.", master.path().display());
+    table.lines().filter(|line| line.contains(&own)).count() > 1
+}
+
 /// A burst of first sessions of connections that are there already.
 struct Burst {
     /// Sandboxes that were made since it began, in their order.
     made: Vec<Instant>,
+    /// When its connections were let go on, in their order: none asks for a sandbox before that.
+    asked: Vec<Instant>,
     /// Its sessions, likewise.
     sessions: Vec<Instant>,
 }
@@ -104,14 +118,33 @@ impl Burst {
         let masters: Vec<Master> = (0..MANY).map(|_| daemon.ssh().master()).collect();
         let group = group(daemon);
         let before = directories(&group);
-        let watch = Watch::start(group);
+        let watch = Watch::start(group.clone());
+        // To start a client takes a busy machine longer than a calm: nobody passes on what they ask for before the last is
+        // there.
+        for master in &masters {
+            signal(master.id(), Signal::SIGSTOP);
+        }
         let running: Vec<Running> = masters
             .iter()
             .map(|master| master.ssh().start("echo here; exec sleep 60"))
             .collect();
+        let there = wait_until(Duration::from_secs(20), || {
+            masters.iter().all(somebody_has_come)
+        });
+        let mut asked = Vec::new();
+        for master in &masters {
+            asked.push(Instant::now());
+            signal(master.id(), Signal::SIGCONT);
+            std::thread::sleep(PACE);
+        }
+        assert!(there, "not all clients reach their connections");
         for each in &running {
             each.expect_output("here");
         }
+        // What is missing is made, which takes a busy machine a while; the count is for whoever asks.
+        wait_until(Duration::from_secs(10), || {
+            directories(&group).len() >= before.len() + MANY
+        });
         // What is made late is seen as well.
         std::thread::sleep(LONGEST * 2);
         let seen = watch.end();
@@ -123,6 +156,7 @@ impl Burst {
         let made = seen.sandboxes.into_iter();
         let made = made.filter(|(path, _)| !before.contains(path));
         Self {
+            asked,
             made: sorted(made.map(|(_, at)| at).collect()),
             sessions: sorted(seen.sessions.into_values().collect()),
         }
@@ -133,11 +167,15 @@ impl Burst {
     }
 
     /// Whether the clients came as fast as the claim supposes: this machine has others on it.
-    fn is_one(&self) -> bool {
+    fn is_one(&self, whole: bool) -> bool {
+        let each = self.sessions.iter().zip(&self.asked);
+        let late = each.map(|(session, asked)| *session - *asked).max();
         let gaps = self.sessions.windows(2).map(|pair| pair[1] - pair[0]);
         self.sessions.len() == MANY
             && gaps.max().unwrap() < CALM * 3 / 4
             && self.last() - self.sessions[0] < LONGEST / 2
+            // A session in a whole sandbox begins later than the calm after it does.
+            && (!whole || late.unwrap() < CALM / 2)
     }
 
     fn during(&self) -> usize {
@@ -146,7 +184,7 @@ impl Burst {
 }
 
 /// The first of some bursts that are one.
-fn burst(daemon: &Daemon, ready: usize) -> Burst {
+fn burst(daemon: &Daemon, ready: usize, whole: bool) -> Burst {
     for _ in 0..40 {
         let full = || directories(&group(daemon)).len() == ready;
         assert!(
@@ -154,7 +192,7 @@ fn burst(daemon: &Daemon, ready: usize) -> Burst {
             "the pool is not refilled"
         );
         let burst = Burst::of(daemon);
-        if burst.is_one() {
+        if burst.is_one(whole) {
             return burst;
         }
         // Those of its connections end.
@@ -177,7 +215,7 @@ fn nothing_is_made_ahead_while_sessions_begin_and_all_that_is_missing_afterwards
     // Whole sandboxes, and such as are only begun.
     for (pool, blanks) in [(MANY, 0), (0, MANY)] {
         let daemon = Daemon::start(&world, &with(pool, blanks));
-        let burst = burst(&daemon, MANY);
+        let burst = burst(&daemon, MANY, pool > 0);
         assert_eq!(burst.during(), 0, "made while sessions began");
         assert_eq!(burst.made.len(), MANY, "all that were taken are replaced");
         // Seen within a millisecond or two of when they were.

@@ -209,11 +209,16 @@ mod tests {
         let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (good, bad) = (live.local_addr().unwrap(), dead.local_addr().unwrap());
         drop(dead);
-        let start = Instant::now();
-        let stream = race(vec![bad, good]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
-        assert!(stream.nodelay().unwrap());
-        assert!(start.elapsed() < STAGGER);
+        // Whoever waits for the stagger does so each time; a busy machine is late now and then.
+        let mut fastest = Duration::MAX;
+        for _ in 0..3 {
+            let start = Instant::now();
+            let stream = race(vec![bad, good]).await.unwrap();
+            fastest = fastest.min(start.elapsed());
+            assert_eq!(stream.peer_addr().unwrap(), good);
+            assert!(stream.nodelay().unwrap());
+        }
+        assert!(fastest < STAGGER, "{fastest:?}");
         assert_eq!(
             race(vec![bad]).await.unwrap_err().kind(),
             io::ErrorKind::ConnectionRefused

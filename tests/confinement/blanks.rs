@@ -48,7 +48,8 @@ fn await_blanks(daemon: &Daemon<'_>, most: usize) -> Vec<u32> {
     inits(daemon)
 }
 
-fn listed(daemon: &Daemon<'_>) -> usize {
+/// How many sandboxes there are: made, used and ending.
+pub(super) fn listed(daemon: &Daemon<'_>) -> usize {
     let socket = format!("/run/sandgate/{}.sock", daemon.id());
     let mut list = sandgate(
         daemon.world,
@@ -103,6 +104,15 @@ fn the_oldest_becomes_the_next_sandbox_and_no_other_is_one() {
     assert_eq!(listed(&daemon), 1);
 }
 
+/// Whether anybody listens in a process's network namespace: include/net/tcp_states.h, 0A is TCP_LISTEN.
+fn listens(pid: u32) -> bool {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let mut states = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3));
+    states.any(|state| state == "0A")
+}
+
 /// One that waits has nothing of the monitor's but its line, and shares none of the namespaces that sessions come to be in.
 #[test]
 fn one_that_waits_holds_nothing() {
@@ -112,10 +122,20 @@ fn one_that_waits_holds_nothing() {
     master.ssh().run("true").expect_code(0);
     let blanks = await_blanks(&daemon, BLANKS + 1).split_off(1);
     let monitors = namespaces_of([daemon.monitor()]).names;
+    // One has its name before it has all else.
+    let waits = |pid: &u32| {
+        let own = fs::read_link(format!("/proc/{pid}/ns/net"));
+        own.is_ok_and(|own| !monitors.contains(&*own.to_string_lossy())) && listens(*pid)
+    };
+    assert!(
+        wait_until(Duration::from_secs(10), || blanks.iter().all(waits)),
+        "not all of {blanks:?} are ready"
+    );
     let mut seen = BTreeSet::new();
     for pid in blanks {
         let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-        let open: Vec<_> = open.map(|fd| fs::read_link(fd.path()).unwrap()).collect();
+        let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+        let open: Vec<_> = open.collect();
         // Its line, and the proxy's listener.
         assert_eq!(open.len(), 2, "{open:?}");
         assert!(
@@ -200,6 +220,9 @@ fn those_that_are_killed_leave_nothing_and_keep_nobody_out() {
     for pid in &killed {
         signal(*pid, Signal::SIGKILL);
     }
+    // The signal comes at once, the end a moment later: until then one would take an order.
+    let ended = || inits(&daemon).iter().all(|pid| !killed.contains(pid));
+    assert!(wait_until(Duration::from_secs(10), ended), "{killed:?}");
     assert_eq!(daemon.ssh().run("echo made").out(), "made\n");
     // It shows that they can be made.
     let blanks = await_blanks(&daemon, BLANKS);
@@ -233,6 +256,9 @@ fn they_end_with_the_monitor_and_are_not_made_where_none_are_wanted() {
     };
     let daemon = Daemon::start(&world, &setup);
     assert_eq!(daemon.ssh().run("echo made").out(), "made\n");
+    // The session's own ends first.
+    let ended = wait_until(Duration::from_secs(10), || inits(&daemon).is_empty());
+    assert!(ended, "{:?}", inits(&daemon));
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(inits(&daemon), Vec::<u32>::new());
     drop(daemon);

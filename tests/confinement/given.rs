@@ -31,8 +31,13 @@ impl Given {
         );
         Self::batch(
             Some(&given.name),
-            "link set lo up\naddr add 10.77.0.2/24 dev vpn\nlink set vpn up\n",
+            // A link-local address would add routes of its own a second or two later.
+            "link set vpn addrgenmode none\nlink set lo up\naddr add 10.77.0.2/24 dev vpn\nlink set vpn up\n",
         );
+        // The kernel sees both ends up a moment later, and adds this one then.
+        let last = "multicast ff00::/8 dev vpn ";
+        let whole = wait_until(Duration::from_secs(10), || given.state().contains(last));
+        assert!(whole, "{}", given.state());
         given
     }
 

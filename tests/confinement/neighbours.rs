@@ -18,6 +18,12 @@ fn sleeper(master: &Master) -> (Running, String) {
     (running, pid)
 }
 
+/// Waits in a session until somebody listens on an abstract socket.
+fn listens(name: &str) -> String {
+    let there = format!("grep -q @{name} /proc/net/unix");
+    format!("for i in $(seq 50); do {there} && break; sleep 0.1; done; {there}")
+}
+
 #[test]
 fn a_session_cannot_touch_another_of_the_same_sandbox() {
     let world = World::new();
@@ -59,13 +65,14 @@ fn an_abstract_socket_of_another_session_is_out_of_reach() {
     let _listener = master
         .ssh()
         .start("/sandbox/attack abstract-listen:attacked");
-    let listening =
-        "for i in $(seq 50); do grep -q @attacked /proc/net/unix && exit; sleep 0.1; done; exit 1";
-    master.ssh().run(listening).expect_code(0);
+    master.ssh().run(listens("attacked")).expect_code(0);
     let here = inside(&master, &["abstract-connect:attacked"]);
     assert_eq!(here["abstract-connect"], "EPERM", "{here:?}");
     // The control: within one session it is reached.
-    let own = "/sandbox/attack abstract-listen:mine >/dev/null & sleep 0.5; /sandbox/attack abstract-connect:mine; kill $!";
+    let own = format!(
+        "/sandbox/attack abstract-listen:mine >/dev/null & {}; /sandbox/attack abstract-connect:mine; kill $!",
+        listens("mine")
+    );
     let out = master.ssh().run(own).out();
     assert_eq!(out, "abstract-connect: ok\n");
 }
@@ -118,9 +125,7 @@ fn sessions_of_a_shared_sandbox_signal_and_nothing_more() {
     let signal = inside(&one, &[&format!("signal:{pid}")]);
     assert_eq!(signal["signal"], "ok", "{signal:?}");
     let _listener = two.ssh().start("/sandbox/attack abstract-listen:met");
-    let listening =
-        "for i in $(seq 50); do grep -q @met /proc/net/unix && exit; sleep 0.1; done; exit 1";
-    one.ssh().run(listening).expect_code(0);
+    one.ssh().run(listens("met")).expect_code(0);
     let here = inside(&one, &["abstract-connect:met"]);
     assert_eq!(here["abstract-connect"], "ok", "{here:?}");
     // Terminals are files of the one account: what is written to another's is shown there. Typing is not.
@@ -157,7 +162,13 @@ fn shared_sandboxes_do_not_see_each_other() {
     two.ssh()
         .run("echo mine > /tmp/file; chmod -R 777 /sandbox /tmp/file")
         .expect_code(0);
-    let _listener = two.ssh().start("/sandbox/attack abstract-listen:apart");
+    // The attacker's own would end before the control is made.
+    let listen = "import socket,time; s = socket.socket(socket.AF_UNIX); s.bind(chr(0) + 'apart'); s.listen(); \
+        print('listens', flush=True); time.sleep(300)";
+    let listener = two
+        .ssh()
+        .start(format!("exec /usr/bin/python3 -I -c \"{listen}\""));
+    listener.expect_output("listens");
     let (mut victim, _) = sleeper(&two);
     let look = "ls -A /tmp; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 10[0]'; \
         grep -c '@apart' /proc/net/unix; true";

@@ -88,14 +88,19 @@ fn what_cannot_be_sent_to_the_gate_is_sent_later() {
     drop(holder);
 }
 
+/// The monitor makes no calls of its own beside a session: nothing is made ahead, and no other daemon's start asks at
+/// its socket, as each does at those in the usual place.
+fn unasked() -> Setup {
+    Setup {
+        top: "pool: 0\nblanks: 0\nadmin: admin.sock\n".to_owned(),
+        ..Setup::closed()
+    }
+}
+
 #[test]
 fn a_session_that_cannot_be_watched_is_refused_alone() {
     let world = World::new();
-    // Nothing is made ahead that would be among the calls.
-    let setup = Setup {
-        top: "pool: 0\nblanks: 0\n".to_owned(),
-        ..Setup::closed()
-    };
+    let setup = unasked();
     let mut daemon = Daemon::start(&world, &setup);
     let master = daemon.ssh().master();
     master.ssh().run("true").expect_code(0);
@@ -142,10 +147,7 @@ fn a_session_that_cannot_be_watched_is_refused_alone() {
 #[test]
 fn a_sandbox_that_cannot_be_watched_is_refused_alone() {
     let world = World::new();
-    let setup = Setup {
-        top: "pool: 0\nblanks: 0\n".to_owned(),
-        ..Setup::closed()
-    };
+    let setup = unasked();
     let mut daemon = Daemon::start(&world, &setup);
     let neighbour = daemon.ssh().master();
     neighbour.ssh().run("true").expect_code(0);
@@ -188,10 +190,7 @@ fn a_sandbox_that_cannot_be_watched_is_refused_alone() {
 #[test]
 fn an_errand_that_cannot_be_watched_is_refused_alone() {
     let world = World::new();
-    let setup = Setup {
-        top: "pool: 0\nblanks: 0\n".to_owned(),
-        ..Setup::closed()
-    };
+    let setup = unasked();
     let mut daemon = Daemon::start(&world, &setup);
     let master = daemon.ssh().master();
     let listen = "exec /usr/bin/python3 -I -c '

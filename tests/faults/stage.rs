@@ -94,6 +94,36 @@ impl Kind {
     };
 }
 
+/// What an init calls to look at each loop device of the host (`device::find`), and to ask for another where somebody was
+/// faster.
+const OF_DEVICES: [&str; 7] = [
+    "openat",
+    "statx",
+    "ioctl",
+    "read",
+    "readlink",
+    "readlinkat",
+    "getdents64",
+];
+
+impl Kind {
+    /// Whether a session may do without this call, so that it is no fault if it does not come to pass once more.
+    pub(crate) fn may_go_without(&self, call: &Call) -> bool {
+        let name = call.name.as_str();
+        match call.role.as_str() {
+            // What it does beside a session comes at its own time.
+            "monitor" => true,
+            // An init that comes before its order waits, and asks once more.
+            "init" if matches!(name, "ppoll" | "recvmsg") => true,
+            // Others' devices come and go.
+            "init" if self.sandbox == Self::KEPT.sandbox => OF_DEVICES.contains(&name),
+            // Whoever mounts anything on this host takes the moulds away, and what was copied is made.
+            "init" => self.policy == Policy::Moulded,
+            _ => false,
+        }
+    }
+}
+
 /// Directories and processes beside it.
 pub(crate) struct Place {
     pub(crate) world: World,
@@ -168,8 +198,9 @@ impl Place {
                 "{shell}    sandbox: {{{}}}\n",
                 self.fill(kind.sandbox, kind.policy)
             ),
-            // What is made is what is used, and nothing is made beside it.
-            top: "pool: 0\nblanks: 0\n".to_owned(),
+            // What is made is what is used, and nothing is made beside it. Nor does another daemon's start ask at its
+            // socket, as each does at those in the usual place.
+            top: "pool: 0\nblanks: 0\nadmin: admin.sock\n".to_owned(),
             ..closed
         }
         .in_system_mounts()

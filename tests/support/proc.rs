@@ -151,7 +151,7 @@ impl Namespaces {
 
     /// Those that a process, a descriptor or a mount still keeps, and whose. The kernel gives the
     /// numbers out again: what other worlds' daemons, and processes born since, call by them is
-    /// something else.
+    /// something else. So is what the worlds themselves have mounted, which are in the mounts of everybody.
     pub(crate) fn still_kept(&self, cgroup: &Path) -> Vec<String> {
         let own = cgroup
             .file_name()
@@ -169,7 +169,10 @@ impl Namespaces {
             }
             let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
             // 100 99 0:4 net:[4026532000] /run/netns/NAME rw - nsfs nsfs rw
-            let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(3));
+            let mounted = mounts
+                .lines()
+                .filter(|line| !line.contains(" /run/netns/sgt"))
+                .filter_map(|line| line.split(' ').nth(3));
             let names = links_in(&format!("/proc/{pid}/ns"))
                 .into_iter()
                 .chain(links_in(&format!("/proc/{pid}/fd")))
