@@ -90,13 +90,17 @@ const KINDS: [(&str, ThreadNameSpaceType); 6] = [
     ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
 ];
 
-/// The inode of each that is in this directory of /proc (namespaces(7)).
-fn namespaces(directory: &str) -> io::Result<[u64; KINDS.len()]> {
+/// A process's directory of them (namespaces(7)).
+fn directory(of: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    Ok(rustix::fs::open(of, flags, Mode::empty())?)
+}
+
+/// The inode of each that is in this directory now.
+fn namespaces(directory: &OwnedFd) -> io::Result<[u64; KINDS.len()]> {
     let mut inodes = [0; KINDS.len()];
     for (inode, (kind, _)) in inodes.iter_mut().zip(KINDS) {
-        *inode = rustix::fs::statat(&directory, kind, AtFlags::empty())?.st_ino;
+        *inode = rustix::fs::statat(directory, kind, AtFlags::empty())?.st_ino;
     }
     Ok(inodes)
 }
@@ -131,7 +135,7 @@ fn step<T>(step: &'static str, result: Result<T, impl Into<io::Error>>) -> Resul
 impl Entrance {
     /// Notes which namespaces the init `pid` is in; `init` is its pidfd.
     pub(super) fn of(pid: rustix::process::Pid, init: OwnedFd) -> io::Result<Self> {
-        let expected = namespaces(&format!("/proc/{pid}/ns"))?;
+        let expected = namespaces(&directory(&format!("/proc/{pid}/ns"))?)?;
         Ok(Self { init, expected })
     }
 
@@ -191,8 +195,9 @@ fn take_stdio(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<(), Failure> {
     step("stderr", rustix::stdio::dup2_stderr(&errors))
 }
 
-/// Held to what its sandbox and itself may use.
-struct Bounded(());
+/// Held to what its sandbox and itself may use. From here on it can open nothing: it has all that the monitor has, and may
+/// have less. So its own namespaces' directory is open by now.
+struct Bounded(OwnedFd);
 
 impl Bounded {
     /// Comes first, so that nothing that is used is charged to the daemon.
@@ -202,28 +207,27 @@ impl Bounded {
         }
         privileges::forbid_core_dumps()?;
         step("oom_score_adj", oom::be_spared_no_more())?;
+        let own = step("read namespaces", directory("/proc/self/ns"))?;
         step("limit", limits.apply(given))?;
-        Ok(Self(()))
+        Ok(Self(own))
     }
 
     /// setsid(2) comes first for every child, terminal or not: without it TIOCSTI could type into
     /// the terminal that the daemon was started from.
     fn detach(self, stdio: [OwnedFd; 3], terminal: Terminal) -> Result<Detached, Failure> {
-        let Self(()) = self;
         step("setsid", rustix::process::setsid())?;
         step("signals", sys::signals::reset())?;
         take_stdio(stdio, terminal)?;
         step("keyring", sys::keyring::join_fresh_session())?;
-        Ok(Detached(()))
+        Ok(Detached(self.0))
     }
 }
 
 /// Has a session and, where asked for, a terminal of its own, default signals, no inherited key.
-struct Detached(());
+struct Detached(OwnedFd);
 
 impl Detached {
     fn enter(self, entrance: &Entrance) -> Result<Entered, Failure> {
-        let Self(()) = self;
         let kinds = KINDS
             .iter()
             .fold(ThreadNameSpaceType::empty(), |all, (_, kind)| all | *kind);
@@ -233,7 +237,7 @@ impl Detached {
             "enter",
             move_into_thread_name_spaces(entrance.init.as_fd(), kinds),
         )?;
-        let entered = step("read namespaces", namespaces("/proc/self/ns"))?;
+        let entered = step("read namespaces", namespaces(&self.0))?;
         for ((own, expected), (kind, _)) in entered.iter().zip(&entrance.expected).zip(KINDS) {
             if own != expected {
                 return Err(Failure::Namespace(kind));

@@ -15,7 +15,13 @@ pub struct SingleThreaded(PhantomData<*const ()>);
 impl SingleThreaded {
     /// Counts /proc/self/task (proc(5)); anything but one thread is an error.
     pub fn prove() -> io::Result<Self> {
-        match std::fs::read_dir("/proc/self/task")?.count() {
+        let mut threads = 0;
+        for thread in std::fs::read_dir("/proc/self/task")? {
+            // What cannot be listed is not one thread.
+            thread?;
+            threads += 1;
+        }
+        match threads {
             1 => Ok(Self(PhantomData)),
             n => Err(io::Error::other(format!(
                 "{n} threads run where only one may"
