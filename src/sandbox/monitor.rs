@@ -58,7 +58,7 @@ use sessions::Sessions;
 use standing::Standing;
 
 /// Messages of the gate that are answered before everything else has its turn.
-const MOST_MESSAGES: usize = 64;
+const MOST_MESSAGES: usize = 1;
 
 /// What ends the monitor, and with it the gate and every sandbox.
 #[derive(Debug, thiserror::Error)]
