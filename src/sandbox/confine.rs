@@ -195,8 +195,8 @@ fn take_stdio(stdio: [OwnedFd; 3], terminal: Terminal) -> Result<(), Failure> {
     step("stderr", rustix::stdio::dup2_stderr(&errors))
 }
 
-/// Held to what its sandbox and itself may use. From here on it can open nothing: it has all that the monitor has, and may
-/// have less. So its own namespaces' directory is open by now.
+/// Held to what its sandbox and itself may use. From here on it may be unable to open anything: it still holds all that the
+/// monitor does, and its own bound may be less. So the directory of its namespaces is open by now.
 struct Bounded(OwnedFd);
 
 impl Bounded {
