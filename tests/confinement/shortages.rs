@@ -46,8 +46,17 @@ impl Strace {
         Self { strace, log }
     }
 
-    /// What was noted.
+    /// What was noted. Once there is no more of it: of a call that strace is just spoiling when it lets go, ENOSYS comes.
     fn detach(mut self) -> String {
+        let (mut before, mut since) = (0, Instant::now());
+        let rests = wait_until(Duration::from_secs(10), || {
+            let now = fs::metadata(&self.log).expect("its log").len();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            since.elapsed() > Duration::from_millis(150)
+        });
+        assert!(rests, "the monitor is never at rest");
         signal(self.strace.id(), Signal::SIGINT);
         self.strace.wait().expect("strace");
         fs::read_to_string(self.log).expect("its log")
