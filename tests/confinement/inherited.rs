@@ -93,3 +93,49 @@ fn a_host_that_seals_all_memory_files_is_served() {
     let ended = wait_until(Duration::from_secs(10), || daemon.has_ended());
     assert!(ended, "it outlives its group");
 }
+
+/// A session's process has all the monitor's descriptors until it is its program's: its own bound is not used up by them.
+#[test]
+fn a_sessions_bound_on_open_files_leaves_room_for_many_sandboxes() {
+    let world = World::new();
+    let daemon = Daemon::start(
+        &world,
+        &Setup {
+            login: "    sandbox: {bounds: {open_files: 32}}\n".to_owned(),
+            ..Setup::closed()
+        },
+    );
+    let held = || {
+        let entries = fs::read_dir(format!("/proc/{}/fd", daemon.monitor()));
+        entries.unwrap().count()
+    };
+    let masters: Vec<_> = (0..10).map(|_| daemon.ssh().master()).collect();
+    for master in &masters {
+        let said = master.ssh().run("ulimit -n").expect_code(0).out();
+        assert_eq!(said, "32\n");
+    }
+    assert!(held() > 64, "the monitor holds no more than {}", held());
+    let last = masters.last().expect("ten");
+    last.ssh().option("-tt").run("true").expect_code(0);
+    let mut sftp = last.ssh().client("/usr/bin/sftp");
+    let said = run(sftp.args(["-b", "/dev/null", "127.0.0.1"]), 20);
+    said.expect_code(0);
+    let local = world.dir.join("local");
+    let listen = "import socket; s = socket.socket(socket.AF_UNIX); s.bind(\"/tmp/there\"); s.listen(); \
+                  print(\"listens\", flush=True); s.accept()[0].sendall(b\"hello\")";
+    let listening = last
+        .ssh()
+        .start(format!("exec /usr/bin/python3 -I -c '{listen}'"));
+    listening.expect_output("listens");
+    let forward = last.ssh().option("-O").option("forward").option("-L");
+    run(
+        &mut forward
+            .option(format!("{}:/tmp/there", local.display()))
+            .command(),
+        20,
+    )
+    .expect_code(0);
+    let mut socat = Command::new("/usr/bin/socat");
+    socat.args(["-u", &format!("UNIX-CONNECT:{}", local.display()), "-"]);
+    assert_eq!(run(&mut socat, 20).out(), "hello");
+}

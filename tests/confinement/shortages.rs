@@ -106,6 +106,13 @@ fn unasked() -> Setup {
     }
 }
 
+/// Which of these calls of epoll_ctl(2) add something: what is taken off again is always there.
+fn additions(log: &str) -> Vec<usize> {
+    let lines = log.lines().zip(1..);
+    let added = lines.filter(|(line, _)| line.contains("EPOLL_CTL_ADD"));
+    added.map(|(_, nth)| nth).collect()
+}
+
 #[test]
 fn a_session_that_cannot_be_watched_is_refused_alone() {
     let world = World::new();
@@ -115,15 +122,10 @@ fn a_session_that_cannot_be_watched_is_refused_alone() {
     master.ssh().run("true").expect_code(0);
     let neighbour = master.ssh().start("echo there; sleep 60");
     neighbour.expect_output("there");
-    // Which of its calls add: what is taken off again is always there.
     let strace = Strace::attach(&daemon, "epoll_ctl", None);
     master.ssh().run("true").expect_code(0);
     let log = strace.detach();
-    let additions = log.lines().enumerate();
-    let additions: Vec<_> = additions
-        .filter(|(_, line)| line.contains("EPOLL_CTL_ADD"))
-        .map(|(before, _)| before + 1)
-        .collect();
+    let additions = additions(&log);
     assert!(additions.len() >= 2, "{log}");
     for nth in additions {
         for error in ["ENOSPC", "ENOMEM"] {
@@ -173,11 +175,7 @@ fn a_sandbox_that_cannot_be_watched_is_refused_alone() {
     daemon.ssh().run("true").expect_code(0);
     let log = strace.detach();
     // The sandbox's come before the session's.
-    let additions = log.lines().enumerate();
-    let additions: Vec<_> = additions
-        .filter(|(_, line)| line.contains("EPOLL_CTL_ADD"))
-        .map(|(before, _)| before + 1)
-        .collect();
+    let additions = additions(&log);
     assert!(additions.len() >= 4, "{log}");
     for nth in additions {
         alone(&daemon);
