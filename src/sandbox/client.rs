@@ -22,12 +22,14 @@ mod keys;
 mod lease;
 mod paths;
 mod pool;
+mod rush;
 mod stdio;
 mod witness;
 
 pub use lease::Lease;
 pub use paths::PathError;
 use pool::Pool;
+use rush::Rush;
 pub use stdio::Stdio;
 pub use witness::Witness;
 
@@ -62,6 +64,7 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     exits: Mutex<HashMap<SessionId, oneshot::Sender<Exit>>>,
     pools: Mutex<BTreeMap<Kind, Pool>>,
+    rush: Rush,
     /// Cancelled when the sandbox has ended by itself.
     leased: Mutex<HashMap<SandboxId, CancellationToken>>,
     turns: Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<()>>>>,
@@ -123,6 +126,7 @@ impl Monitor {
             waiting: Mutex::default(),
             exits: Mutex::default(),
             pools: Mutex::default(),
+            rush: Rush::new(),
             leased: Mutex::default(),
             turns: Mutex::default(),
             commands: Semaphore::new(MOST_COMMANDS),

@@ -68,8 +68,10 @@ impl Lease {
         self.listener.take()
     }
 
-    /// Starts a session; returns after its program was executed (or says why it was not).
+    /// Starts a session, after the sandboxes that others wait for; returns after its program was executed (or says
+    /// why it was not).
     pub async fn spawn(&self, spawn: Spawn) -> Result<Session, Refusal> {
+        self.monitor.0.rush.give_way().await;
         match self
             .monitor
             .ask(Request::Spawn {

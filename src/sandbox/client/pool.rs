@@ -91,9 +91,11 @@ impl Monitor {
     /// A fresh sandbox of this kind, from its pool where one is ready.
     pub async fn lease(&self, kind: &Kind) -> Result<Lease, Refusal> {
         let ready = lock(&self.0.pools).get_mut(kind).and_then(Pool::take);
-        let lease = match ready {
-            Some(ready) => ready,
-            None => self.build(kind).await?,
+        let lease = if let Some(ready) = ready {
+            ready
+        } else {
+            let _first = self.0.rush.join();
+            self.build(kind).await?
         };
         self.refill(kind);
         Ok(lease)
