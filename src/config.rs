@@ -40,6 +40,7 @@ pub mod sshd;
 mod text;
 mod uids;
 mod unwelcome;
+mod version;
 mod weaker;
 
 pub use activation::Activation;
@@ -66,6 +67,7 @@ pub use sftp::Sftp;
 pub use signatures::Signatures;
 pub use text::parse;
 pub use unwelcome::Unwelcome;
+pub use version::Version;
 pub use weaker::{Accepted, Gap, list as list_gaps};
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -89,6 +91,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Where this came from; messages name it.
     pub source: PathBuf,
+    /// What that was before it was read, where `load` has.
+    pub version: Option<Version>,
     /// Where SSH listens.
     pub listen: Vec<SocketAddr>,
     /// Private host keys (OpenSSH format); made at the first start where missing.
@@ -225,10 +229,14 @@ impl Default for Uids {
 impl Config {
     /// Reads and checks a file. Relative paths in it count from its directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let version = Version::of(path);
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Ok(text::parse(path, &text)?)
+        Ok(Self {
+            version,
+            ..text::parse(path, &text)?
+        })
     }
 }

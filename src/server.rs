@@ -131,6 +131,7 @@ pub fn serve(
     launch: &mut Launch,
 ) -> Result<ExitCode, ServerError> {
     let wrong = |step| move |source| ServerError::Process { step, source };
+    let files = watch::Versions::before_reading(&config);
     let sockets = notify::take_sockets(activation.sockets).map_err(wrong("systemd's sockets"))?;
     let notifier =
         notify::Notifier::connect(activation.notify.as_deref()).map_err(wrong("NOTIFY_SOCKET"))?;
@@ -185,6 +186,7 @@ pub fn serve(
             notifier: &notifier,
             served,
             bundle: started.map(|started| (who, started)),
+            files,
         };
         let ended = start(plan, given, std::mem::take(launch)).map_err(wrong("start"));
         place.close();
@@ -272,6 +274,8 @@ struct Plan<'a> {
     served: Option<OwnedFd>,
     /// The bundle that policies come from.
     bundle: Option<(bundle::Who, bundle::Started)>,
+    /// What was read.
+    files: watch::Versions,
 }
 
 /// What the processes get that is opened before them.
@@ -291,6 +295,7 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
         notifier,
         served,
         bundle,
+        files,
     } = plan;
     let one_thread = SingleThreaded::prove()?;
     let life = launch.life();
@@ -343,7 +348,9 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
     drop((gate_end, door));
     sandbox::keep_supervisors().map_err(std::io::Error::other)?;
     let _pid_file = launch::tell(&ready, launch.pid_file, served.as_ref())?;
-    let files = watches(checked.config(), life).then(|| watch::Watch::open(checked.config()));
+    let config = checked.config();
+    let watches = config.reloading.watch && reloads(config, life);
+    let files = watches.then(|| watch::Watch::open(config, files));
     let family = supervisor::Family {
         monitor,
         gate,
@@ -469,11 +476,6 @@ fn start_bundler(
 /// Whether there is a configuration, and SIGHUP would read it.
 fn reloads(config: &Config, life: launch::Life) -> bool {
     config.client_key.is_none() && life == launch::Life::Service(Hangup::Reload)
-}
-
-/// Whether changed files are read without being asked.
-fn watches(config: &Config, life: launch::Life) -> bool {
-    config.reloading.watch && reloads(config, life)
 }
 
 /// The directory of a file.

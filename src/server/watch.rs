@@ -1,17 +1,16 @@
 //! Tells when a file changes that a reload would read: inotify(7) on the directories, so that a file which
 //! takes another's place counts, and a look now and then, since not every file system tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
 
-use crate::config::{self, Config, PolicySource};
+use crate::config::{self, Config, PolicySource, Version};
 
 /// How long everything must be still: who changes several files, or writes one slowly, is not yet done.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -29,32 +28,50 @@ const CHANGES: inotify::WatchFlags = inotify::WatchFlags::CLOSE_WRITE
     .union(inotify::WatchFlags::MOVE)
     .union(inotify::WatchFlags::ONLYDIR);
 
+/// Files as they were before they were read.
+#[derive(Debug)]
+pub(super) struct Versions(BTreeMap<PathBuf, Option<Version>>);
+
+impl Versions {
+    /// Of all that `config` names, which was read itself, and of that.
+    pub(super) fn before_reading(config: &Config) -> Self {
+        let mut versions = Self::now(files(config));
+        versions.0.insert(config.source.clone(), config.version);
+        versions
+    }
+
+    fn now(paths: BTreeSet<PathBuf>) -> Self {
+        let version = |path: PathBuf| {
+            let version = Version::of(&path);
+            (path, version)
+        };
+        Self(paths.into_iter().map(version).collect())
+    }
+}
+
 /// The files of a configuration, as they were when it was last read.
 #[derive(Debug)]
 pub(super) struct Watch {
     notes: OwnedFd,
     source: PathBuf,
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    files: Versions,
     /// When something was told of since the last look, at first and at last.
     told: Option<(Instant, Instant)>,
     next_look: Instant,
 }
 
-/// What a file's content cannot change without: device, inode, size, and both times in nanoseconds.
-type Stamp = (u64, u64, u64, i64, i64, i64, i64);
-
 impl Watch {
-    /// Watches what `config` was read from.
-    pub(super) fn open(config: &Config) -> io::Result<Self> {
+    /// Watches what `config` was read from; what has changed since `files` shows soon.
+    pub(super) fn open(config: &Config, files: Versions) -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
-        let mut watch = Self {
+        let watch = Self {
             notes: inotify::init(flags)?,
             source: config.source.clone(),
-            files: Vec::new(),
+            files,
             told: None,
-            next_look: Instant::now(),
+            next_look: Instant::now() + SETTLED,
         };
-        watch.follow(config);
+        watch.watch_directories(watch.files.0.keys());
         Ok(watch)
     }
 
@@ -91,7 +108,8 @@ impl Watch {
         if Instant::now() < self.due() {
             return false;
         }
-        let changed = self.files.iter().any(|(path, was)| stamp(path) != *was);
+        let mut files = self.files.0.iter();
+        let changed = files.any(|(path, was)| Version::of(path) != *was);
         self.look_later();
         if changed {
             self.renew();
@@ -103,22 +121,19 @@ impl Watch {
     /// the files that were named before.
     pub(super) fn renew(&mut self) {
         let text = std::fs::read_to_string(&self.source);
-        if let Ok(Ok(config)) = text.map(|text| config::parse(&self.source, &text)) {
-            self.follow(&config);
-        } else {
-            let paths = self.files.drain(..).map(|(path, _)| path).collect();
-            self.stamp_all(paths);
-        }
+        let paths = match text.map(|text| config::parse(&self.source, &text)) {
+            Ok(Ok(config)) => files(&config),
+            _ => std::mem::take(&mut self.files.0).into_keys().collect(),
+        };
+        // Directories first: what changes in between is told of.
+        self.watch_directories(&paths);
+        self.files = Versions::now(paths);
+        self.look_later();
     }
 
-    fn follow(&mut self, config: &Config) {
-        self.stamp_all(files(config));
-    }
-
-    /// Directories first: what changes in between is told of.
-    fn stamp_all(&mut self, paths: BTreeSet<PathBuf>) {
+    fn watch_directories<'a>(&self, paths: impl IntoIterator<Item = &'a PathBuf>) {
         let directories: BTreeSet<PathBuf> = paths
-            .iter()
+            .into_iter()
             .flat_map(|path| [Some(path.clone()), std::fs::canonicalize(path).ok()])
             .flatten()
             .map(|path| super::parent(&path).to_owned())
@@ -129,12 +144,6 @@ impl Watch {
                 tracing::warn!(%directory, %error, "changes here are seen only every {} s", LOOK.as_secs());
             }
         }
-        let stamped = |path: PathBuf| {
-            let stamp = stamp(&path);
-            (path, stamp)
-        };
-        self.files = paths.into_iter().map(stamped).collect();
-        self.look_later();
     }
 
     fn look_later(&mut self) {
@@ -158,18 +167,4 @@ fn files(config: &Config) -> BTreeSet<PathBuf> {
         .chain(others)
         .chain([config.source.clone()])
         .collect()
-}
-
-/// `None` where nothing is.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((
-        found.dev(),
-        found.ino(),
-        found.size(),
-        found.mtime(),
-        found.mtime_nsec(),
-        found.ctime(),
-        found.ctime_nsec(),
-    ))
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -82,6 +83,34 @@ fn a_policy_that_is_written_or_moved_to_its_place_holds_at_once() {
     fs::write(world.dir.join("other.yaml"), "version: 1\n").unwrap();
     std::thread::sleep(Duration::from_millis(700));
     assert_eq!(reloads(&daemon).len(), 2);
+}
+
+/// strace(1) holds the supervisor up before it watches anything, when all has been read.
+#[test]
+fn what_changes_while_the_daemon_starts_is_not_missed() {
+    let world = World::new();
+    let daemon = Daemon::start_by(&world, &Setup::closed(), |command| {
+        let mut slowed = Command::new("/usr/bin/strace");
+        slowed
+            .args(["-D", "-qq", "-o", "/dev/null"])
+            .args(["-e", "trace=inotify_init1"])
+            .args(["-e", "inject=inotify_init1:delay_enter=4000000"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        slowed
+    });
+    replace(&world.dir.join("policy.yaml"), &policy_with(ALLOW_CURL));
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap();
+    let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let watched = open.filter(|to| to.ends_with("anon_inode:inotify"));
+    assert_eq!(watched.count(), 0, "it watches already");
+    assert!(wait_until(SOON, || reloads(&daemon).len() == 1));
+    assert!(comes(&daemon.ssh().master(), "200"));
 }
 
 /// Kubernetes turns one link of a ConfigMap's directory; the files in it keep their names.

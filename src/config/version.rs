@@ -1,0 +1,29 @@
+//! What a file is at one moment.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What a file's content cannot change without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// In seconds and nanoseconds since the epoch.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Version {
+    /// `None` where nothing is.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
