@@ -12,6 +12,7 @@ use crate::yaml::Invalid;
 
 mod activation;
 mod admin;
+mod ahead;
 pub mod algorithms;
 mod assign;
 mod authentication;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::algorithms::Algorithms;
 use super::{
     Accepted, Chains, Config, Egress, Forwarding, Inspection, Login, Providers, Reloading, Sftp,
-    Sharing, Signatures, Uids, manners, text,
+    Sharing, Signatures, Uids, ahead, manners, text,
 };
 use crate::model::LoginName;
 
@@ -143,8 +143,8 @@ impl Config {
             limits: text::default_limits(),
             manners: manners::default(),
             uids: Uids::default(),
-            pool: text::default_pool(),
-            blanks: text::BLANKS,
+            pool: ahead::POOL,
+            blanks: ahead::BLANKS,
             accept_weaker: Accepted::default(),
             admin: None,
             assignments: super::Assignments::default(),

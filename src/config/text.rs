@@ -23,8 +23,8 @@ use super::rules::{self, RulesFile};
 use super::sandbox::{self, Around, Choice, DefinitionFile, Definitions};
 use super::unwelcome::{self, UnwelcomeFile};
 use super::{
-    Accepted, Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, keys, set_env,
-    sftp, signatures, uids,
+    Accepted, Chains, Config, Gap, Limits, Login, Reloading, Sftp, Uids, admin, ahead, keys,
+    set_env, sftp, signatures, uids,
 };
 use crate::model::{DefinitionName, LoginName, ProviderName};
 use crate::yaml::{self, Fault, Invalid};
@@ -161,7 +161,8 @@ fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
     let limits = check_limits(&file.limits, uids)?;
     let assignments = Assignments::check(definitions, file.groups, file.assign, &logins)?;
     let kinds = assignments.kinds(&logins).len();
-    let pool = check_pool(file.pool, &file.limits, kinds, limits.sandboxes)?;
+    let sandboxes = (file.limits.sandboxes.as_ref(), limits.sandboxes);
+    let pool = ahead::check_pool(file.pool, kinds, sandboxes)?;
     let manners = manners::check(
         base,
         Keys {
@@ -192,7 +193,7 @@ fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
         manners,
         uids,
         pool,
-        blanks: check_blanks(file.blanks)?,
+        blanks: ahead::check_blanks(file.blanks)?,
         accept_weaker: Accepted::written(file.accept_weaker),
         admin: admin::check(base, file.admin)?,
         client_key: None,
@@ -431,40 +432,6 @@ fn check_limits(file: &LimitsFile, uids: Uids) -> Result<Limits, Fault> {
     })
 }
 
-fn check_pool(
-    pool: Option<Spanned<usize>>,
-    file: &LimitsFile,
-    kinds: usize,
-    sandboxes: usize,
-) -> Result<usize, Fault> {
-    let written = pool.as_ref().or(file.sandboxes.as_ref());
-    let written = written.map(|value| value.referenced);
-    let size = pool.map_or_else(default_pool, |pool| pool.value);
-    let pooled = size.saturating_mul(kinds);
-    if pooled >= sandboxes {
-        let problem = format!(
-            "with a pool of {size} each, all pools together ({pooled} sandboxes) leave none of limits.sandboxes ({sandboxes}) to be in use"
-        );
-        return wrong(written.unwrap_or(Location::UNKNOWN), problem);
-    }
-    Ok(size)
-}
-
-fn check_blanks(blanks: Option<Spanned<usize>>) -> Result<usize, Fault> {
-    const MOST: usize = 64;
-    match blanks {
-        None => Ok(BLANKS),
-        Some(blanks) if blanks.value > MOST => wrong(
-            blanks.referenced,
-            format!("{} is out of range: 0 to {MOST}", blanks.value),
-        ),
-        Some(blanks) => Ok(blanks.value),
-    }
-}
-
-/// Unless it is written.
-pub(super) const BLANKS: usize = 8;
-
 pub(super) fn default_limits() -> Limits {
     Limits {
         connections: 512,
@@ -491,10 +458,6 @@ pub(super) fn default_shell() -> PathBuf {
 /// Whoever writes a key's line decides on its variables.
 pub(super) fn default_key_env() -> Vec<String> {
     vec!["*".to_owned()]
-}
-
-pub(super) fn default_pool() -> usize {
-    2
 }
 
 #[cfg(test)]

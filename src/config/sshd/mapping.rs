@@ -9,7 +9,7 @@ use super::values::{self, bounded, one};
 use super::{Service, absolute, addresses, logins, manners};
 use crate::config::algorithms::Algorithms;
 use crate::config::{
-    Config, Egress, Inspection, Invoker, Limits, Reloading, Uids, inference, text,
+    Config, Egress, Inspection, Invoker, Limits, Reloading, Uids, ahead, inference, text,
 };
 
 /// The smallest RSA modulus that is taken from clients in any case, in bits.
@@ -44,7 +44,7 @@ pub(super) fn map(
     let (pool, blanks) = if service == Service::One {
         (0, 0)
     } else {
-        (text::default_pool(), text::BLANKS)
+        (ahead::POOL, ahead::BLANKS)
     };
     let mut limits = limits(settings)?;
     limits.sandboxes += pool * logins.len();
