@@ -68,7 +68,7 @@ pub use sftp::Sftp;
 pub use signatures::Signatures;
 pub use text::parse;
 pub use unwelcome::Unwelcome;
-pub use version::Version;
+pub use version::FileVersion;
 pub use weaker::{Accepted, Gap, list as list_gaps};
 
 /// Why a configuration was not taken: the file, the place, the key and the mend.
@@ -92,8 +92,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Where this came from; messages name it.
     pub source: PathBuf,
-    /// What that was before it was read, where `load` has.
-    pub version: Option<Version>,
+    /// What that was before `load` read it.
+    pub source_version: Option<FileVersion>,
     /// Where SSH listens.
     pub listen: Vec<SocketAddr>,
     /// Private host keys (OpenSSH format); made at the first start where missing.
@@ -230,13 +230,13 @@ impl Default for Uids {
 impl Config {
     /// Reads and checks a file. Relative paths in it count from its directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let version = Version::of(path);
+        let source_version = FileVersion::of(path);
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
         Ok(Self {
-            version,
+            source_version,
             ..text::parse(path, &text)?
         })
     }

@@ -131,7 +131,6 @@ pub fn serve(
     launch: &mut Launch,
 ) -> Result<ExitCode, ServerError> {
     let wrong = |step| move |source| ServerError::Process { step, source };
-    let files = watch::Versions::before_reading(&config);
     let sockets = notify::take_sockets(activation.sockets).map_err(wrong("systemd's sockets"))?;
     let notifier =
         notify::Notifier::connect(activation.notify.as_deref()).map_err(wrong("NOTIFY_SOCKET"))?;
@@ -146,6 +145,7 @@ pub fn serve(
         }
         (user.settle(config), user.footing())
     };
+    let versions = watch::Versions::before_reading(&config);
     sandbox::require_capabilities(wants(&config, !sockets.is_empty()))?;
     if footing == Footing::Root {
         sandbox::rehearse()?;
@@ -186,7 +186,7 @@ pub fn serve(
             notifier: &notifier,
             served,
             bundle: started.map(|started| (who, started)),
-            files,
+            versions,
         };
         let ended = start(plan, given, std::mem::take(launch)).map_err(wrong("start"));
         place.close();
@@ -274,8 +274,8 @@ struct Plan<'a> {
     served: Option<OwnedFd>,
     /// The bundle that policies come from.
     bundle: Option<(bundle::Who, bundle::Started)>,
-    /// What was read.
-    files: watch::Versions,
+    /// What the files were before they were read.
+    versions: watch::Versions,
 }
 
 /// What the processes get that is opened before them.
@@ -295,7 +295,7 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
         notifier,
         served,
         bundle,
-        files,
+        versions,
     } = plan;
     let one_thread = SingleThreaded::prove()?;
     let life = launch.life();
@@ -350,7 +350,7 @@ fn start(plan: Plan<'_>, given: Given, launch: Launch) -> std::io::Result<ExitCo
     let _pid_file = launch::tell(&ready, launch.pid_file, served.as_ref())?;
     let config = checked.config();
     let watches = config.reloading.watch && reloads(config, life);
-    let files = watches.then(|| watch::Watch::open(config, files));
+    let files = watches.then(|| watch::Watch::open(config, versions));
     let family = supervisor::Family {
         monitor,
         gate,

@@ -130,7 +130,7 @@ impl Config {
         let name = LoginName::try_from("sandbox".to_owned())?;
         Ok(Self {
             source: PathBuf::from(BUILTIN),
-            version: None,
+            source_version: None,
             listen: vec![([127, 0, 0, 1], 2222).into()],
             host_keys: vec![PathBuf::from("keys/host_ed25519")],
             host_certificates: Vec::new(),

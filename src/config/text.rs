@@ -178,7 +178,7 @@ fn check(path: &Path, mut file: File) -> Result<Config, Fault> {
     )?;
     Ok(Config {
         source: path.to_owned(),
-        version: None,
+        source_version: None,
         listen: file.listen.map_or(Ok(default_listen()), check_listen)?,
         host_keys: file.host_keys.value.iter().map(|p| base.join(p)).collect(),
         host_certificates: (file.host_certificates.iter().map(|p| base.join(p))).collect(),

@@ -1,11 +1,12 @@
-//! What a file is at one moment.
+//! What a file is at one moment, to see later whether it has changed.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What a file's content cannot change without.
+/// What a regular file's content cannot change without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
+pub struct FileVersion {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -14,10 +15,10 @@ pub struct Version {
     changed: (i64, i64),
 }
 
-impl Version {
-    /// `None` where nothing is.
+impl FileVersion {
+    /// `None` where none is: what comes through a pipe is read once.
     pub fn of(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
+        let found = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
         Some(Self {
             device: found.dev(),
             inode: found.ino(),

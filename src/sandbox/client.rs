@@ -116,8 +116,11 @@ fn unexpected(given: &Given) -> Refusal {
 }
 
 impl Monitor {
-    /// Takes the gate's end.
-    pub(crate) fn attach(channel: Channel) -> io::Result<Attached<impl Future<Output = Lost>>> {
+    /// Takes the gate's end; `processors` are those that sandboxes are made on.
+    pub(crate) fn attach(
+        channel: Channel,
+        processors: usize,
+    ) -> io::Result<Attached<impl Future<Output = Lost>>> {
         let (reload, reloads) = mpsc::unbounded_channel();
         let (requests, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -126,7 +129,7 @@ impl Monitor {
             waiting: Mutex::default(),
             exits: Mutex::default(),
             pools: Mutex::default(),
-            rush: Rush::new(),
+            rush: Rush::new(processors),
             leased: Mutex::default(),
             turns: Mutex::default(),
             commands: Semaphore::new(MOST_COMMANDS),

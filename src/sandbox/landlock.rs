@@ -254,15 +254,17 @@ impl Grant {
     }
 }
 
+/// What each sandbox has.
+const OWN: [(&str, Grant); 5] = [
+    ("/", Grant::Names),
+    ("/proc", Grant::Listed(Access::ReadOnly)),
+    ("/dev", Grant::Devices),
+    ("/dev/shm", Grant::Listed(Access::ReadWrite)),
+    (HOME, Grant::Listed(Access::ReadOnly)),
+];
+
 fn grants(blueprint: &Blueprint) -> impl Iterator<Item = (&Path, Grant)> {
-    let own = [
-        ("/", Grant::Names),
-        ("/proc", Grant::Listed(Access::ReadOnly)),
-        ("/dev", Grant::Devices),
-        ("/dev/shm", Grant::Listed(Access::ReadWrite)),
-        (HOME, Grant::Listed(Access::ReadOnly)),
-    ];
-    own.into_iter()
+    OWN.into_iter()
         .chain(files::SYNTHESIZED.map(|path| (path, Grant::Listed(Access::ReadOnly))))
         .map(|(path, grant)| (Path::new(path), grant))
         .chain(
@@ -302,14 +304,16 @@ impl<'a> View<'a> {
         Self(Written::new(root.as_fd(), blueprint.writable().chain(own)))
     }
 
-    /// `None` where the sandbox has no such path.
+    /// `None` where the sandbox has no such path, which only what policy lists and what is made for it may lack.
     fn open(&self, path: &Path) -> Result<Option<(OwnedFd, FileType)>, LandlockError> {
         let wrong = |source: io::Error| LandlockError::Path {
             path: path.display().to_string(),
             source,
         };
         let Some(found) = self.0.find(path).map_err(wrong)? else {
-            return Ok(None);
+            let everywhere = OWN.iter().any(|(own, _)| path == Path::new(own));
+            let missing = || Err(wrong(io::ErrorKind::NotFound.into()));
+            return if everywhere { missing() } else { Ok(None) };
         };
         let stat = rustix::fs::fstat(&found.file).map_err(|e| wrong(e.into()))?;
         Ok(Some((found.file, FileType::from_raw_mode(stat.st_mode))))

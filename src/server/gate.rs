@@ -103,9 +103,12 @@ pub(super) fn run(
         rustix::process::getppid().ok_or_else(|| io::Error::other("the supervisor is gone"))?;
     let opened = open(checked.config(), sockets)?;
     inspection::tell(&opened.inspector, trust)?;
+    // Now, since a quota is in files that are out of sight later.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     give_up_root(checked, &opened.spill, parent)?;
     // Threads start here and not before: they inherit all of the above.
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors)
         .enable_all()
         .thread_name("sg-gate")
         .build()?;
@@ -120,6 +123,7 @@ pub(super) fn run(
         keeper: secrets,
         court: Court::new(court),
         entrance,
+        processors,
     };
     runtime.block_on(serve(checked, opened, ends, say_ready))
 }
@@ -201,6 +205,7 @@ struct Ends {
     keeper: Option<UnixStream>,
     court: Court,
     entrance: Entrance,
+    processors: usize,
 }
 
 async fn serve(
@@ -214,7 +219,7 @@ async fn serve(
         monitor,
         lost,
         mut reloads,
-    } = Monitor::attach(ends.channel)?;
+    } = Monitor::attach(ends.channel, ends.processors)?;
     let mut lost = tokio::spawn(lost);
     monitor
         .fill_pools(pools(config).filter(|(kind, _)| checked.is_whole(kind)))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
 
-use crate::config::{self, Config, PolicySource, Version};
+use crate::config::{self, Config, FileVersion, PolicySource};
 
 /// How long everything must be still: who changes several files, or writes one slowly, is not yet done.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -29,20 +29,25 @@ const CHANGES: inotify::WatchFlags = inotify::WatchFlags::CLOSE_WRITE
     .union(inotify::WatchFlags::ONLYDIR);
 
 /// Files as they were before they were read.
-#[derive(Debug)]
-pub(super) struct Versions(BTreeMap<PathBuf, Option<Version>>);
+#[derive(Debug, PartialEq)]
+pub(super) struct Versions(BTreeMap<PathBuf, Option<FileVersion>>);
 
 impl Versions {
-    /// Of all that `config` names, which was read itself, and of that.
+    /// Of what a reload reads: `config` was read, and nothing that it names.
     pub(super) fn before_reading(config: &Config) -> Self {
         let mut versions = Self::now(files(config));
-        versions.0.insert(config.source.clone(), config.version);
+        // A user who serves has less rights than who read it: what a reload can't see shows no change.
+        if let Some(Some(source)) = versions.0.get_mut(&config.source)
+            && let Some(read) = config.source_version
+        {
+            *source = read;
+        }
         versions
     }
 
     fn now(paths: BTreeSet<PathBuf>) -> Self {
         let version = |path: PathBuf| {
-            let version = Version::of(&path);
+            let version = FileVersion::of(&path);
             (path, version)
         };
         Self(paths.into_iter().map(version).collect())
@@ -109,7 +114,7 @@ impl Watch {
             return false;
         }
         let mut files = self.files.0.iter();
-        let changed = files.any(|(path, was)| Version::of(path) != *was);
+        let changed = files.any(|(path, was)| FileVersion::of(path) != *was);
         self.look_later();
         if changed {
             self.renew();
@@ -167,4 +172,36 @@ fn files(config: &Config) -> BTreeSet<PathBuf> {
         .chain(others)
         .chain([config.source.clone()])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_changed_since_it_was_read_shows() {
+        let directory = std::env::temp_dir().join(format!("sgt-watch-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let file = directory.join("sandgate.yaml");
+        let text = "host_keys: [key]\nlogins: {one: {authorized_keys: [keys], policy: p.yaml}}\n";
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let now = || Versions::now(files(&config));
+        assert_eq!(Versions::before_reading(&config), now());
+        fs::write(&file, format!("{text}# later\n")).unwrap();
+        assert_ne!(Versions::before_reading(&config), now());
+        // Nothing to read again is nothing that changed.
+        fs::remove_file(&file).unwrap();
+        assert_eq!(Versions::before_reading(&config), now());
+        fs::remove_dir(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_read_once_has_no_version() {
+        assert_eq!(FileVersion::of(Path::new("/dev/null")), None);
+        assert_ne!(FileVersion::of(Path::new("/proc/self/exe")), None);
+    }
 }

@@ -4,24 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use super::support::{Daemon, Setup, World, run, wait_until};
-
-/// The daemon's command with more words before the server's.
-pub(super) fn behind(command: &Command, words: &[&str]) -> Command {
-    let server = env!("CARGO_BIN_EXE_sandgate");
-    let mut other = Command::new(command.get_program());
-    for argument in command.get_args() {
-        if argument == server {
-            other.args(words);
-        }
-        other.arg(argument);
-    }
-    if let Some(directory) = command.get_current_dir() {
-        other.current_dir(directory);
-    }
-    other.env_remove("RUST_LOG");
-    other
-}
+use super::support::{Daemon, Setup, World, behind, run, wait_until};
 
 /// Whether this root may be spared: it takes CAP_SYS_RESOURCE, which containers seldom have.
 fn may_be_spared() -> bool {

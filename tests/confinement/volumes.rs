@@ -10,8 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::damaged::debugfs;
 use super::homes::{LIST, Store, expected, refused, say, setup, skeleton};
-use super::inherited::behind;
-use super::support::{Daemon, Finished, Setup, World, run, sandgate, signal, wait_until};
+use super::support::{Daemon, Finished, Setup, World, behind, run, sandgate, signal, wait_until};
 
 /// Fills the home with one file of at most 96 MiB; the MiB that fit, and the error.
 const FILL: &str = r#"exec /usr/bin/python3 -I -c '

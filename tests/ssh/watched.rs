@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::support::{
-    ALLOW_CURL, Daemon, Master, Setup, World, policy_with, run, sandgate, wait_until,
+    ALLOW_CURL, Daemon, Master, Setup, World, behind, policy_with, run, sandgate, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(10);
+
+/// Longer than the daemon takes to start, and a look at it.
+const DELAY: Duration = Duration::from_secs(5);
 
 /// The HTTP status that curl gets in a sandbox; `000` where the proxy lets nothing out.
 fn fetch(master: &Master) -> String {
@@ -89,21 +91,10 @@ fn a_policy_that_is_written_or_moved_to_its_place_holds_at_once() {
 #[test]
 fn what_changes_while_the_daemon_starts_is_not_missed() {
     let world = World::new();
-    let daemon = Daemon::start_by(&world, &Setup::closed(), |command| {
-        let mut slowed = Command::new("/usr/bin/strace");
-        slowed
-            .args(["-D", "-qq", "-o", "/dev/null"])
-            .args(["-e", "trace=inotify_init1"])
-            .args(["-e", "inject=inotify_init1:delay_enter=4000000"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .envs(
-                command
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
-        slowed
-    });
+    let slowed = format!("inject=inotify_init1:delay_enter={}", DELAY.as_micros());
+    let mut words = vec!["/usr/bin/strace", "-D", "-qq", "-o", "/dev/null"];
+    words.extend(["-e", "trace=inotify_init1", "-e", &slowed]);
+    let daemon = Daemon::start_by(&world, &Setup::closed(), |command| behind(&command, &words));
     replace(&world.dir.join("policy.yaml"), &policy_with(ALLOW_CURL));
     let open = fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap();
     let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());

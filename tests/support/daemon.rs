@@ -164,6 +164,23 @@ fn server() -> PathBuf {
     other.unwrap_or_else(|| env!("CARGO_BIN_EXE_sandgate").into())
 }
 
+/// The daemon's command with more words before the server's.
+pub(crate) fn behind(command: &Command, words: &[&str]) -> Command {
+    let server = server();
+    let mut other = Command::new(command.get_program());
+    for argument in command.get_args() {
+        if argument == server {
+            other.args(words);
+        }
+        other.arg(argument);
+    }
+    if let Some(directory) = command.get_current_dir() {
+        other.current_dir(directory);
+    }
+    other.env_remove("RUST_LOG");
+    other
+}
+
 /// The shell puts itself, and so everything after it, into the world's cgroup, or where a daemon gives controllers
 /// on there, into the group that is a daemon's.
 pub(crate) const JOIN: &str = r#"{ echo $$ > "$1/cgroup.procs"; } 2> /dev/null ||

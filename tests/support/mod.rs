@@ -26,7 +26,7 @@ mod world;
 
 pub(crate) use audit::Event;
 pub(crate) use daemon::{
-    Daemon, JOIN, Mounts, Setup, accept_weaker, lacks, make_key, sandgate, signal,
+    Daemon, JOIN, Mounts, Setup, accept_weaker, behind, lacks, make_key, sandgate, signal,
 };
 pub(crate) use policy::{ALLOW_CURL, policy_with};
 pub(crate) use proc::{

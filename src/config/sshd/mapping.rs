@@ -52,7 +52,7 @@ pub(super) fn map(
         host_certificates: host_certificates(settings)?,
         authentication: logins::strangers(settings, &logins)?,
         source: settings.source().to_owned(),
-        version: None,
+        source_version: None,
         listen: match service {
             Service::Everybody => addresses::listen(settings)?,
             Service::One => Vec::new(),
