@@ -16,7 +16,7 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
-    /// `None` where none is: what comes through a pipe is read once.
+    /// `None` where none is: what a pipe has given can't be compared.
     pub fn of(path: &Path) -> Option<Self> {
         let found = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
         Some(Self {

@@ -174,7 +174,8 @@ impl<'w> Campaign<'w> {
         let change = difference(&self.whole, report);
         let forgiven = matches!(strike, Strike::Error(error) if errors::is_forgiven(call, error));
         // A path that is listed and not there has no rule, whoever looks for it.
-        let may_lack = call.role != "monitor" || call.name == "openat2";
+        let is_absence = matches!(strike, Strike::Error("ENOENT" | "ENOTDIR" | "ELOOP"));
+        let may_lack = call.role != "monitor" || call.name == "openat2" && is_absence;
         let less = may_lack && change.lines().all(is_less);
         match (change.is_empty(), forgiven) {
             (true, true) => "as ever",

@@ -12,7 +12,7 @@ use super::support::{
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Longer than the daemon takes to start, and a look at it.
+/// Longer than it takes to see that the daemon serves, and to look at it.
 const DELAY: Duration = Duration::from_secs(5);
 
 /// The HTTP status that curl gets in a sandbox; `000` where the proxy lets nothing out.
