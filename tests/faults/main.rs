@@ -316,6 +316,20 @@ fn no_failed_step_of_the_monitor_leaves_a_weaker_session() {
     every_fault_refuses(Kind::PLAIN, &["monitor"], faults);
 }
 
+/// By these it finds what its rules are for: first what each sandbox has, then what policy lists.
+fn absences(calls: &[Call]) -> Vec<(Call, Strike)> {
+    let of_rules = |call: &&Call| call.name == "openat2" && call.nth <= 16;
+    let found = calls.iter().filter(of_rules);
+    found
+        .map(|call| (call.clone(), Strike::Error("ENOENT")))
+        .collect()
+}
+
+#[test]
+fn no_session_is_another_for_what_the_monitor_does_not_find() {
+    every_fault_refuses(Kind::PLAIN, &["monitor"], absences);
+}
+
 const ALL: &[&str] = &["monitor", "init", "session"];
 
 #[test]
